@@ -1,0 +1,5 @@
+"""Atlas trains language models that teach."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
