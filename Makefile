@@ -1,0 +1,72 @@
+# Every target sets up .venv by itself where it is missing or its pins have changed.
+# PYTHON=/path/to/python3.12 chooses the interpreter; ARGS="…" goes on to the command.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# Targets share one .venv: two pips in it at once would break it, whatever -j says.
+.NOTPARALLEL:
+.PHONY: quickstart test check fix bench base-model clean help
+
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := src tests $(wildcard benchmarks scripts *.py)
+BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+# A stamp carries the checksum of what was installed, so a change of the pins, and only that, installs again.
+BASE_PINS := requirements/torch.txt requirements/base.txt pyproject.toml
+BASE := $(VENV)/.atlas-base-$(shell cat $(BASE_PINS) | cksum | cut -d ' ' -f 1)
+DEV := $(VENV)/.atlas-dev-$(shell cat $(BASE_PINS) requirements/dev.txt | cksum | cut -d ' ' -f 1)
+# Bytecode is compiled when a module is first imported: most of what is installed never is.
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install --no-compile
+
+quickstart: $(BASE)  ## The main job at small size: collect, SFT, GRPO, evaluate, report
+	@$(BIN)/atlas quickstart $(ARGS)
+
+base-model: $(BASE)  ## Train the small base model again from random weights
+	@$(BIN)/atlas base-model $(ARGS)
+
+test: $(DEV)  ## Every test (ARGS="-k grpo" for some)
+	@$(BIN)/python -m pytest tests $(ARGS)
+
+check: $(DEV)  ## Lint, format, types, architecture; changes nothing
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/pyright
+	@$(BIN)/python -m pytest tests/test_architecture.py
+
+fix: $(DEV)  ## Mend what ruff can mend
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+bench: $(DEV)  ## Every benchmark, one after the other
+	@test -n "$(BENCHMARKS)" || { echo "make bench: there is no benchmarks/*.py here" >&2; exit 1; }
+	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
+
+clean:  ## Remove .venv and every cache; runs and checkpoints stay
+	@rm -rf $(VENV) build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	@find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+help:  ## This list
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+$(BASE): | $(BIN)/pip
+	@rm -f $(VENV)/.atlas-*
+	@echo "Installing PyTorch and the other packages into $(VENV): once, a few minutes"
+	@$(PIP) -r requirements/torch.txt -r requirements/base.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(BASE)
+	@rm -f $(VENV)/.atlas-dev-*
+	@echo "Installing the tools for tests and checks into $(VENV)"
+	@$(PIP) -r requirements/base.txt -r requirements/dev.txt
+	@touch $@
+
+$(BIN)/pip:
+	@set -e; for python in $(or $(PYTHON),python3.11 python3 python3.12 python3.13); do \
+		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "Creating $(VENV) with $$("$$python" --version)"; exec "$$python" -m venv --clear $(VENV); fi; done; \
+	echo "make: Atlas needs Python 3.11 or newer with venv and ensurepip (on Debian and Ubuntu: apt install python3-venv)." >&2; \
+	echo "      Tried: $(or $(PYTHON),python3.11 python3 python3.12 python3.13). Choose one with: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; \
+	exit 1

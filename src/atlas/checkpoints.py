@@ -1,0 +1,185 @@
+"""Models and training states on disk, whole or not there at all.
+
+A model folder is what stock `transformers` loads: ``model.safetensors``, ``config.json``, the
+tokenizer's files, and ``pytorch_model.bin`` where it is asked for. A checkpoint is a model folder
+with ``state.pt`` (optimiser, schedule, counters). Both carry ``manifest.json`` with the SHA-256
+of every file, written last; a folder whose manifest doesn't match is not one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from atlas.errors import AtlasError
+from atlas.runtime.files import disk_errors, write_atomic
+
+MANIFEST = "manifest.json"
+_STATE = "state.pt"
+
+
+def save_model(
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    with_bin: bool = False,
+    extra: dict[str, str] | None = None,
+) -> None:
+    """Write a model folder, replacing an older one in a single step.
+
+    Args:
+        folder: Where; its parents are made.
+        model: Saved in the precision that it has.
+        tokenizer: With its chat template.
+        with_bin: Write ``pytorch_model.bin`` too, for tools that look for it.
+        extra: More text files, by name.
+
+    Raises:
+        AtlasError: The disk is full.
+    """
+
+    def write(temporary: Path) -> None:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        if with_bin:
+            torch.save(_plain_weights(model), temporary / "pytorch_model.bin")
+        for name, text in (extra or {}).items():
+            (temporary / name).write_text(text, encoding="utf-8")
+
+    _write_folder(folder, write)
+
+
+def save_checkpoint(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, state: dict[str, Any]
+) -> None:
+    """Write a checkpoint to resume from: the model folder and ``state``."""
+
+    def write(temporary: Path) -> None:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        torch.save(state, temporary / _STATE)
+
+    _write_folder(folder, write)
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """Return the training state of a checkpoint; nothing in it can run code."""
+    return torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+
+
+def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Load a causal language model from a folder or a hub id.
+
+    Raises:
+        AtlasError: There is no such folder, or no model in it.
+    """
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise AtlasError(f"no model can be loaded from '{folder}': {_first_line(error)}") from error
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model folder or a hub id.
+
+    Raises:
+        AtlasError: There is none.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise AtlasError(
+            f"no tokenizer can be loaded from '{folder}': {_first_line(error)}"
+        ) from error
+
+
+def is_whole(folder: Path) -> bool:
+    """Tell whether every file of a folder is as its manifest says."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return all(_sha256(folder / name) == digest for name, digest in manifest.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def newest_checkpoint(checkpoints: Path) -> Path | None:
+    """Return the newest whole checkpoint ``step_*`` of a folder; None where there is none."""
+    found = sorted(checkpoints.glob("step_*"), key=lambda path: path.name, reverse=True)
+    return next((path for path in found if is_whole(path)), None)
+
+
+def prune_checkpoints(checkpoints: Path, keep: int) -> None:
+    """Delete all but the ``keep`` newest checkpoints."""
+    found = sorted(checkpoints.glob("step_*"), key=lambda path: path.name)
+    for path in found[:-keep]:
+        shutil.rmtree(path)
+
+
+def step_name(step: int) -> str:
+    """Return the name of a step's folder or file; names sort as steps do."""
+    return f"step_{step:06d}"
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return the SHA-256 of a model folder's weights file."""
+    return _sha256(folder / "model.safetensors")
+
+
+def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / f".{folder.name}.partial"
+    old = folder.parent / f".{folder.name}.old"
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir()
+    with disk_errors(folder):
+        try:
+            write(temporary)
+            files = sorted(path for path in temporary.iterdir() if path.is_file())
+            manifest = {path.name: _sha256(path) for path in files}
+            for path in files:
+                _fsync(path)
+            write_atomic(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        if folder.exists():
+            folder.rename(old)
+        temporary.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    _fsync(folder.parent)
+
+
+def _plain_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

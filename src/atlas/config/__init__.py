@@ -1,0 +1,39 @@
+"""Configuration: YAML and the command line in, frozen dataclasses out. Imports no torch."""
+
+from __future__ import annotations
+
+from atlas.config.base_model import BaseModelConfig
+from atlas.config.compose import Composed, compose_config, load_config
+from atlas.config.grpo import GRPOConfig
+from atlas.config.quickstart import QuickstartConfig
+from atlas.config.resolve import ConfigRow, explain, resolve, save_config, section, to_yaml
+from atlas.config.schema import KeyInfo, RunConfig, keys_of
+from atlas.config.sft import SFTConfig
+
+JOBS: dict[str, type[RunConfig]] = {
+    "sft": SFTConfig,
+    "grpo": GRPOConfig,
+    "quickstart": QuickstartConfig,
+    "base_model": BaseModelConfig,
+}
+"""The configuration of each job, by the value of its key ``job``."""
+
+__all__ = [
+    "JOBS",
+    "BaseModelConfig",
+    "Composed",
+    "ConfigRow",
+    "GRPOConfig",
+    "KeyInfo",
+    "QuickstartConfig",
+    "RunConfig",
+    "SFTConfig",
+    "compose_config",
+    "explain",
+    "keys_of",
+    "load_config",
+    "resolve",
+    "save_config",
+    "section",
+    "to_yaml",
+]

@@ -1,0 +1,253 @@
+"""Configuration, composed: a YAML file and the command line -> the typed configuration of a job.
+
+Later beats earlier: the defaults of the dataclass; the files chosen under ``configs/model``,
+``configs/data`` and ``configs/trainer``; the run's YAML; the command line. Hydra composes the
+files, and ``DictConfig`` goes no further than this module. Keys are flat in every file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from atlas.config.overrides import GROUPS, Overrides, parse_overrides
+from atlas.config.resolve import resolve
+from atlas.config.schema import KeyInfo, RunConfig, convert, keys_of, nearest
+from atlas.errors import AtlasError
+
+C = TypeVar("C", bound=RunConfig)
+
+ROOT = "train"
+"""The file in ``configs/`` that every run starts from."""
+_NO_FILES = "atlas_without_files"
+_REQUESTED = "atlas_requested"
+_HYDRA = "1.3"
+_GROUP_ENTRY = re.compile(rf"^(?:override\s+)?/?({'|'.join(GROUPS)})(?:@_global_)?$")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Composed(Generic[C]):
+    """A configuration, and who said what."""
+
+    config: C
+    origins: Mapping[str, str]
+    """Key -> the file or override that set it; keys at their default are absent."""
+
+
+def load_config(
+    config_class: type[C],
+    source: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    world_size: int = 1,
+) -> C:
+    """Return the checked configuration of a job.
+
+    Args:
+        config_class: ``SFTConfig``, ``GRPOConfig``, ``QuickstartConfig`` or ``BaseModelConfig``.
+        source: Path of a YAML file, or name of one in ``configs/run``; None for defaults alone.
+        overrides: Words of the command line, as `atlas.config.overrides` understands them.
+        world_size: Training processes, for the batch arithmetic.
+
+    Raises:
+        AtlasError: A file isn't there or isn't YAML; a key is unknown, missing or wrong; two keys
+            contradict each other.
+    """
+    return compose_config(config_class, source, overrides, world_size=world_size).config
+
+
+def compose_config(
+    config_class: type[C],
+    source: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    world_size: int = 1,
+) -> Composed[C]:
+    """Do what ``load_config`` does, and say where each value comes from."""
+    keys = keys_of(config_class)
+    line = parse_overrides(overrides, keys)
+    run_file = None if source is None else find_run_file(source)
+    config_dir = find_config_dir(run_file)
+    body = {} if run_file is None else _read_yaml(run_file)
+    choices = _normalise_defaults(body, run_file) | dict(line.choices)
+    files = _read_choices(config_dir, choices)
+    if run_file is not None:
+        files[_shown(run_file)] = body
+    origins = {key: where for where, content in files.items() for key in content}
+    origins.pop("defaults", None)
+    _refuse_unknown(origins, keys, origins)
+    values = _compose_files(config_dir, body, line)
+    _refuse_unknown(values, keys, origins)
+    origins |= line.origins
+    config = _typed_config(config_class, values, origins, run_file)
+    config = resolve(config, given=origins.keys(), world_size=world_size)
+    return Composed(config=config, origins=origins)
+
+
+def find_config_dir(run_file: Path | None = None) -> Path | None:
+    """Return the folder with the shipped YAML files.
+
+    It is the one that ``run_file`` lies in, else ``configs`` in the working directory, else the one
+    beside the source; None where there is none (an installed package, outside a checkout).
+    """
+    places = [Path("configs"), Path(__file__).resolve().parents[3] / "configs"]
+    if run_file is not None:
+        places.insert(0, run_file.resolve().parent.parent)
+    return next((place.resolve() for place in places if (place / f"{ROOT}.yaml").is_file()), None)
+
+
+def find_run_file(source: str | Path) -> Path:
+    """Return the file that ``source`` means: a path, or the name of a file in ``configs/run``.
+
+    Raises:
+        AtlasError: There is none.
+    """
+    config_dir = find_config_dir()
+    path = Path(source)
+    places = [path]
+    if config_dir is not None:
+        places += [
+            config_dir.parent / path,
+            config_dir / "run" / f"{path.name.removesuffix('.yaml')}.yaml",
+        ]
+    is_name = path.parent in (Path(), Path("run"))
+    for place in places if is_name else places[:2]:
+        if place.is_file():
+            return place
+    runs = sorted(file.stem for file in (config_dir / "run").glob("*.yaml")) if config_dir else []
+    raise AtlasError(
+        f"config file {source} isn't there" + (nearest(path.stem, runs) if runs else "")
+    )
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """Read one file, its interpolations unresolved."""
+    try:
+        loaded = OmegaConf.load(path)
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise AtlasError(f"{path} can't be read as YAML: {_one_line(error)}") from error
+    if not isinstance(loaded, DictConfig):
+        raise AtlasError(f"{path} must hold keys and values, as in `seed: 1`")
+    content = OmegaConf.to_container(loaded, resolve=False)
+    return (
+        {str(name): value for name, value in content.items()} if isinstance(content, dict) else {}
+    )
+
+
+def _normalise_defaults(body: dict[str, Any], run_file: Path | None) -> dict[str, str]:
+    """Bring the choices in a run's defaults list to one spelling, in place, and return them.
+
+    The guide writes ``override /model: llama3_8b``; Hydra wants ``/model@_global_``.
+    """
+    defaults = body.get("defaults", [])
+    if not isinstance(defaults, list):
+        raise AtlasError(
+            f"defaults in {run_file} must be a list, as in `- override /model: qwen3_8b`"
+        )
+    choices: dict[str, str] = {}
+    for position, entry in enumerate(defaults):
+        (name, chosen), *_ = entry.items() if isinstance(entry, dict) else [("", None)]
+        match = _GROUP_ENTRY.match(str(name))
+        if match:
+            if chosen is not None:
+                choices[match[1]] = str(chosen)
+            defaults[position] = {f"override /{match[1]}@_global_": chosen}
+    return choices
+
+
+def _read_choices(
+    config_dir: Path | None, choices: Mapping[str, str]
+) -> dict[str, Mapping[str, Any]]:
+    """Return the content of each chosen file by its path."""
+    files: dict[str, Mapping[str, Any]] = {}
+    for group, name in choices.items():
+        if config_dir is None:
+            raise AtlasError(
+                f"{group}={name} needs the folder configs/; run it in a checkout of Atlas"
+            )
+        path = config_dir / group / f"{name}.yaml"
+        if not path.is_file():
+            known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+            raise AtlasError(f"{group}={name}: {_shown(path)} isn't there{nearest(name, known)}")
+        files[_shown(path)] = _read_yaml(path)
+    return files
+
+
+def _compose_files(
+    config_dir: Path | None, body: dict[str, Any], line: Overrides
+) -> dict[str, Any]:
+    """Let Hydra compose root, choices, run and command line."""
+    store = ConfigStore.instance()
+    store.store(group="run", name=_REQUESTED, node=body, package="_global_")
+    store.store(name=_NO_FILES, node={"defaults": ["_self_", {"run@_global_": None}]})
+    context = (
+        initialize_config_module("atlas.config", version_base=_HYDRA)
+        if config_dir is None
+        else initialize_config_dir(str(config_dir), version_base=_HYDRA)
+    )
+    words = [f"run@_global_={_REQUESTED}"]
+    words += [f"{group}@_global_={name}" for group, name in line.choices.items()]
+    words += [f"++{name}={value}" for name, value in line.settings.items()]
+    try:
+        with context:
+            composed = hydra_compose(_NO_FILES if config_dir is None else ROOT, overrides=words)
+        values = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise AtlasError(f"the configuration doesn't compose: {_one_line(error)}") from error
+    assert isinstance(values, dict)
+    return {str(name): value for name, value in values.items()}
+
+
+def _refuse_unknown(
+    names: Iterable[str], keys: Mapping[str, KeyInfo], origins: Mapping[str, str]
+) -> None:
+    for name in names:
+        if name not in keys:
+            where = origins.get(name, "the files")
+            raise AtlasError(f"unknown key '{name}' in {where}{nearest(name, keys)}")
+
+
+def _typed_config(
+    config_class: type[C],
+    values: Mapping[str, Any],
+    origins: Mapping[str, str],
+    run_file: Path | None,
+) -> C:
+    keys = keys_of(config_class)
+    job = keys["job"].default
+    said = values.get("job", job)
+    if said != job:
+        where = origins["job"] if run_file is None else _shown(run_file)
+        raise AtlasError(f"{where} is for the job {said}, but this is {job}")
+    typed = {
+        name: convert(keys[name], value, origins.get(name, "")) for name, value in values.items()
+    }
+    for name, info in keys.items():
+        if info.is_required and name not in typed:
+            raise AtlasError(f"{job} needs {name}; give {name}=… ({_lower_first(info)})")
+    return config_class(**typed)
+
+
+def _shown(path: Path) -> str:
+    absolute = path.resolve()
+    here = Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
+
+
+def _lower_first(info: KeyInfo) -> str:
+    return info.doc[0].lower() + info.doc[1:].rstrip(".")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

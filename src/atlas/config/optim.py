@@ -1,0 +1,46 @@
+"""Configuration of every training job: model, optimiser, schedule, checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from atlas.config.schema import RunConfig, key, required
+
+LrSchedulerType = Literal["cosine", "linear", "constant"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig(RunConfig):
+    """One optimiser run over one model."""
+
+    model_name_or_path: str = required("Where the weights come from: a folder or a hub id.")
+    learning_rate: float = key(
+        2e-5,
+        "Peak step size of AdamW. Higher when the loss hardly moves, lower when it jumps.",
+        gt=0,
+    )
+    lr_scheduler_type: LrSchedulerType = key(
+        "cosine",
+        "How the learning rate goes from its peak to the end: cosine and linear fall to 0.",
+    )
+    warmup_ratio: float = key(
+        0.1, "Share of the steps in which the rate rises to its peak.", ge=0, lt=1
+    )
+    weight_decay: float = key(0.01, "Decoupled decay of the weights, as in AdamW.", ge=0)
+    max_grad_norm: float = key(
+        1.0, "Longer gradients are scaled down to this norm. Lower when single steps hurt.", gt=0
+    )
+    per_device_train_batch_size: int = key(
+        2, "Examples in one forward pass on each device. Lower when memory runs out.", ge=1
+    )
+    gradient_accumulation_steps: int = key(
+        8, "Forward passes that make one optimiser step. Raise when lowering the batch size.", ge=1
+    )
+    gradient_checkpointing: bool = key(
+        False, "Compute activations again in the backward pass: less memory, about a third slower."
+    )
+    save_steps: int = key(
+        0, "Optimiser steps between two checkpoints to resume from; 0 writes the last only.", ge=0
+    )
+    save_total_limit: int = key(2, "Checkpoints that are kept; older ones are deleted.", ge=1)

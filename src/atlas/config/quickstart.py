@@ -1,0 +1,55 @@
+"""Configuration of the main job at small size (``atlas quickstart``): five stages, one file.
+
+Keys of the two training stages carry their name (``sft_learning_rate``, ``grpo_learning_rate``);
+``section`` makes the stage's own configuration from them. A new key is one line here, ``like``
+the key of the job it sets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from atlas.config.grpo import GRPOConfig
+from atlas.config.schema import RunConfig, key, like
+from atlas.config.sft import SFTConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuickstartConfig(RunConfig):
+    """Collect traces, warm the teacher up, reinforce it, evaluate, report."""
+
+    job: Literal["quickstart"] = key("quickstart", "Which job the file is for.")
+    output_dir: str = like(RunConfig, "output_dir", "runs/quickstart")
+    families: tuple[str, ...] = key(
+        ("basic_arithmetic", "chain_sum", "leg_counting"), "Task families of reasoning-gym."
+    )
+
+    collect_tasks: int = key(1200, "Tasks whose dual-agent session is recorded as a trace.", ge=1)
+    collect_temperature: float = key(
+        1.0, "Of the untrained teacher's sampling; its traces should be good and bad.", gt=0
+    )
+
+    sft_learning_rate: float = like(SFTConfig, "learning_rate", 3e-4)
+    sft_num_train_epochs: float = like(SFTConfig, "num_train_epochs", 2.0)
+    sft_per_device_train_batch_size: int = like(SFTConfig, "per_device_train_batch_size", 32)
+    sft_gradient_accumulation_steps: int = like(SFTConfig, "gradient_accumulation_steps", 1)
+    sft_max_seq_length: int = like(SFTConfig, "max_seq_length", 256)
+    sft_min_reward: float = like(SFTConfig, "min_reward", 0.8)
+
+    grpo_max_steps: int = like(GRPOConfig, "max_steps", 60)
+    grpo_learning_rate: float = like(GRPOConfig, "learning_rate", 1e-4)
+    grpo_beta: float = like(GRPOConfig, "beta", 0.04)
+    grpo_num_generations: int = like(GRPOConfig, "num_generations", 8)
+    grpo_per_device_train_batch_size: int = like(GRPOConfig, "per_device_train_batch_size", 16)
+    grpo_gradient_accumulation_steps: int = like(GRPOConfig, "gradient_accumulation_steps", 1)
+    grpo_temperature: float = like(GRPOConfig, "temperature", 1.0)
+    grpo_top_p: float = like(GRPOConfig, "top_p", 1.0)
+    grpo_save_steps: int = like(GRPOConfig, "save_steps", 10)
+
+    max_new_tokens: int = like(GRPOConfig, "max_new_tokens", 64)
+    student_max_new_tokens: int = like(GRPOConfig, "student_max_new_tokens", 96)
+
+    approach_max_new_tokens: int = like(GRPOConfig, "approach_max_new_tokens", 32)
+
+    eval_tasks: int = key(400, "Held-out tasks that every arm is measured on.", ge=1)

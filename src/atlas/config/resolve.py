@@ -1,0 +1,143 @@
+"""Configuration, resolved: derived values filled in, contradictions refused; saved and explained.
+
+prompts_per_step = per_device_train_batch_size × gradient_accumulation_steps × processes    (GRPO)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+
+from atlas.config.grpo import GRPOConfig
+from atlas.config.schema import KeyInfo, RunConfig, keys_of, masked
+from atlas.errors import AtlasError
+
+C = TypeVar("C", bound=RunConfig)
+S = TypeVar("S", bound=RunConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfigRow:
+    """One key as it is shown to a person."""
+
+    key: str
+    value: str
+    origin: str
+    """The file that set it, ``the command line`` or ``derived``; empty for a default."""
+    doc: str
+
+
+def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C:
+    """Fill in what follows from other keys.
+
+    Args:
+        config: Any job's configuration.
+        given: Keys that the user set; a derived value must not contradict one of them.
+        world_size: Training processes.
+
+    Raises:
+        AtlasError: Two keys contradict each other, or a batch doesn't divide.
+    """
+    if isinstance(config, GRPOConfig):
+        return cast(C, _resolve_batch(config, given, world_size))
+    return config
+
+
+def section(config: RunConfig, prefix: str, section_class: type[S], **given: Any) -> S:
+    """Make a stage's configuration from a larger one, for example GRPO's from the quickstart's.
+
+    A key of ``section_class`` takes, first found: its value in ``given``; ``<prefix>_<key>`` of
+    ``config``; the key of the same name there; its own default. ``job`` and
+    ``output_dir`` never come from the larger one.
+
+    Raises:
+        AtlasError: A key without a default got no value; two keys contradict each other.
+    """
+    values = dict(given)
+    for name, info in keys_of(section_class).items():
+        own = () if name in ("job", "output_dir") else (name,)
+        for source in (f"{prefix}_{name}", *own):
+            if name not in values and source in keys_of(type(config)):
+                values[name] = getattr(config, source)
+        if info.is_required and name not in values:
+            raise AtlasError(f"{prefix} needs {name}, which {type(config).__name__} doesn't give")
+    return resolve(section_class(**values))
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Return every key with its value as YAML, passwords masked; ``load_config`` reads it again."""
+    values = {
+        name: _plain(info, getattr(config, name)) for name, info in keys_of(type(config)).items()
+    }
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def save_config(config: RunConfig, path: Path) -> None:
+    """Write ``to_yaml`` to ``path`` in one move, so that a crash leaves no half of a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(to_yaml(config), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise AtlasError(f"{path} can't be written: {error.strerror}") from error
+
+
+def explain(config: RunConfig, origins: Mapping[str, str]) -> tuple[ConfigRow, ...]:
+    """Return one row per key, in the schema's order, passwords masked.
+
+    Args:
+        config: Resolved.
+        origins: Who set which key, as in `atlas.config.compose.Composed`.
+    """
+    return tuple(
+        ConfigRow(
+            key=name,
+            value=_shown(info, getattr(config, name)),
+            origin=_origin(info, getattr(config, name), origins),
+            doc=info.doc,
+        )
+        for name, info in keys_of(type(config)).items()
+    )
+
+
+def _resolve_batch(config: GRPOConfig, given: Collection[str], world_size: int) -> GRPOConfig:
+    per_pass = config.per_device_train_batch_size * world_size
+    if config.prompts_per_step == 0:
+        return replace(config, prompts_per_step=per_pass * config.gradient_accumulation_steps)
+    accumulation, rest = divmod(config.prompts_per_step, per_pass)
+    if rest:
+        near = [str(n) for n in (accumulation * per_pass, (accumulation + 1) * per_pass) if n]
+        raise AtlasError(
+            f"prompts_per_step={config.prompts_per_step} doesn't divide into passes of "
+            f"per_device_train_batch_size={config.per_device_train_batch_size} × {world_size} "
+            f"process(es); the nearest that does: {' or '.join(near)}"
+        )
+    if (
+        accumulation != config.gradient_accumulation_steps
+        and "gradient_accumulation_steps" in given
+    ):
+        raise AtlasError(
+            f"prompts_per_step={config.prompts_per_step} and "
+            f"gradient_accumulation_steps={config.gradient_accumulation_steps} contradict each "
+            f"other ({per_pass} prompt(s) a pass); leave one of them out, or set "
+            f"gradient_accumulation_steps={accumulation}"
+        )
+    return replace(config, gradient_accumulation_steps=accumulation)
+
+
+def _plain(info: KeyInfo, value: Any) -> Any:
+    return list(value) if info.many else masked(info, value)
+
+
+def _shown(info: KeyInfo, value: Any) -> str:
+    return ", ".join(map(str, value)) if info.many else str(masked(info, value))
+
+
+def _origin(info: KeyInfo, value: Any, origins: Mapping[str, str]) -> str:
+    return origins.get(info.name, "" if value == info.default else "derived")

@@ -1,0 +1,260 @@
+"""Configuration, the grammar: what a key is, which values it takes, which keys a job has.
+
+A job's configuration is a frozen dataclass. Every field is declared with ``key`` (or ``required``,
+or ``like`` for a key that another job has too), which keeps its documentation and its limits beside
+its default. Values are checked and brought to their type whenever such a dataclass is made, so that
+one that exists is one that makes sense.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, cast
+
+from atlas.errors import AtlasError
+
+T = TypeVar("T")
+
+_TRUE = ("true", "yes", "on", "1")
+_FALSE = ("false", "no", "off", "0")
+_NULL = ("null", "none", "~")
+_PASSWORD = re.compile(r"(://[^/\s:@]*:)\S+(?=@)|(\bpassword=)\S+")
+_FEW = 12
+_MASKED = r"\1\2***"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """The numbers that a key takes; None means no limit on that side."""
+
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+
+    def __str__(self) -> str:
+        words = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
+        parts = [
+            f"{words[f.name]} {v}" for f in fields(self) if (v := getattr(self, f.name)) is not None
+        ]
+        return " and ".join(parts)
+
+    def allow(self, value: float) -> bool:
+        """Say whether ``value`` lies within all limits."""
+        return (
+            (self.gt is None or value > self.gt)
+            and (self.ge is None or value >= self.ge)
+            and (self.lt is None or value < self.lt)
+            and (self.le is None or value <= self.le)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyInfo:
+    """One key of a job's configuration, as messages and generated documentation need it.
+
+    Example:
+        >>> from atlas.config.grpo import GRPOConfig
+        >>> keys_of(GRPOConfig)["num_generations"].expected
+        'an integer of at least 2'
+    """
+
+    name: str
+    base: type
+    """``bool``, ``int``, ``float`` or ``str``; of the elements, where the key holds a list."""
+    default: Any
+    """``dataclasses.MISSING`` where the user must give a value."""
+    doc: str
+    limits: Limits
+    choices: tuple[str, ...] = ()
+    """The only values of a text key, where it has a fixed set."""
+    many: bool = False
+    """A list, kept as a tuple; never empty."""
+    optional: bool = False
+    """None is a value."""
+    secret: bool = False
+    """A URL that may hold a password, which is never shown or saved."""
+
+    @property
+    def is_required(self) -> bool:
+        """The key has no default."""
+        return self.default is MISSING
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, in words that follow "must be"."""
+        one = {bool: "true or false", int: "an integer", float: "a number", str: "text"}[self.base]
+        if self.choices:
+            one = "one of " + ", ".join(self.choices)
+        if str(self.limits):
+            one = f"{one} {self.limits}"
+        return (f"a list, each {one}" if self.many else one) + (
+            ", or null" if self.optional else ""
+        )
+
+
+def key(
+    default: T,
+    doc: str,
+    *,
+    gt: float | None = None,
+    ge: float | None = None,
+    lt: float | None = None,
+    le: float | None = None,
+    secret: bool = False,
+) -> T:
+    """Declare a key: its default, what it does and when to change it, and its limits."""
+    limits = Limits(gt=gt, ge=ge, lt=lt, le=le)
+    return cast(
+        T, field(default=default, metadata={"doc": doc, "limits": limits, "secret": secret})
+    )
+
+
+def required(doc: str) -> Any:
+    """Declare a key that has no sensible default, so that the user must give it."""
+    return field(metadata={"doc": doc, "limits": Limits(), "secret": False})
+
+
+def like(owner: type, name: str, default: T, doc: str = "") -> T:
+    """Declare a key with the limits (and, unless given, the doc) of ``owner``'s key ``name``."""
+    source = next(f for f in fields(owner) if f.name == name)
+    metadata = {**source.metadata, "doc": doc or source.metadata["doc"]}
+    return cast(T, field(default=default, metadata=metadata))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """What every job has."""
+
+    output_dir: str = required("Run directory: everything that the job writes goes there.")
+    seed: int = key(
+        0, "Every random number derives from it; two runs with one seed agree.", ge=0, lt=2**32
+    )
+    logging_steps: int = key(1, "Optimiser steps between two lines of metrics and log.", ge=1)
+    num_threads: int = key(0, "Threads of the maths library; 0 leaves the choice to PyTorch.", ge=0)
+
+    def __post_init__(self) -> None:
+        """Check every value and bring it to its type.
+
+        Raises:
+            AtlasError: A value has the wrong type or is out of its range.
+        """
+        for name, info in keys_of(type(self)).items():
+            object.__setattr__(self, name, convert(info, getattr(self, name)))
+
+
+@cache
+def keys_of(config_class: type[RunConfig]) -> Mapping[str, KeyInfo]:
+    """Return the keys of a job by name, in the order of their declaration."""
+    hints = typing.get_type_hints(config_class)
+    return {
+        f.name: _key_info(f.name, hints[f.name], f.default, f.metadata)
+        for f in fields(config_class)
+    }
+
+
+def convert(info: KeyInfo, value: object, where: str = "") -> Any:
+    """Bring a value from YAML, the command line or Python to the type of its key.
+
+    Args:
+        info: The key.
+        value: As parsed; numbers and truth values may come as text.
+        where: The file or override that said it, for the message.
+
+    Raises:
+        AtlasError: It isn't what ``info.expected`` says.
+    """
+    if info.optional and (value is None or str(value).lower() in _NULL):
+        return None
+    if not info.many:
+        return _convert_one(info, value, where)
+    elements = list(value) if isinstance(value, list | tuple) else [value]
+    if not elements:
+        raise _wrong(info, value, where)
+    return tuple(_convert_one(info, element, where) for element in elements)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest known word, else the known words if few."""
+    known = list(known)
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    matches = matches or [name for name in known if name.endswith(f"_{word}")]
+    if matches:
+        return "; did you mean " + " or ".join(f"'{match}'" for match in matches) + "?"
+    return "; there are: " + ", ".join(known) if 0 < len(known) <= _FEW else ""
+
+
+def masked(info: KeyInfo, value: object) -> object:
+    """Return ``value`` as it may be shown and saved: a password in a URL becomes ``***``."""
+    return _PASSWORD.sub(_MASKED, value) if info.secret and isinstance(value, str) else value
+
+
+def _key_info(name: str, hint: Any, default: Any, metadata: Mapping[str, Any]) -> KeyInfo:
+    optional = many = False
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        (hint,) = [part for part in typing.get_args(hint) if part is not type(None)]
+        optional = True
+    if typing.get_origin(hint) is tuple:
+        hint, many = typing.get_args(hint)[0], True
+    choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+    return KeyInfo(
+        name=name,
+        base=str if choices else hint,
+        default=default,
+        doc=metadata["doc"],
+        limits=metadata["limits"],
+        choices=choices,
+        many=many,
+        optional=optional,
+        secret=metadata["secret"],
+    )
+
+
+def _convert_one(info: KeyInfo, value: object, where: str) -> Any:
+    converted = _typed(info.base, value)
+    if converted is None or (info.choices and converted not in info.choices):
+        raise _wrong(info, value, where)
+    if not isinstance(converted, str) and not info.limits.allow(converted):
+        raise _wrong(info, value, where)
+    if info.secret and "***" in str(converted):
+        raise AtlasError(
+            f"the password in {info.name}{f' of {where}' if where else ''} was taken out before it "
+            f"was saved; give the whole URL: {info.name}=…"
+        )
+    return converted
+
+
+def _typed(base: type, value: object) -> bool | int | float | str | None:
+    """Return ``value`` as ``base``, or None where it isn't one; True is no number, 4.0 no int."""
+    if base is str:
+        return value if isinstance(value, str) and value else None
+    if base is bool or isinstance(value, bool):
+        if isinstance(value, str) and value.lower() in _TRUE + _FALSE:
+            return value.lower() in _TRUE
+        return value if base is bool and isinstance(value, bool) else None
+    try:
+        if base is int:
+            return int(value) if isinstance(value, int | str) else None
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _wrong(info: KeyInfo, value: object, where: str) -> AtlasError:
+    shown = masked(info, value)
+    shown = "null" if shown is None else f"'{shown}'" if isinstance(shown, str) else shown
+    hint = ""
+    if info.choices and isinstance(value, str):
+        hint = (
+            nearest(value, info.choices) if difflib.get_close_matches(value, info.choices) else ""
+        )
+    says = f"{where} says {shown}" if where else f"it is {shown}"
+    return AtlasError(f"{info.name} must be {info.expected}, but {says}{hint}")

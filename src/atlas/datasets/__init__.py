@@ -1,0 +1,1 @@
+"""Tasks, chat rendering and training examples."""

@@ -1,0 +1,133 @@
+"""Tasks from reasoning-gym, split by the hash of their content.
+
+Input: family names with their reasoning-gym settings, a size and a seed. Output: `Task` lists.
+
+The held-out split is a property of the task itself: a task is held out when its identity, a
+SHA-256 of the question, falls into the last tenth. No list has to be kept, so that a model
+trained anywhere on the ``train`` split can't have met a held-out task.
+"""
+
+from __future__ import annotations
+
+import difflib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import reasoning_gym
+
+from atlas.errors import AtlasError
+from atlas.types import Task
+
+Split = Literal["train", "held_out"]
+
+HELD_OUT_SHARE = 0.1
+
+# Small numbers: a nano model must be able to execute every single step of these.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "basic_arithmetic": {
+        "min_terms": 3,
+        "max_terms": 4,
+        "min_digits": 1,
+        "max_digits": 1,
+        "operators": ["+", "-", "*"],
+        "allow_parentheses": False,
+        "allow_negation": False,
+    },
+    "chain_sum": {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1},
+    "leg_counting": {
+        "min_animals": 2,
+        "max_animals": 2,
+        "min_instances": 2,
+        "max_instances": 9,
+    },
+}
+
+_CHUNK = 512
+# Ten chunks in a row without one new task: the family is exhausted, not unlucky.
+_PATIENCE = 10
+
+
+def is_held_out(task: Task) -> bool:
+    """Tell whether a task belongs to the held-out split, from its content alone."""
+    return int(task.id, 16) / 16**16 >= 1 - HELD_OUT_SHARE
+
+
+def make_tasks(family: str, size: int, *, seed: int, split: Split = "train") -> list[Task]:
+    """Return ``size`` different tasks of one family.
+
+    Args:
+        family: a reasoning-gym dataset; the settings in `PRESETS` apply where there are any.
+        size: how many.
+        seed: equal seeds give equal lists.
+        split: ``train`` or ``held_out``; the two never share a question.
+
+    Raises:
+        AtlasError: the family doesn't exist, or has fewer than ``size`` different tasks.
+    """
+    found: dict[str, Task] = {}
+    stream = _stream(family, seed)
+    barren = 0
+    while len(found) < size:
+        before = len(found)
+        for _ in range(_CHUNK):
+            task = next(stream)
+            if is_held_out(task) == (split == "held_out") and len(found) < size:
+                found.setdefault(task.id, task)
+        barren = 0 if len(found) > before else barren + 1
+        if barren == _PATIENCE:
+            raise AtlasError(
+                f"family '{family}': only {len(found)} different tasks in split '{split}', "
+                f"{size} asked for; ask for fewer or add a family"
+            )
+    return list(found.values())
+
+
+def mixed_tasks(
+    families: Sequence[str], size: int, *, seed: int, split: Split = "train"
+) -> list[Task]:
+    """Return ``size`` tasks, in equal shares of all families, shuffled by the seed.
+
+    Raises:
+        AtlasError: as `make_tasks`, or no family is named.
+    """
+    if not families:
+        raise AtlasError("families: name at least one task family")
+    shares = [size // len(families) + (i < size % len(families)) for i in range(len(families))]
+    tasks = [
+        task
+        for family, share in zip(families, shares, strict=True)
+        for task in make_tasks(family, share, seed=seed, split=split)
+    ]
+    random.Random(seed).shuffle(tasks)
+    return tasks
+
+
+def check_disjoint(held_out: Sequence[Task], seen: Sequence[Task]) -> None:
+    """Raise AtlasError when a held-out task is among the seen ones, by hash."""
+    shared = {task.id for task in held_out} & {task.id for task in seen}
+    if shared:
+        raise AtlasError(f"{len(shared)} held-out tasks were seen in training, {min(shared)} first")
+
+
+def _stream(family: str, seed: int) -> Iterator[Task]:
+    """Yield tasks without end; reasoning-gym draws task i from seed + i."""
+    known = reasoning_gym.factory.DATASETS
+    if family not in known:
+        near = difflib.get_close_matches(family, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "see reasoning_gym.factory.DATASETS"
+        raise AtlasError(f"task family '{family}' does not exist in reasoning-gym; {hint}")
+    # Each seed gets a stretch of its own, so that seeds 0 and 1 don't overlap but for one task.
+    start = random.Random(f"{family}/{seed}").randrange(2**40)
+    while True:
+        chunk = reasoning_gym.create_dataset(
+            family, size=_CHUNK, seed=start, **PRESETS.get(family, {})
+        )
+        for entry in chunk:
+            yield Task(
+                question=entry["question"].strip(),
+                answer=str(entry["answer"]),
+                family=family,
+                metadata=entry["metadata"],
+            )
+        start += _CHUNK

@@ -1,0 +1,1 @@
+"""Paired evaluation on held-out tasks: outcomes, claims and their intervals."""

@@ -1,0 +1,156 @@
+"""``eval/claims.json``: the claims table on disk, for the report and the command line.
+
+Layout::
+
+    {"num_tasks": 400,
+     "arms": {"sft": [{"name": "uplift", "label": ..., "value": 20.5, "interval": [16.5, 24.75],
+                       "unit": "points", "guide_value": 15.7, "guide_text": "+15.7 points",
+                       "num": 400, "met": true}, ...], "grpo": [...]},
+     "comparisons": [{"arm": "grpo", "baseline_arm": "sft", "value": 7.0, "interval": [3.5, 10.5],
+                      "unit": "points", "num": 400}]}
+
+``value`` and ``interval`` are null where a claim can't be measured, ``guide_value`` and ``met``
+where the guide sets no number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import AtlasError
+from atlas.evaluation.claims import DEFINITIONS, Claim, ClaimsTable, Comparison
+from atlas.evaluation.stats import Interval
+from atlas.runtime.files import write_atomic
+
+
+def claims_to_json(table: ClaimsTable) -> dict[str, Any]:
+    """Return the table as JSON values, laid out as in the module docstring."""
+    return {
+        "num_tasks": table.num_tasks,
+        "arms": {arm: [_claim_to_json(claim) for claim in row] for arm, row in table.arms.items()},
+        "comparisons": [_comparison_to_json(comparison) for comparison in table.comparisons],
+    }
+
+
+def claims_from_json(record: Mapping[str, Any]) -> ClaimsTable:
+    """Return the table that ``claims_to_json`` wrote.
+
+    Args:
+        record: The decoded JSON.
+
+    Raises:
+        AtlasError: A key is missing or has another type, or an arm has other claims than those
+            of ``DEFINITIONS``; the message names them.
+    """
+    try:
+        table = ClaimsTable(
+            num_tasks=int(record["num_tasks"]),
+            arms={
+                str(arm): tuple(_claim_from_json(claim) for claim in row)
+                for arm, row in record["arms"].items()
+            },
+            comparisons=tuple(_comparison_from_json(row) for row in record["comparisons"]),
+        )
+    except KeyError as error:
+        raise AtlasError(f"claims: key {error} is missing; evaluate again") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AtlasError(f"claims: not laid out as expected ({error}); evaluate again") from error
+    if not table.arms:
+        raise AtlasError("claims: there is no arm; evaluate again")
+    for arm, row in table.arms.items():
+        different = {claim.name for claim in row} ^ DEFINITIONS.keys()
+        if different or len(row) != len(DEFINITIONS):
+            raise AtlasError(
+                f"claims: arm {arm!r} has other claims than this Atlas measures "
+                f"({', '.join(sorted(different)) or 'some twice'}); evaluate again"
+            )
+    return table
+
+
+def write_claims(path: Path, table: ClaimsTable) -> None:
+    """Write the table to ``path`` (``eval/claims.json``), whole or not at all.
+
+    Raises:
+        AtlasError: The disk is full.
+    """
+    text = json.dumps(claims_to_json(table), indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomic(path, text + "\n")
+
+
+def read_claims(path: Path) -> ClaimsTable:
+    """Return the table in ``path``.
+
+    Raises:
+        AtlasError: The file is missing, isn't JSON or isn't laid out as expected.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise AtlasError(f"{path} isn't there: run the evaluation first") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise AtlasError(f"{path} isn't JSON ({error}); evaluate again") from error
+    return claims_from_json(record)
+
+
+def _interval_to_json(interval: Interval | None) -> dict[str, Any]:
+    if interval is None:
+        return {"value": None, "interval": None}
+    return {"value": interval.value, "interval": [interval.low, interval.high]}
+
+
+def _interval_from_json(record: Mapping[str, Any]) -> Interval | None:
+    if record["interval"] is None:
+        return None
+    low, high = record["interval"]
+    return Interval(value=float(record["value"]), low=float(low), high=float(high))
+
+
+def _claim_to_json(claim: Claim) -> dict[str, Any]:
+    return {
+        "name": claim.name,
+        "label": claim.label,
+        **_interval_to_json(claim.interval),
+        "unit": claim.unit,
+        "guide_value": claim.guide_value,
+        "guide_text": claim.guide_text,
+        "num": claim.num,
+        "met": claim.met,
+    }
+
+
+def _claim_from_json(record: Mapping[str, Any]) -> Claim:
+    guide_value = record["guide_value"]
+    return Claim(
+        name=record["name"],
+        label=record["label"],
+        interval=_interval_from_json(record),
+        unit=record["unit"],
+        guide_value=None if guide_value is None else float(guide_value),
+        guide_text=record["guide_text"],
+        num=int(record["num"]),
+    )
+
+
+def _comparison_to_json(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "arm": comparison.arm,
+        "baseline_arm": comparison.baseline_arm,
+        **_interval_to_json(comparison.interval),
+        "unit": "points",
+        "num": comparison.num,
+    }
+
+
+def _comparison_from_json(record: Mapping[str, Any]) -> Comparison:
+    interval = _interval_from_json(record)
+    if interval is None:
+        raise ValueError("a comparison has no interval")
+    return Comparison(
+        arm=record["arm"],
+        baseline_arm=record["baseline_arm"],
+        interval=interval,
+        num=int(record["num"]),
+    )

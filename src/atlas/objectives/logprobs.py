@@ -1,0 +1,99 @@
+"""Log-probabilities of given tokens, without the logits ever being whole in memory.
+
+    z = (W h + b) / temperature          policy[n] = z[target] - logsumexp(z)
+
+For 64 rows of 512 tokens and a vocabulary of 152,000, float32 logits are 20 GB, the largest tensor
+of a step by far. ``selected_logprobs`` goes from hidden states to log-probabilities in chunks
+(projection.py); ``logprobs_from_logits`` is for logits that are there anyway.
+
+Shapes: N tokens of all rows in one axis, D hidden, V vocabulary, B rows, T tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from atlas.objectives.projection import ChunkedProjection, accurate_dtype
+
+CHUNK_LOGITS = 2**25
+"""Numbers in the logits of one chunk unless the caller says otherwise: 128 MiB in float32."""
+MAX_CHUNK_TOKENS = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectedLogprobs:
+    """What the projection says about each target."""
+
+    logprobs_N: Tensor
+    """[N] in nats, with gradient; float32, or float64 for float64 inputs."""
+    entropy_N: Tensor | None
+    """[N] entropy of the whole distribution in nats, without gradient; None if not asked for."""
+
+
+def selected_logprobs(
+    hidden_ND: Tensor,
+    lm_head_weight_VD: Tensor,
+    targets_N: Tensor,
+    *,
+    bias_V: Tensor | None = None,
+    temperature: float = 1.0,
+    chunk_tokens: int | None = None,
+    with_entropy: bool = False,
+) -> SelectedLogprobs:
+    """Project hidden states onto the vocabulary in chunks; keep the targets' log-probabilities.
+
+    Under autocast the projection runs in autocast's precision, forward and backward.
+
+    Args:
+        hidden_ND: [N, D] last hidden states of the *valid* positions, each one before its target.
+        lm_head_weight_VD: [V, D]; gets a gradient only if it requires one.
+        targets_N: [N] token ids, in 0 ... V - 1.
+        bias_V: [V], for the few models whose head has one.
+        temperature: Logits are divided by it, as the sampler does.
+        chunk_tokens: Tokens a chunk; None picks about 128 MiB of logits. The results don't depend
+            on it, but for rounding.
+        with_entropy: Compute the entropies too.
+
+    Returns:
+        Log-probabilities and entropies.
+
+    Raises:
+        ValueError: If the temperature or the chunk is not positive.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature is {temperature}; it must be positive")
+    if chunk_tokens is None:
+        chunk_tokens = max(1, min(MAX_CHUNK_TOKENS, CHUNK_LOGITS // lm_head_weight_VD.shape[0]))
+    if chunk_tokens < 1:
+        raise ValueError(f"chunk_tokens is {chunk_tokens}; it must be at least 1")
+    device_type = hidden_ND.device.type
+    if torch.is_autocast_enabled(device_type):
+        # Cast here, where autograd sees it, so that forward and recomputation use one precision.
+        dtype = torch.get_autocast_dtype(device_type)
+        hidden_ND, lm_head_weight_VD = hidden_ND.to(dtype), lm_head_weight_VD.to(dtype)
+        bias_V = None if bias_V is None else bias_V.to(dtype)
+    logprobs_N, entropy_N = ChunkedProjection.apply(
+        hidden_ND, lm_head_weight_VD, bias_V, targets_N, temperature, chunk_tokens, with_entropy
+    )
+    return SelectedLogprobs(logprobs_N=logprobs_N, entropy_N=entropy_N if with_entropy else None)
+
+
+def logprobs_from_logits(
+    logits_BTV: Tensor, targets_BT: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """Log-probabilities of the targets where the logits are there anyway.
+
+    Args:
+        logits_BTV: [..., V] logits, each before its target.
+        targets_BT: [...] token ids.
+        temperature: Logits are divided by it.
+
+    Returns:
+        [...] in nats; float32, or float64 for float64 logits.
+    """
+    logits_BTV = logits_BTV.to(accurate_dtype(logits_BTV.dtype)) / temperature
+    selected_BT = logits_BTV.gather(-1, targets_BT.unsqueeze(-1)).squeeze(-1)
+    return selected_BT - logits_BTV.logsumexp(-1)

@@ -1,0 +1,8 @@
+"""Reads a run directory and writes one HTML page; no torch, called by no training stage."""
+
+from __future__ import annotations
+
+from atlas.report.page import write_report
+from atlas.report.text import claims_header, claims_rows
+
+__all__ = ["claims_header", "claims_rows", "write_report"]

@@ -1,0 +1,183 @@
+"""Report: the learning curves, as panels of one chart each.
+
+Input: metrics by stage and name. Output: a ``PanelView`` for every panel whose metric was logged.
+The bands are the guide's: KL to the reference summed over the tokens of a sequence within 0.5 and
+2.0, non-degradation at 97 % or more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from atlas.report.charts import Band, Line, ends_of, line_chart
+from atlas.report.run_files import Curve
+
+
+def plain(value: float) -> str:
+    """Return a number to three significant digits, without an exponent where it can be avoided."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def percent(value: float) -> str:
+    """Return a share as a percentage."""
+    return f"{_tidy(100 * value)} %"
+
+
+def points(value: float) -> str:
+    """Return a difference of shares in points."""
+    return f"{_tidy(100 * value):+}" if value else "0"
+
+
+def _tidy(value: float) -> float | int:
+    rounded = round(value, 1)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """What one chart shows."""
+
+    title: str
+    stage: str
+    metrics: Mapping[str, str]
+    """Metric name to label; the first is the one that the panel is about."""
+    note: str
+    """One line under the title: how to read it."""
+    number: Callable[[float], str] = plain
+    band: Band | None = None
+    limits: tuple[float, float] = (-math.inf, math.inf)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PanelView:
+    """A panel, drawn."""
+
+    title: str
+    stage: str
+    note: str
+    labels: tuple[str, ...]
+    """Of the lines; the second is dashed."""
+    first: str
+    last: str
+    """Where the first line starts and stops: means over its first and last tenth."""
+    svg: Markup
+
+
+_SHARE = (0.0, 1.0)
+_UNSIGNED = (0.0, math.inf)
+
+PANELS: tuple[Panel, ...] = (
+    Panel(
+        title="Loss",
+        stage="sft",
+        metrics={"train/loss": "training", "eval/loss": "held out"},
+        note="Cross entropy per token of the teachings collected.",
+    ),
+    Panel(
+        title="Reward",
+        stage="grpo",
+        metrics={"train/reward": "reward"},
+        note="Mean over all teachings of a step.",
+    ),
+    Panel(
+        title="Uplift, points",
+        stage="grpo",
+        metrics={"train/uplift": "uplift"},
+        note="Right with this teaching minus right alone.",
+        number=points,
+    ),
+    Panel(
+        title="Student accuracy",
+        stage="grpo",
+        metrics={"train/accuracy_taught": "taught", "train/accuracy_alone": "alone"},
+        note="On the training tasks of each step.",
+        number=percent,
+        limits=_SHARE,
+    ),
+    Panel(
+        title="Non-degradation",
+        stage="grpo",
+        metrics={"train/non_degrade_rate": "not worse"},
+        note="Share of teachings that left the student no worse.",
+        number=percent,
+        band=Band(low=0.97, high=0.97, label="guide: 97 %"),
+        limits=_SHARE,
+    ),
+    Panel(
+        title="KL per sequence",
+        stage="grpo",
+        metrics={"train/kl": "KL to the SFT teacher"},
+        note="Nats, summed over the tokens of a teaching.",
+        band=Band(low=0.5, high=2.0, label="guide: 0.5 to 2.0"),
+        limits=_UNSIGNED,
+    ),
+    Panel(
+        title="Teaching tokens",
+        stage="grpo",
+        metrics={"train/teaching_tokens": "tokens"},
+        note="Mean length of a teaching.",
+    ),
+    Panel(
+        title="Leaks",
+        stage="grpo",
+        metrics={"train/leak_rate": "leak rate"},
+        note="Share of teachings that gave the answer away.",
+        number=percent,
+        limits=_SHARE,
+    ),
+    Panel(
+        title="Dead groups",
+        stage="grpo",
+        metrics={"train/dead_groups": "dead groups"},
+        note="Groups whose teachings all earned the same, so that none could be learned from.",
+        limits=_UNSIGNED,
+    ),
+)
+
+
+def draw_panels(
+    curves: Mapping[str, Mapping[str, Curve]], panels: Sequence[Panel] = PANELS
+) -> tuple[PanelView, ...]:
+    """Draw every panel whose first metric was logged.
+
+    Args:
+        curves: By stage, then by metric name.
+        panels: What to draw, in the order of the page.
+
+    Returns:
+        The panels drawn; a second line that wasn't logged is left out of its panel.
+    """
+    views = []
+    for panel in panels:
+        logged = curves.get(panel.stage, {})
+        lines = [
+            Line(label=label, points=logged[metric])
+            for metric, label in panel.metrics.items()
+            if logged.get(metric)
+        ]
+        if next(iter(panel.metrics)) in logged:
+            views.append(_view(panel, lines))
+    return tuple(views)
+
+
+def _view(panel: Panel, lines: Sequence[Line]) -> PanelView:
+    first, last = ends_of(lines[0].points)
+    return PanelView(
+        title=panel.title,
+        stage=panel.stage,
+        note=panel.note,
+        labels=tuple(line.label for line in lines),
+        first=panel.number(first),
+        last=panel.number(last),
+        svg=line_chart(
+            lines,
+            name=f"{panel.title}, {panel.stage.upper()}",
+            number=panel.number,
+            band=panel.band,
+            limits=panel.limits,
+        ),
+    )

@@ -1,0 +1,313 @@
+"""Report: a run directory -> one HTML page that opens offline.
+
+Input: files only, read by ``run_files``. Output: ``report.html``: no script, no font, no image
+and no address outside itself, which a Content-Security-Policy in the page also enforces in the
+browser. Whatever a model wrote is escaped by the template engine; only our own SVG goes in as
+markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from atlas.evaluation.claims import Claim, ClaimsTable
+from atlas.evaluation.stats import Interval, wilson
+from atlas.report.curves import draw_panels
+from atlas.report.interval_chart import Mark, arm_shape, interval_chart
+from atlas.report.run_files import RunFiles, StageRecord, read_run
+from atlas.report.text import (
+    arm_name,
+    claim_interval,
+    claim_status,
+    claim_value,
+    comparison_value,
+    interval_text,
+    number_text,
+    ordered_arms,
+    rows_by_claim,
+)
+from atlas.report.transcripts import choose_transcripts
+from atlas.report.verdict import verdict
+from atlas.runtime.files import write_atomic
+from atlas.types import PairedOutcome
+
+HEADLINE_CLAIMS = ("uplift", "non_degradation", "student_tokens_saved", "completion_taught")
+"""The guide's four results, in its order; each is a tile at the top of the page."""
+
+SHOWN_ARMS = ("sft", "grpo")
+"""In the transcripts, beside the student alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimRow:
+    """One claim over all arms, drawn."""
+
+    label: str
+    name: str
+    guide_text: str
+    num: int
+    claims: tuple[Claim, ...]
+    svg: Markup | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FamilyRow:
+    """Right answers in one family of tasks: alone, then by arm."""
+
+    family: str
+    num: int
+    rates: tuple[str, ...]
+    svg: Markup
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRow:
+    """One stage with its share of the whole duration, in percent."""
+
+    record: StageRecord
+    duration: str
+    share: float
+
+
+def write_report(run_dir: Path, output: Path | None = None) -> Path:
+    """Write the report of a run.
+
+    Args:
+        run_dir: A run directory, finished or not; what is missing gets a section that says so.
+        output: Where to write; None for ``report.html`` in the run directory.
+
+    Returns:
+        The file written. It appears whole or not at all.
+
+    Raises:
+        AtlasError: ``run_dir`` isn't there or has another layout version, or the disk is full.
+    """
+    page = render_report(read_run(run_dir))
+    target = run_dir / "report.html" if output is None else output
+    write_atomic(target, page)
+    return target
+
+
+def render_report(run: RunFiles) -> str:
+    """Return the page for what was read of a run."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        arm_name=arm_name,
+        claim_value=claim_value,
+        claim_interval=claim_interval,
+        claim_status=claim_status,
+        typeset=typeset,
+    )
+    environment.globals["arm_shape"] = arm_shape
+    return environment.get_template("report.html.jinja").render(_context(run))
+
+
+def typeset(text: str) -> str:
+    """Return text with real minus signs before digits and with units that stay on their line."""
+    for digit in "0123456789":
+        text = text.replace(f"-{digit}", f"\N{MINUS SIGN}{digit}")
+    for unit in ("%", "points", "tokens"):
+        text = text.replace(f" {unit}", f"\N{NO-BREAK SPACE}{unit}")
+    return text.replace(
+        " \N{RIGHTWARDS ARROW} ", "\N{NO-BREAK SPACE}\N{RIGHTWARDS ARROW}\N{NO-BREAK SPACE}"
+    )
+
+
+def _context(run: RunFiles) -> dict[str, Any]:
+    evaluated = ordered_arms({pair.arm for pair in run.pairs})
+    shown = [arm for arm in SHOWN_ARMS if arm in evaluated] or evaluated
+    return {
+        "run": run,
+        "verdict": verdict(run.claims),
+        "family_arms": evaluated,
+        "families": _family_rows(run.pairs),
+        "panels": draw_panels(run.curves),
+        "shown_arms": shown,
+        "selection": choose_transcripts(run.pairs, shown),
+        "stage_rows": _stage_rows(run.stages),
+        "total_duration": duration_text(sum(stage.seconds or 0 for stage in run.stages)),
+        "seeds": _seeds(run.configs),
+        **_claims_context(run.claims),
+    }
+
+
+def _claims_context(table: ClaimsTable | None) -> dict[str, Any]:
+    if table is None:
+        return {"tiles": (), "claim_groups": (), "comparisons": ()}
+    arms = ordered_arms(table.arms)
+    claims = {claim.name: claim for claim in table.arms[arms[-1]]}
+    return {
+        "arms": arms,
+        "tiles": [claims[name] for name in HEADLINE_CLAIMS],
+        "claim_groups": _claim_groups(table),
+        "met_counts": _met_counts(table),
+        "comparisons": _comparisons(table),
+        "gain_out_of_reach": _gain_out_of_reach(claims),
+    }
+
+
+def _claim_rows(table: ClaimsTable) -> list[ClaimRow]:
+    arms = ordered_arms(table.arms)
+    return [
+        ClaimRow(
+            label=claims[0].label,
+            name=claims[0].name,
+            guide_text=claims[0].guide_text,
+            num=claims[-1].num,
+            claims=claims,
+            svg=_claim_svg(arms, claims),
+        )
+        for claims in rows_by_claim(table)
+    ]
+
+
+def _claim_groups(table: ClaimsTable) -> list[tuple[str, list[ClaimRow]]]:
+    rows = _claim_rows(table)
+    judged = [row for row in rows if row.claims[0].guide_value is not None]
+    others = [row for row in rows if row.claims[0].guide_value is None]
+    return [("The guide's numbers", judged), ("Beside them", others)]
+
+
+def _claim_svg(arms: Sequence[str], claims: Sequence[Claim]) -> Markup | None:
+    marks = [
+        Mark(arm=arm, label=arm_name(arm), interval=claim.interval)
+        for arm, claim in zip(arms, claims, strict=True)
+        if claim.interval is not None
+    ]
+    if not marks:
+        return None
+    claim = claims[0]
+    return interval_chart(
+        marks,
+        name=claim.label,
+        number=partial(number_text, unit=claim.unit),
+        guide=claim.guide_value,
+        include=(0,) if claim.unit in {"points", "score"} else (),
+    )
+
+
+def _gain_out_of_reach(claims: Mapping[str, Claim]) -> bool:
+    """Return whether the student alone completes too much to gain the guide's points at all."""
+    alone, gain = claims["completion_alone"].value, claims["completion_gain"].guide_value
+    return alone is not None and gain is not None and alone + gain > 100
+
+
+def _met_counts(table: ClaimsTable) -> list[tuple[str, int, int]]:
+    """Return (arm, numbers of the guide reached, numbers of the guide compared)."""
+    counts = []
+    for arm in ordered_arms(table.arms):
+        judged = [claim.met for claim in table.arms[arm] if claim.met is not None]
+        counts.append((arm, sum(judged), len(judged)))
+    return counts
+
+
+def _comparisons(table: ClaimsTable) -> list[dict[str, Any]]:
+    return [
+        {
+            "arm": row.arm,
+            "baseline_arm": row.baseline_arm,
+            "value": comparison_value(row),
+            "interval": interval_text(row.interval, signed=True),
+            "num": row.num,
+            "finding": "better" if row.is_above_zero else _not_above(row.interval),
+            "svg": interval_chart(
+                [Mark(arm=row.arm, label="difference", interval=row.interval)],
+                name=f"Uplift of the {arm_name(row.arm)} minus the {arm_name(row.baseline_arm)}",
+                number=partial(number_text, unit="points", signed=True),
+                include=(0,),
+            ),
+        }
+        for row in table.comparisons
+    ]
+
+
+def _not_above(interval: Interval) -> str:
+    return "worse" if interval.high < 0 else "no clear difference"
+
+
+def _family_rows(pairs: Sequence[PairedOutcome]) -> list[FamilyRow]:
+    arms = ordered_arms({pair.arm for pair in pairs})
+    return [
+        _family_row(family, [pair for pair in pairs if pair.task.family == family], arms)
+        for family in sorted({pair.task.family for pair in pairs})
+    ]
+
+
+def _family_row(family: str, pairs: Sequence[PairedOutcome], arms: Sequence[str]) -> FamilyRow:
+    by_arm = {arm: [pair for pair in pairs if pair.arm == arm] for arm in arms}
+    flags = {
+        "alone": [pair.alone.correct for pair in next(rows for rows in by_arm.values() if rows)]
+    } | {
+        arm: [pair.taught.correct and not pair.leaked for pair in rows]
+        for arm, rows in by_arm.items()
+    }
+    intervals = {
+        name: wilson(sum(right), len(right)).scaled(100) for name, right in flags.items() if right
+    }
+    return FamilyRow(
+        family=family,
+        num=len(flags["alone"]),
+        rates=tuple(
+            number_text(intervals[name].value, "%") if name in intervals else "" for name in flags
+        ),
+        svg=interval_chart(
+            [
+                Mark(arm=name, label="Alone" if name == "alone" else arm_name(name), interval=rate)
+                for name, rate in intervals.items()
+            ],
+            name=f"Right answers, {family}",
+            number=partial(number_text, unit="%"),
+            include=(0, 100),
+        ),
+    )
+
+
+def _stage_rows(stages: Sequence[StageRecord]) -> list[StageRow]:
+    longest = max((stage.seconds or 0 for stage in stages), default=0)
+    return [
+        StageRow(
+            record=stage,
+            duration="" if stage.seconds is None else duration_text(stage.seconds),
+            share=100 * (stage.seconds or 0) / longest if longest else 0,
+        )
+        for stage in stages
+    ]
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as ``41 s``, ``2 min 52 s`` or ``3 h 05 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _seeds(configs: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the files by the seed that they set (``seed = 7``); none where YAML is broken."""
+    found: dict[str, list[str]] = {}
+    for name, text in configs.items():
+        try:
+            config = yaml.safe_load(text)
+        except yaml.YAMLError:
+            continue
+        if isinstance(config, dict):
+            for key, value in config.items():
+                if str(key) == "seed" or str(key).endswith("_seed"):
+                    found.setdefault(f"{key} = {value}", []).append(name)
+    return found

@@ -1,0 +1,249 @@
+"""Report, first step: a run directory -> ``RunFiles``, everything that the page shows.
+
+Every file is optional, for a report is wanted most when a run stopped half-way. A file that is
+missing leaves its field empty; one that can't be read is named in ``problems`` and the page goes
+on without it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from atlas.errors import AtlasError
+from atlas.evaluation.claims import ClaimsTable
+from atlas.evaluation.claims_file import read_claims
+from atlas.evaluation.pairs_file import read_pairs
+from atlas.runtime.run_dir import LAYOUT_VERSION
+from atlas.types import PairedOutcome
+
+Curve = tuple[tuple[float, float], ...]
+"""(step, value), by rising step."""
+
+STAGE_ORDER = ("collect", "sft", "grpo", "evaluate", "report")
+_SUB_RUNS = ("sft", "grpo")
+
+# Both keep the key or the user, so that a reader sees what was set, and drop what opens a door.
+_URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^@\s/]+@")
+_SECRET_LINE = re.compile(
+    r"^(\s*[\w.-]*(?:api_key|password|secret|hf_token|access_token|auth_token)\s*:\s*)\S.*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRecord:
+    """A finished stage, from ``stages/<name>.json``.
+
+    Example: ``{"stage": "sft", "finished_at": "2025-11-22T00:50:10+00:00", "seconds": 41.0}``.
+    """
+
+    name: str
+    seconds: float | None
+    finished_at: str
+    """UTC to the minute, or as the file has it; empty where it has none."""
+    summary: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFiles:
+    """What a run directory holds, read and checked."""
+
+    root: Path
+    kind: str
+    """``quickstart``, ``grpo``, ...; ``run`` where the directory doesn't say."""
+    started_at: str
+    """UTC to the minute; empty where the directory doesn't say."""
+    atlas_version: str
+    """Of the Atlas that made the run; empty where the directory doesn't say."""
+    stages: tuple[StageRecord, ...]
+    configs: Mapping[str, str]
+    """YAML text by file, relative to the root; passwords are masked."""
+    curves: Mapping[str, Mapping[str, Curve]]
+    """By stage (``sft``, ``grpo``), then by metric name."""
+    claims: ClaimsTable | None
+    pairs: tuple[PairedOutcome, ...]
+    problems: tuple[str, ...]
+    """One line for each file that is there and can't be read."""
+
+
+def read_run(root: Path) -> RunFiles:
+    """Read the run directory ``root``.
+
+    Raises:
+        AtlasError: ``root`` isn't a directory, or its layout is of another version.
+    """
+    if not root.is_dir():
+        raise AtlasError(f"run directory {root} isn't there; name the folder that a run wrote")
+    problems: list[str] = []
+    run = _read_object(root / "run.json", problems)
+    version = run.get("layout_version", LAYOUT_VERSION)
+    if version != LAYOUT_VERSION:
+        raise AtlasError(
+            f"run directory {root} has layout version {version}, this Atlas reads "
+            f"{LAYOUT_VERSION}; use the Atlas that wrote it, or run again into a new directory"
+        )
+    kind = str(run.get("kind", "run"))
+    folders = {stage: root / stage for stage in _SUB_RUNS if (root / stage).is_dir()}
+    if kind in _SUB_RUNS:
+        folders.setdefault(kind, root)
+    return RunFiles(
+        root=root,
+        kind=kind,
+        started_at=_moment(run.get("created_at")),
+        atlas_version=str(run.get("atlas_version", "")),
+        stages=_read_stages(root / "stages", problems),
+        configs=_read_configs(root, problems),
+        curves={
+            stage: _read_curves(folder / "metrics.jsonl", problems)
+            for stage, folder in folders.items()
+        },
+        claims=_read_claims(root / "eval" / "claims.json", problems),
+        pairs=_read_pairs(root / "eval" / "pairs.jsonl", problems),
+        problems=tuple(problems),
+    )
+
+
+def mask_secrets(text: str) -> str:
+    """Return YAML text with passwords in addresses and values of secret keys masked."""
+    return _SECRET_LINE.sub(r"\1***", _URL_PASSWORD.sub(r"\1:***@", text))
+
+
+def _read_text(path: Path, problems: list[str]) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path} can't be read: {error}")
+        return None
+
+
+def _read_object(path: Path, problems: list[str]) -> Mapping[str, Any]:
+    text = _read_text(path, problems)
+    if text is None:
+        return {}
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        problems.append(f"{path} isn't JSON: {error}")
+        return {}
+    if not isinstance(record, dict):
+        problems.append(f"{path} isn't a JSON object")
+        return {}
+    return record
+
+
+def _read_stages(folder: Path, problems: list[str]) -> tuple[StageRecord, ...]:
+    records = []
+    for path in folder.glob("*.json"):
+        record = _read_object(path, problems)
+        if not record:
+            continue
+        summary = record.get("summary")
+        records.append(
+            StageRecord(
+                name=str(record.get("stage", path.stem)),
+                seconds=_number(record.get("seconds")),
+                finished_at=_moment(record.get("finished_at")),
+                summary=_flat(summary) if isinstance(summary, dict) else {},
+            )
+        )
+    ranks = {name: rank for rank, name in enumerate(STAGE_ORDER)}
+    records.sort(key=lambda record: (ranks.get(record.name, len(ranks)), record.name))
+    return tuple(records)
+
+
+def _flat(summary: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return nested values as ``{"a.b": "text"}``."""
+    flat: dict[str, str] = {}
+    for key, value in summary.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{name}.")
+        elif isinstance(value, float):
+            flat[name] = f"{value:.4g}"
+        else:
+            flat[name] = str(value)
+    return flat
+
+
+def _read_configs(root: Path, problems: list[str]) -> dict[str, str]:
+    names = ["config.yaml", *(f"{stage}/config.yaml" for stage in _SUB_RUNS)]
+    texts = {name: _read_text(root / name, problems) for name in names}
+    return {name: mask_secrets(text) for name, text in texts.items() if text is not None}
+
+
+def _read_curves(path: Path, problems: list[str]) -> dict[str, Curve]:
+    """Return the curves in a metrics file.
+
+    A step that comes twice (a run that stopped and went on) counts as it was the last time. A value
+    that isn't finite is left out; a line that can't be read, such as one cut by a crash, is named.
+    """
+    values: dict[str, dict[float, float]] = {}
+    unreadable = 0
+    for line in (_read_text(path, problems) or "").split("\n"):
+        if not line.strip():
+            continue
+        record = _metrics_line(line)
+        step = _number(record.get("step"))
+        if step is None:
+            unreadable += 1
+            continue
+        for name, raw in record.items():
+            value = _number(raw)
+            if "/" in name and value is not None:
+                values.setdefault(name, {})[step] = value
+    if unreadable:
+        problems.append(f"{path}: {unreadable} line(s) can't be read and are left out")
+    return {name: tuple(sorted(by_step.items())) for name, by_step in values.items()}
+
+
+def _metrics_line(line: str) -> Mapping[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _read_claims(path: Path, problems: list[str]) -> ClaimsTable | None:
+    if not path.exists():
+        return None
+    try:
+        return read_claims(path)
+    except (AtlasError, OSError) as error:
+        problems.append(str(error))
+        return None
+
+
+def _read_pairs(path: Path, problems: list[str]) -> tuple[PairedOutcome, ...]:
+    if not path.exists():
+        return ()
+    try:
+        return read_pairs(path)
+    except (AtlasError, OSError) as error:
+        problems.append(str(error))
+        return ()
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _moment(value: Any) -> str:
+    """Return a time, ISO 8601 or seconds since 1970, as UTC to the minute."""
+    seconds = _number(value)
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC) if seconds else datetime.fromisoformat(value)
+    except (TypeError, ValueError, OverflowError):
+        return value if isinstance(value, str) else ""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,1 @@
+"""Scores: verifiers of answers, the leak detector, and the uplift of a teaching."""

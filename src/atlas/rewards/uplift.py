@@ -1,0 +1,66 @@
+r"""The reward of a teaching: how much better the student does with it than alone.
+
+Input: outcomes of one task without and with a teaching. Output: a `Score`.
+
+    reward = (taught - alone)                                   verified, -1, 0 or 1
+           + dense_weight   * clip(log p(answer | taught) - log p(answer | alone), -1, 1)
+           - degrade_penalty * [alone right and taught wrong]
+           + token_weight   * share of net tokens saved * [taught right]
+
+A teaching that leaks the answer counts as not taught right and gets nothing for the rest, so it
+can never earn more than an honest teaching that failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atlas.types import Outcome, Score
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpliftWeights:
+    """How much each part counts, in units of one task solved."""
+
+    dense: float = 0.1
+    degrade_penalty: float = 0.5
+    tokens: float = 0.1
+
+
+def uplift_score(
+    alone: Outcome,
+    taught: Outcome,
+    *,
+    num_teaching_tokens: int,
+    dense: float,
+    leak: str | None,
+    weights: UpliftWeights,
+) -> Score:
+    """Score one teaching.
+
+    Args:
+        alone: the student's baseline.
+        taught: the student's attempt with the teaching.
+        num_teaching_tokens: length of the teaching; it counts against the tokens saved.
+        dense: difference of the student's mean log-likelihood (nats a token) of the reference
+            answer, with minus without the teaching.
+        leak: what `find_leak` found.
+        weights: how much each part counts.
+    """
+    right = taught.correct and leak is None
+    degraded = alone.correct and not right
+    saved = 1 - (taught.num_tokens + num_teaching_tokens) / alone.num_tokens
+    parts = {
+        "uplift": float(right) - float(alone.correct),
+        "dense": 0.0 if leak else max(-1.0, min(1.0, dense)),
+        "degraded": float(degraded),
+        "tokens": max(-1.0, min(1.0, saved)) if right else 0.0,
+        "leaked": float(leak is not None),
+    }
+    value = (
+        parts["uplift"]
+        + weights.dense * parts["dense"]
+        - weights.degrade_penalty * parts["degraded"]
+        + weights.tokens * parts["tokens"]
+    )
+    return Score(value=value, parts=parts, reason=leak or "")

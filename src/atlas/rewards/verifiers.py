@@ -1,0 +1,69 @@
+"""Is an answer right? reasoning-gym's own scorers, on the answer that a text ends with.
+
+Input: a `Task` and what the student wrote. Output: a `Verdict`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import reasoning_gym
+
+from atlas.types import Completion, Outcome, Task
+
+# The last "Answer:" counts: a text that corrects itself is read as it ends.
+_ANSWER = re.compile(r"answer:[ \t]*(\S[^\n]*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What a verifier says about one text."""
+
+    score: float
+    """0 to 1; 1 is right."""
+    parsed: bool
+    """A final answer could be read."""
+
+    @property
+    def correct(self) -> bool:
+        """True for full marks only; partial credit is not a right answer."""
+        return self.score >= 1.0
+
+
+def read_answer(text: str) -> str | None:
+    """Return what follows the last ``Answer:``, or None where there is none.
+
+    Example:
+        >>> read_answer("A = 2 + 3 = 5. Answer: 5.")
+        '5'
+    """
+    found = _ANSWER.findall(text)
+    return found[-1].strip().rstrip(".").strip() or None if found else None
+
+
+def verify(task: Task, text: str) -> Verdict:
+    """Score a text with the verifier of the task's family."""
+    answer = read_answer(text)
+    if answer is None:
+        return Verdict(score=0.0, parsed=False)
+    entry = {"question": task.question, "answer": task.answer, "metadata": dict(task.metadata)}
+    return Verdict(score=float(_scorer(task.family)(answer, entry)), parsed=True)
+
+
+def outcome(task: Task, completion: Completion) -> Outcome:
+    """Return how one completion turned out."""
+    verdict = verify(task, completion.text)
+    return Outcome(
+        text=completion.text,
+        correct=verdict.correct,
+        num_tokens=completion.num_tokens,
+        finished=completion.finish_reason == "stop",
+        parsed=verdict.parsed,
+    )
+
+
+@cache
+def _scorer(family: str):  # noqa: ANN202 - reasoning-gym gives no type
+    return reasoning_gym.get_score_answer_fn(family)

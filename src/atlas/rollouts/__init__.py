@@ -1,0 +1,1 @@
+"""Sampling: engines that complete prompts, and the dialogue of teacher and student."""

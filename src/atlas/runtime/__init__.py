@@ -1,0 +1,1 @@
+"""What every job stands on: run directory, safe files, metrics, random numbers."""

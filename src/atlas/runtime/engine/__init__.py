@@ -1,0 +1,1 @@
+"""Engines: how a loss becomes an update, on one device or on many."""

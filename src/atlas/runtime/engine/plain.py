@@ -1,0 +1,89 @@
+"""The engine for one process: AdamW, a schedule with warm-up, clipping by global norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from atlas.config.optim import LrSchedulerType
+from atlas.errors import AtlasError
+from atlas.runtime.engine.protocol import StepInfo
+from atlas.runtime.schedule import rate_factor
+
+
+class PlainEngine:
+    """One model, one optimiser, one process.
+
+    Args:
+        model: Trained in place.
+        learning_rate: Peak rate.
+        total_steps: Length of the schedule, in optimiser steps.
+        scheduler: Shape of the schedule.
+        warmup_ratio: Share of the steps in which the rate rises.
+        weight_decay: Of matrices only; norms and biases are not decayed.
+        max_grad_norm: Gradients longer than this are scaled down.
+        betas: Of AdamW.
+    """
+
+    world_size = 1
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        learning_rate: float,
+        total_steps: int,
+        scheduler: LrSchedulerType = "cosine",
+        warmup_ratio: float = 0.1,
+        weight_decay: float = 0.01,
+        max_grad_norm: float = 1.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ) -> None:
+        self.model = model
+        self._max_grad_norm = max_grad_norm
+        trained = [p for p in model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self._optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer,
+            lambda step: rate_factor(
+                step, total_steps=total_steps, kind=scheduler, warmup_ratio=warmup_ratio
+            ),
+        )
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a micro-batch's share of the loss."""
+        loss.backward()
+
+    def step(self) -> StepInfo:
+        """Clip, update, move the schedule on.
+
+        Raises:
+            AtlasError: The gradients are not finite; the weights are left as they were.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm)
+        if not torch.isfinite(norm):
+            raise AtlasError(
+                "the gradients are not finite; lower learning_rate, or resume from the last "
+                "checkpoint"
+            )
+        rate = float(self._optimizer.param_groups[0]["lr"])
+        self._optimizer.step()
+        self._schedule.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return StepInfo(grad_norm=float(norm), learning_rate=rate)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of optimiser and schedule."""
+        return {"optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a state that `state` returned."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])

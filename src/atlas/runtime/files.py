@@ -1,0 +1,150 @@
+"""Files that are either whole or not there, and a full disk said in one line.
+
+Input: a path and bytes, or a block that writes to a temporary path. Output: the file, moved into
+its place after it has reached the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from atlas.errors import AtlasError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What libraries that write on their own say. torch.save doesn't quote the system: it finds that its
+# archive came out shorter than what it wrote.
+_FULL_WORDS = ("no space left on device", "os error 28", "disk quota exceeded", "unexpected pos")
+
+
+def write_atomic(path: Path, data: str | bytes) -> None:
+    """Write ``data`` to ``path``, so that a crash at any moment leaves the old file or the new one.
+
+    Text is UTF-8. Missing parent folders are made.
+
+    Raises:
+        AtlasError: The disk is full; ``path`` is as it was before.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    with replacing(path, num_bytes=len(content)) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; what the block wrote there takes its place at the end.
+
+    Where the block fails, the temporary file goes and ``path`` is as it was before.
+
+    Args:
+        path: The file to write or replace. Missing parent folders are made.
+        num_bytes: How much will be written, if known, for the message of a full disk.
+
+    Raises:
+        AtlasError: The disk is full.
+    """
+    with disk_errors(path, num_bytes):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _sync(temporary)
+            # mkstemp makes files that only their owner can read; the user's umask decides here.
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def append_line(file: io.FileIO, line: str) -> None:
+    """Append one line to a file opened with ``"ab", buffering=0``: all of it, or nothing.
+
+    The system has the line when this returns, so that it outlives the process.
+
+    Raises:
+        OSError: It can't be written; the file is as long as before.
+    """
+    length = os.fstat(file.fileno()).st_size
+    rest = memoryview(f"{line}\n".encode())
+    try:
+        while rest:
+            rest = rest[file.write(rest) :]
+    except OSError:
+        file.truncate(length)
+        raise
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path, num_bytes: int | None = None) -> Iterator[None]:
+    """Turn a full disk inside the block into one line that names the path and the space.
+
+    Raises:
+        AtlasError: The block failed because the disk is full. Any other error passes as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _says_full(error):
+            raise
+        size = f" ({_size(num_bytes)})" if num_bytes is not None else ""
+        raise AtlasError(
+            f"the disk is full: {path}{size} could not be written, {_size(_free_bytes(path))} is "
+            "free there; make room and run the same command again"
+        ) from error
+
+
+def require_free_space(path: Path, num_bytes: int) -> None:
+    """Check before a long job that the disk under ``path`` has room for what it will write.
+
+    Raises:
+        AtlasError: It hasn't.
+    """
+    free = _free_bytes(path)
+    if free < num_bytes:
+        raise AtlasError(
+            f"{path} needs {_size(num_bytes)} of disk, but {_size(free)} is free there; make room "
+            "or choose another folder"
+        )
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    """Return the umask, which can be read only by setting it."""
+    current = os.umask(0o022)
+    os.umask(current)
+    return current
+
+
+def _says_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(words in str(error).lower() for words in _FULL_WORDS)
+
+
+def _free_bytes(path: Path) -> int:
+    existing = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _size(num_bytes: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= scale:
+            return f"{num_bytes / scale:.1f} {unit}"
+    return f"{num_bytes} bytes"

@@ -1,0 +1,156 @@
+"""Metrics: a step's numbers -> a line of ``metrics.jsonl``, TensorBoard events, a line to read.
+
+``metrics.jsonl`` is the truth; the other two are views of it. A line reaches the system before
+``log`` returns, so that a killed run has lost none::
+
+    {"step": 3, "time": 1763772.5, "stage": "grpo", "train/reward": 0.41, "time/update": 1.9}
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from atlas.errors import AtlasError
+from atlas.runtime.files import append_line, disk_errors, write_atomic
+from atlas.runtime.run_dir import RunDir
+
+KEY_FIGURES = (
+    "train/loss",
+    "train/reward",
+    "train/uplift",
+    "train/accuracy_alone",
+    "train/accuracy_taught",
+    "train/non_degrade_rate",
+    "train/kl",
+    "train/grad_norm",
+    "train/learning_rate",
+    "eval/loss",
+)
+"""What a line of ``training.log`` shows, in this order, of what was logged."""
+
+
+class MetricSink:
+    """The one place that a training loop gives its numbers to.
+
+    Args:
+        run: Where they are written.
+        stage: The stage's name, in every line.
+        total_steps: Steps that the whole stage will take, for the log's ETA.
+        resume_step: The step whose checkpoint the stage goes on from: what an interrupted run wrote
+            after it is dropped, so that no step appears twice. None when the stage starts anew:
+            everything that an earlier attempt wrote for this stage is dropped.
+
+    Example:
+        >>> with MetricSink(run, stage="grpo", total_steps=60) as sink:    # doctest: +SKIP
+        ...     sink.log(1, {"train/loss": 0.2, "train/reward": 0.4})
+    """
+
+    def __init__(
+        self, run: RunDir, *, stage: str, total_steps: int, resume_step: int | None = None
+    ) -> None:
+        self._run = run
+        self._stage = stage
+        self._total_steps = total_steps
+        self._first_step = resume_step or 0
+        self._started = time.monotonic()
+        _drop_lines(run.metrics, stage, resume_step)
+        with disk_errors(run.metrics):
+            self._lines = run.metrics.open("ab", buffering=0)
+            self._log = run.log.open("ab", buffering=0)
+            # TensorBoard then forgets what earlier event files say about these steps.
+            purge_step = 0 if resume_step is None else resume_step + 1
+            self._events = SummaryWriter(str(run.tensorboard), purge_step=purge_step)
+        self.note(f"go on after step {resume_step}" if resume_step else "start")
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write the numbers of one step.
+
+        Args:
+            step: Optimiser steps done, from 1; 0 for what was measured before the first.
+            metrics: By name, as in ``train/loss``. What is not finite becomes null in the file.
+
+        Raises:
+            AtlasError: The disk is full.
+        """
+        now = time.time()
+        line = {"step": step, "time": now, "stage": self._stage}
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        values = {name: finite.get(name) for name in metrics}
+        with disk_errors(self._run.metrics):
+            append_line(self._lines, json.dumps(line | values))
+            for name, value in finite.items():
+                self._events.add_scalar(name, value, step, walltime=now)
+            self._events.flush()
+        self.note(self._readable(step, metrics))
+
+    def note(self, text: str) -> None:
+        """Write a line of plain text to ``training.log``."""
+        with disk_errors(self._run.log):
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+            append_line(self._log, f"{stamp}  {self._stage}  {text}")
+
+    def close(self) -> None:
+        """Close all files; nothing is lost where this is never called."""
+        self._lines.close()
+        self._log.close()
+        with disk_errors(self._run.tensorboard):
+            self._events.close()
+
+    def __enter__(self) -> MetricSink:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _readable(self, step: int, metrics: Mapping[str, float]) -> str:
+        figures = [
+            f"{name.removeprefix('train/')} {metrics[name]:.4g}"
+            for name in KEY_FIGURES
+            if name in metrics
+        ]
+        width = len(str(self._total_steps))
+        parts = [f"{step:>{width}}/{self._total_steps}", *figures, self._eta(step)]
+        return "  ".join(part for part in parts if part)
+
+    def _eta(self, step: int) -> str:
+        done = step - self._first_step
+        if done <= 0:
+            return ""
+        seconds = (time.monotonic() - self._started) / done * max(self._total_steps - step, 0)
+        return f"ETA {timedelta(seconds=round(seconds))}"
+
+
+def _drop_lines(path: Path, stage: str, resume_step: int | None) -> None:
+    """Drop this stage's lines after ``resume_step``, and a last line that a crash cut off."""
+    if not path.is_file():
+        return
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1].splitlines()
+    try:
+        kept = [line for line in whole if _is_kept(json.loads(line), stage, resume_step)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise AtlasError(
+            f"{path} holds a line that isn't a step's metrics ({error}); move the file away, or "
+            "start over with --fresh"
+        ) from error
+    content = "".join(f"{line}\n" for line in kept)
+    if content != text:
+        write_atomic(path, content)
+
+
+def _is_kept(line: Mapping[str, Any], stage: str, resume_step: int | None) -> bool:
+    return line["stage"] != stage or (resume_step is not None and line["step"] <= resume_step)

@@ -1,0 +1,27 @@
+"""How a long piece of work tells how far it has come. The command line draws it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Takes the progress of one stage."""
+
+    def begin(self, total: int) -> None:
+        """Say how many units of work there are; may be said again when more is known."""
+        ...
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Say that units of work are done, with a short note of how it goes."""
+        ...
+
+
+class Silent:
+    """Draws nothing."""
+
+    def begin(self, total: int) -> None:
+        """Take it."""
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Take it."""

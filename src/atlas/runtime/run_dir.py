@@ -1,0 +1,265 @@
+"""The run directory: the contract between stages, and the memory of what is done.
+
+::
+
+    runs/quickstart/
+      run.json            layout_version, kind, created_at, atlas_version
+      config.yaml         resolved
+      metrics.jsonl       training.log    tensorboard/
+      stages/sft.json     one file per finished stage
+      rollouts/           checkpoints/    final/    trainer_state.json
+      eval/               report.html
+      sft/  grpo/         run directories of their own
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import atlas
+from atlas.errors import AtlasError
+from atlas.runtime.files import disk_errors, write_atomic
+
+LAYOUT_VERSION = 1
+"""Of the folders and files named above. It rises when an older run can no longer be read."""
+
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunDir:
+    """A folder that belongs to one run of one kind of job."""
+
+    path: Path
+    kind: str
+    """The job: ``quickstart``, ``sft``, ``grpo``, ``base_model``."""
+
+    @classmethod
+    def create(cls, path: Path | str, kind: str, *, fresh: bool = False) -> RunDir:
+        """Make the run directory, or go on with the one that is there.
+
+        Args:
+            path: The folder. It may be missing or empty.
+            kind: The job. A folder of another job is refused.
+            fresh: Delete what an earlier run of this kind left there, of any layout version.
+
+        Raises:
+            AtlasError: The folder holds something else, belongs to another kind of job or another
+                layout version, is in use (with ``fresh``) or can't be written.
+        """
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise AtlasError(f"{path} is a file; choose another output_dir")
+        if fresh and path.is_dir() and not _is_empty(path):
+            _check_kind(path, _read_run_json(path), kind)
+            _delete_contents(path)
+        if path.is_dir() and not _is_empty(path):
+            return cls.open(path, kind)
+        written = {
+            "layout_version": LAYOUT_VERSION,
+            "kind": kind,
+            "created_at": _now(),
+            "atlas_version": atlas.__version__,
+        }
+        try:
+            write_atomic(path / "run.json", json.dumps(written, indent=2) + "\n")
+        except OSError as error:
+            raise AtlasError(
+                f"output_dir {path} can't be written: {error.strerror}; choose another"
+            ) from error
+        return cls(path=path, kind=kind)
+
+    @classmethod
+    def open(cls, path: Path | str, kind: str | None = None) -> RunDir:
+        """Open a run directory that is there.
+
+        Raises:
+            AtlasError: It isn't there, isn't a run directory, or is of another kind or version.
+        """
+        path = Path(path)
+        run = _read_run_json(path)
+        if kind is not None:
+            _check_kind(path, run, kind)
+        if run["layout_version"] != LAYOUT_VERSION:
+            raise AtlasError(
+                f"{path} has layout version {run['layout_version']} (Atlas "
+                f"{run.get('atlas_version', 'unknown')}), but Atlas {atlas.__version__} reads "
+                f"version {LAYOUT_VERSION}; choose another output_dir, or start over with --fresh"
+            )
+        return cls(path=path, kind=run["kind"])
+
+    def sub(self, name: str, *, fresh: bool = False) -> RunDir:
+        """Make, or go on with, the run directory ``name`` within this one; its kind is its name."""
+        return RunDir.create(self.path / name, name, fresh=fresh)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other process out for as long as the block runs.
+
+        The system lets go of the lock when the process ends, however it ends.
+
+        Raises:
+            AtlasError: Another process has it; its number is named.
+        """
+        with _locked(self.path):
+            yield
+
+    def stage_done(self, name: str) -> bool:
+        """Say whether the stage ``name`` has finished here."""
+        return self._stage_path(name).is_file()
+
+    def stage_summary(self, name: str) -> Mapping[str, Any]:
+        """Return what the finished stage ``name`` had to say; empty where it hasn't finished."""
+        if not self.stage_done(name):
+            return {}
+        return json.loads(self._stage_path(name).read_text(encoding="utf-8"))["summary"]
+
+    def finish_stage(self, name: str, summary: Mapping[str, Any], seconds: float) -> None:
+        """Record that the stage ``name`` has finished; from now on a run goes past it.
+
+        Args:
+            name: The stage.
+            summary: Its key figures, as JSON can hold them.
+            seconds: How long it took.
+        """
+        record = {
+            "stage": name,
+            "finished_at": _now(),
+            "seconds": seconds,
+            "summary": dict(summary),
+        }
+        write_atomic(self._stage_path(name), json.dumps(record, indent=2) + "\n")
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per logged step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """The same for a person, made for ``tail -f``."""
+        return self.path / "training.log"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def rollouts(self) -> Path:
+        """One parquet file per GRPO step."""
+        return self.path / "rollouts"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder per checkpoint to resume from."""
+        return self.path / "checkpoints"
+
+    @property
+    def final(self) -> Path:
+        """The trained model as stock `transformers` loads it."""
+        return self.path / "final"
+
+    @property
+    def trainer_state(self) -> Path:
+        """How far the training has come."""
+        return self.path / "trainer_state.json"
+
+    @property
+    def postgres(self) -> Path:
+        """Data of the embedded PostgreSQL."""
+        return self.path / "pg"
+
+    @property
+    def pairs(self) -> Path:
+        """Held-out tasks with and without teaching, one a line."""
+        return self.path / "eval" / "pairs.jsonl"
+
+    @property
+    def claims(self) -> Path:
+        """The claims, measured on the pairs."""
+        return self.path / "eval" / "claims.json"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows it all."""
+        return self.path / "report.html"
+
+    def _stage_path(self, name: str) -> Path:
+        return self.path / "stages" / f"{name}.json"
+
+
+def _read_run_json(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise AtlasError(f"run directory {path} isn't there; name the folder that a run wrote")
+    try:
+        run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        run = None
+    except ValueError as error:
+        raise AtlasError(f"{path / 'run.json'} can't be read as JSON: {error}") from error
+    if not isinstance(run, dict) or not {"layout_version", "kind"} <= run.keys():
+        raise AtlasError(
+            f"{path} holds files but isn't a run directory of Atlas; choose another output_dir"
+        )
+    return run
+
+
+def _check_kind(path: Path, run: Mapping[str, Any], kind: str) -> None:
+    if run["kind"] != kind:
+        raise AtlasError(
+            f"{path} belongs to the job {run['kind']}, not {kind}; choose another output_dir"
+        )
+
+
+def _is_empty(path: Path) -> bool:
+    """Hidden files don't count: our lock, an interrupted write, a file manager's."""
+    return all(entry.name.startswith(".") for entry in path.iterdir())
+
+
+def _delete_contents(path: Path) -> None:
+    """Delete all but the lock, which is held meanwhile: who comes next must meet the same one."""
+    with _locked(path):
+        for entry in path.iterdir():
+            if entry.name == _LOCK:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with (path / _LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise AtlasError(
+                f"{path} is in use by process {file.read().strip() or '(unknown)'}; wait until it "
+                "ends, or choose another output_dir"
+            ) from error
+        with disk_errors(path / _LOCK):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

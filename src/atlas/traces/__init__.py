@@ -1,0 +1,1 @@
+"""Recorded sessions: where they are kept (PostgreSQL, JSONL) and how they are read back."""

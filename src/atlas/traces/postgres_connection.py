@@ -1,0 +1,198 @@
+"""Connections to a trace database, and its errors in the user's words.
+
+Stage: under ``postgres`` and ``postgres_write``. A ``db_url`` -> a connection; a driver's error ->
+an ``AtlasError`` that names host, port and database and never the password.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow
+from psycopg.types.json import set_json_loads
+
+from atlas.errors import AtlasError
+
+Connection = psycopg.Connection[TupleRow]
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 10
+RETRY_PAUSE_S = 0.2
+
+_decode_json = json.JSONDecoder().raw_decode
+
+
+def describe(db_url: str) -> str:
+    """Return ``PostgreSQL database NAME on HOST:PORT``: enough to find it, nothing secret.
+
+    Raises:
+        AtlasError: ``db_url`` can't be read. The text does not repeat it.
+    """
+    try:
+        parts = conninfo_to_dict(db_url)
+    except psycopg.ProgrammingError:
+        # Neither the driver's text nor its traceback may be shown: both quote the password.
+        raise AtlasError(
+            "db_url can't be read: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with "
+            "special characters in it percent-encoded"
+        ) from None
+    return place_name(
+        parts.get("host") or parts.get("hostaddr"), parts.get("port"), parts.get("dbname")
+    )
+
+
+def place_name(host: object, port: object, database: object) -> str:
+    """Return the words for a database in a message."""
+    server = host if "/" in str(host) else f"{host or 'the local socket'}:{port or 5432}"
+    return f"PostgreSQL database {database or 'of the user'} on {server}"
+
+
+def connect(db_url: str) -> Connection:
+    """Open a connection in autocommit mode, times in UTC.
+
+    Raises:
+        AtlasError: the server can't be reached, or lets nobody in.
+    """
+    place = describe(db_url)
+    parts = conninfo_to_dict(db_url)
+    options: dict[str, Any] = {"connect_timeout": parts.get("connect_timeout", CONNECT_TIMEOUT_S)}
+    try:
+        # No prepared statements: a pooler between us and the server may not know them again.
+        connection = psycopg.connect(db_url, autocommit=True, prepare_threshold=None, **options)
+    except psycopg.Error as error:
+        reason = _without_password(str(error), str(parts.get("password") or ""))
+        raise AtlasError(
+            f"can't open {place}: {reason}; is it running, is db_url right?"
+        ) from error
+    set_json_loads(_load_json, connection)
+    with explained(place):
+        connection.execute("SET TimeZone TO 'UTC'")
+    return connection
+
+
+def _load_json(document: str | bytes) -> Any:
+    # The server sends UTF-8 with nothing around it; json.loads looks for both, at half the speed.
+    text = document if isinstance(document, str) else document.decode()
+    return _decode_json(text)[0]
+
+
+@contextmanager
+def read_only_snapshot(connection: Connection, timeout_s: float) -> Iterator[None]:
+    """Run the block in a read-only transaction that sees one state of the database.
+
+    Args:
+        connection: In autocommit mode.
+        timeout_s: A statement that takes longer is cancelled by the server.
+    """
+    connection.read_only = True
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with connection.transaction():
+        connection.execute(
+            "SELECT set_config('statement_timeout', %s, true)", [str(int(timeout_s * 1000))]
+        )
+        yield
+
+
+@contextmanager
+def explained(place: str) -> Iterator[None]:
+    """Turn the driver's errors in the block into an ``AtlasError`` about ``place``."""
+    try:
+        yield
+    except (errors.UndefinedTable, errors.UndefinedColumn) as error:
+        raise AtlasError(
+            f"{place} is not an Atlas trace database: {_first_line(error)}; point db_url at one "
+            "that the Atlas SDK or `atlas collect` has written"
+        ) from error
+    except errors.QueryCanceled as error:
+        raise AtlasError(
+            f"{place} took too long ({_first_line(error)}): narrow the filters or raise the timeout"
+        ) from error
+    except UnicodeEncodeError as error:
+        raise AtlasError(f"{place}: {error.object!r} is no text that it can hold") from error
+    except psycopg.Error as error:
+        raise AtlasError(f"{place}: {_first_line(error)}") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reader:
+    """How to read from a database: where it is, and how patient to be with it."""
+
+    db_url: str
+    timeout_s: float
+    """The server cancels a statement that takes longer, in seconds."""
+    retry_s: float
+    """How long to wait for a server that goes away in the middle, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Refuse a ``db_url`` that can't be read before anything is read."""
+        describe(self.db_url)
+
+    @contextmanager
+    def connected(self) -> Iterator[Callable[[Callable[[Connection], T]], T]]:
+        """Give a function that runs its argument in a read-only snapshot.
+
+        The argument is run again from its start on a new connection where the server went away,
+        so it must have no effect but its result.
+        """
+        connection = connect(self.db_url)
+
+        def read(work: Callable[[Connection], T]) -> T:
+            nonlocal connection
+            deadline = time.monotonic() + self.retry_s
+            with explained(describe(self.db_url)):
+                while True:
+                    try:
+                        with read_only_snapshot(connection, self.timeout_s):
+                            return work(connection)
+                    except psycopg.Error as error:
+                        if not _may_pass(error) or time.monotonic() >= deadline:
+                            raise
+                        connection.close()
+                    connection = _connect_until(self.db_url, deadline)
+
+        try:
+            yield read
+        finally:
+            connection.close()
+
+
+def _connect_until(db_url: str, deadline: float) -> Connection:
+    while True:
+        try:
+            return connect(db_url)
+        except AtlasError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(RETRY_PAUSE_S)
+
+
+def _may_pass(error: psycopg.Error) -> bool:
+    """Return whether an error is one of a server that restarts, so that trying again helps."""
+    gone = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
+    return gone or isinstance(
+        error,
+        errors.AdminShutdown
+        | errors.CrashShutdown
+        | errors.CannotConnectNow
+        | errors.ConnectionFailure
+        | errors.ConnectionDoesNotExist,
+    )
+
+
+def _first_line(error: psycopg.Error) -> str:
+    text = error.diag.message_primary or str(error) or type(error).__name__
+    return text.strip().splitlines()[0]
+
+
+def _without_password(text: str, password: str) -> str:
+    line = " ".join(text.split())
+    return line.replace(password, "***") if password else line

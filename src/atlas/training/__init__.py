@@ -1,0 +1,1 @@
+"""The training loops, and how a model's log-probabilities are computed for them."""

@@ -1,0 +1,45 @@
+"""An embedded PostgreSQL server for every test that needs a real database."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from atlas.traces.embedded import EmbeddedPostgres
+from atlas.traces.postgres_write import ensure_schema
+
+
+@pytest.fixture(scope="session")
+def embedded_db_url() -> Iterator[str]:
+    """The ``db_url`` of a server without tables; what a test writes there, the next one sees."""
+    # Not under pytest's own folder: where root runs the tests, PostgreSQL's user can't go there
+    # whenever another run of pytest closes that folder again.
+    folder = Path(tempfile.mkdtemp(prefix="atlas-tests-"))
+    try:
+        with EmbeddedPostgres.start(folder / "pg") as server:
+            yield server.db_url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def empty_db_url(embedded_db_url: str) -> Iterator[str]:
+    """The ``db_url`` of a new database without tables."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(embedded_db_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield embedded_db_url.replace("/postgres?", f"/{name}?")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def fresh_db_url(empty_db_url: str) -> str:
+    """The ``db_url`` of a new database with the tables of a trace database."""
+    ensure_schema(empty_db_url)
+    return empty_db_url

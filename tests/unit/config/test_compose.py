@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from atlas.config import (
+    JOBS,
+    GRPOConfig,
+    QuickstartConfig,
+    SFTConfig,
+    compose_config,
+    load_config,
+    save_config,
+)
+from atlas.config.overrides import GROUPS
+from atlas.errors import AtlasError
+
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+RUNS = sorted(CONFIGS.glob("run/*.yaml"))
+CHOICES = sorted(file for group in GROUPS for file in CONFIGS.glob(f"{group}/*.yaml"))
+REQUIRED = {
+    "sft": ["model_name_or_path=m"],
+    "grpo": ["model_name_or_path=m", "student_model=s"],
+    "quickstart": [],
+    "base_model": [],
+}
+
+GUIDE_SFT = """\
+defaults:
+  - _self_
+  - override /model: llama3_8b
+  - override /data: {data}
+  - override /trainer: sft
+
+learning_rate: 2e-5
+num_train_epochs: 1
+per_device_train_batch_size: 2
+gradient_accumulation_steps: 8
+warmup_ratio: 0.1
+output_dir: checkpoints/sft
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with configs of its own, so that no test depends on what ships."""
+    files = {
+        "train.yaml": (CONFIGS / "train.yaml").read_text(),
+        "model/llama3_8b.yaml": "model_name_or_path: llama\nlearning_rate: 1e-3\nseed: 5\n",
+        "model/qwen3_8b.yaml": "model_name_or_path: qwen\n",
+        "data/arc_atlas_sft.yaml": "db_url: postgresql://arc/d\n",
+        "data/runtime_pg.yaml": "db_url: postgresql://pg/d\n",
+        "trainer/sft.yaml": "job: sft\n",
+        "trainer/grpo.yaml": "job: grpo\n",
+        "run/teacher_sft.yaml": GUIDE_SFT.format(data="arc_atlas_sft"),
+    }
+    for name, content in files.items():
+        path = tmp_path / "configs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_something_ships() -> None:
+    assert {file.stem for file in RUNS} >= {
+        "quickstart",
+        "base_model",
+        "teacher_sft",
+        "teacher_rcl",
+    }
+    assert CHOICES
+
+
+@pytest.mark.parametrize("file", RUNS, ids=lambda file: file.stem)
+def test_every_shipped_run_composes_for_the_job_it_names(file: Path) -> None:
+    job = file_job(file)
+    assert load_config(JOBS[job], file).job == job
+    for other in JOBS.keys() - {job}:
+        with pytest.raises(AtlasError):
+            load_config(JOBS[other], file)
+
+
+def file_job(file: Path) -> str:
+    """The job that a shipped run is meant for, by its name."""
+    return {"teacher_sft": "sft", "teacher_rcl": "grpo"}.get(file.stem, file.stem)
+
+
+@pytest.mark.parametrize("file", CHOICES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_every_shipped_choice_composes_with_a_training_job(file: Path) -> None:
+    composed = 0
+    for job in ("sft", "grpo"):
+        if file.parent.name == "trainer" and file.stem != job:
+            continue
+        words = [f"{file.parent.name}={file.stem}"]
+        config = load_config(JOBS[job], CONFIGS / "run" / f"{RUN_OF[job]}.yaml", words)
+        shipped = yaml.safe_load(file.read_text())
+        # The run's own YAML may set a key that the choice sets too; it wins.
+        own = yaml.safe_load((CONFIGS / "run" / f"{RUN_OF[job]}.yaml").read_text())
+        assert all(getattr(config, name) == own.get(name, value) for name, value in shipped.items())
+        composed += 1
+    assert composed
+
+
+RUN_OF = {"sft": "teacher_sft", "grpo": "teacher_rcl"}
+
+
+def test_the_guides_yaml_word_for_word(project: Path) -> None:
+    config = load_config(
+        SFTConfig, "configs/run/teacher_sft.yaml", ["output_dir=checkpoints/other"]
+    )
+    assert (config.model_name_or_path, config.db_url) == ("llama", "postgresql://arc/d")
+    assert (config.learning_rate, config.gradient_accumulation_steps) == (2e-5, 8)
+    assert config.output_dir == "checkpoints/other"
+
+
+@pytest.mark.parametrize(
+    "entry", ["override /data@_global_", "override data", "/data@_global_", "/data"]
+)
+def test_other_spellings_in_a_defaults_list(project: Path, entry: str) -> None:
+    text = GUIDE_SFT.replace("override /data", entry).format(data="runtime_pg")
+    (project / "mine.yaml").write_text(text)
+    assert load_config(SFTConfig, "mine.yaml").db_url == "postgresql://pg/d"
+
+
+def test_later_beats_earlier(project: Path) -> None:
+    composed = compose_config(SFTConfig, "teacher_sft", ["warmup_ratio=0.5"])
+    origins = composed.origins
+    assert composed.config.weight_decay == 0.01
+    assert "weight_decay" not in origins
+    assert (composed.config.seed, origins["seed"]) == (5, "configs/model/llama3_8b.yaml")
+    assert composed.config.learning_rate == 2e-5
+    assert origins["learning_rate"] == "configs/run/teacher_sft.yaml"
+    assert (composed.config.warmup_ratio, origins["warmup_ratio"]) == (0.5, "the command line")
+
+
+def test_a_choice_on_the_command_line_beats_the_file(project: Path) -> None:
+    words = ["model=qwen3_8b", "+override /data@_global_: runtime_pg"]
+    composed = compose_config(SFTConfig, "teacher_sft", words)
+    assert composed.config.model_name_or_path == "qwen"
+    assert composed.config.db_url == "postgresql://pg/d"
+    assert composed.config.seed == 0
+    assert "seed" not in composed.origins
+
+
+def test_any_character_reaches_a_text_key(project: Path) -> None:
+    url = "postgresql://a:p,w(!&)'\"[{$@h:1/x?sslmode=require"
+    config = load_config(SFTConfig, "teacher_sft", [f"db_url={url}", "output_dir=my runs/é"])
+    assert (config.db_url, config.output_dir) == (url, "my runs/é")
+
+
+@pytest.mark.parametrize("value", ["[succeeded,failed]", "succeeded,failed", "[succeeded, failed]"])
+def test_lists_on_the_command_line(project: Path, value: str) -> None:
+    config = load_config(SFTConfig, "teacher_sft", [f"status_filters={value}"])
+    assert config.status_filters == ("succeeded", "failed")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "learnig_rate: 1",
+            r"unknown key 'learnig_rate' in bad.yaml; did you mean 'learning_rate'\?",
+        ),
+        ("learning_rate: -1", "learning_rate must be a number above 0, but bad.yaml says -1"),
+        ("learning_rate: [1]", "learning_rate must be a number"),
+        ("trainer: {seed: 1}", "unknown key 'trainer' in bad.yaml"),
+        ("hydra: {job: 1}", "unknown key 'hydra' in bad.yaml"),
+        ("seed: 1\nseed: 2", "bad.yaml can't be read as YAML: .*duplicate key seed"),
+        ("a: [1", "bad.yaml can't be read as YAML"),
+        ("- a", "bad.yaml must hold keys and values"),
+        ("defaults: 3", "defaults in bad.yaml must be a list"),
+        ("seed: ${other}", "the configuration doesn't compose: .*other"),
+        ("job: grpo", "bad.yaml is for the job grpo, but this is sft"),
+        ("seed: 1", "sft needs model_name_or_path; give model_name_or_path=…"),
+        (
+            "defaults: [{override /model: llama_8b}]",
+            "model=llama_8b: configs/model/llama_8b.yaml isn't there; did you mean 'llama3_8b'",
+        ),
+        ("defaults: [nowhere]", "the configuration doesn't compose: .*nowhere"),
+    ],
+)
+def test_bad_yaml_is_one_line_that_names_file_and_key(
+    project: Path, text: str, message: str
+) -> None:
+    (project / "bad.yaml").write_text(text)
+    with pytest.raises(AtlasError, match=message) as caught:
+        load_config(SFTConfig, "bad.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_names_the_nearest() -> None:
+    with pytest.raises(AtlasError, match="teacher_rlc isn't there; did you mean 'teacher_rcl'"):
+        load_config(GRPOConfig, "teacher_rlc")
+    with pytest.raises(AtlasError, match=r"config file elsewhere/quickstart.yaml isn't there"):
+        load_config(QuickstartConfig, "elsewhere/quickstart.yaml")
+
+
+def test_a_missing_choice_on_the_command_line_names_the_nearest(project: Path) -> None:
+    with pytest.raises(AtlasError, match=r"data=runtme_pg: .*; did you mean 'runtime_pg'"):
+        load_config(SFTConfig, "teacher_sft", ["data=runtme_pg"])
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_defaults_alone_need_no_file(
+    job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(JOBS[job], None, [*REQUIRED[job], "seed=7"])
+    assert config.seed == 7
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_saved_configuration_is_read_again_as_it_was(job: str, tmp_path: Path) -> None:
+    config = load_config(JOBS[job], None, [*REQUIRED[job], "seed=7"])
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(JOBS[job], tmp_path / "config.yaml") == config
+
+
+def test_works_without_any_configs_folder(tmp_path: Path) -> None:
+    """As installed outside a checkout: defaults and own files work, choices say what they need."""
+    code = (
+        "import atlas.config.compose as c; from atlas.config import *; "
+        "c.__file__ = '/nowhere/a/b/c/compose.py'; "
+        "print(load_config(QuickstartConfig, 'mine.yaml', ['eval_tasks=401']).seed); "
+        "load_config(QuickstartConfig, None, ['model=nano'])"
+    )
+    (tmp_path / "mine.yaml").write_text("seed: 9\n")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(CONFIGS.parent / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "9\n"
+    assert "model=nano needs the folder configs/" in done.stderr

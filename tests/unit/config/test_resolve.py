@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atlas.config import (
+    GRPOConfig,
+    QuickstartConfig,
+    SFTConfig,
+    compose_config,
+    explain,
+    load_config,
+    resolve,
+    save_config,
+    section,
+    to_yaml,
+)
+from atlas.errors import AtlasError
+
+
+def grpo(**values: Any) -> GRPOConfig:
+    return GRPOConfig(model_name_or_path="m", student_model="s", **values)
+
+
+def test_prompts_per_step_follows_from_batch_accumulation_and_processes() -> None:
+    config = resolve(
+        grpo(per_device_train_batch_size=3, gradient_accumulation_steps=4), world_size=2
+    )
+    assert config.prompts_per_step == 24
+
+
+def test_accumulation_follows_from_given_prompts_per_step() -> None:
+    config = resolve(grpo(prompts_per_step=24, per_device_train_batch_size=3), world_size=2)
+    assert (config.prompts_per_step, config.gradient_accumulation_steps) == (24, 4)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "near"), [(25, "24 or 30"), (5, "6"), (29, "24 or 30")], ids=str
+)
+def test_what_does_not_divide_names_the_nearest(prompts: int, near: str) -> None:
+    with pytest.raises(AtlasError, match=rf"prompts_per_step={prompts} doesn't .*: {near}$"):
+        resolve(grpo(prompts_per_step=prompts, per_device_train_batch_size=3), world_size=2)
+
+
+def test_a_contradiction_names_both_keys_and_the_way_out() -> None:
+    words = ["model_name_or_path=m", "student_model=s", "prompts_per_step=8"]
+    message = r"prompts_per_step=8 and gradient_accumulation_steps=3 contradict .*steps=8$"
+    with pytest.raises(AtlasError, match=message):
+        load_config(GRPOConfig, None, [*words, "gradient_accumulation_steps=3"])
+    agreed = load_config(GRPOConfig, None, [*words, "gradient_accumulation_steps=8"])
+    assert agreed.gradient_accumulation_steps == 8
+    assert load_config(GRPOConfig, None, words).gradient_accumulation_steps == 8
+
+
+def test_section_takes_prefixed_keys_then_shared_ones_then_defaults() -> None:
+    whole = QuickstartConfig(seed=3, grpo_beta=0.5, max_new_tokens=17, output_dir="runs/q")
+    part = section(whole, "grpo", GRPOConfig, model_name_or_path="m", student_model="s", top_p=0.9)
+    assert (part.beta, part.max_new_tokens, part.seed, part.top_p) == (0.5, 17, 3, 0.9)
+    assert part.epsilon_low == 0.2
+    assert (part.job, part.output_dir) == ("grpo", "checkpoints/grpo")
+    assert part.prompts_per_step == (
+        whole.grpo_per_device_train_batch_size * whole.grpo_gradient_accumulation_steps
+    )
+
+
+def test_section_names_a_key_that_nobody_gives() -> None:
+    with pytest.raises(AtlasError, match="grpo needs student_model"):
+        section(QuickstartConfig(), "grpo", GRPOConfig, model_name_or_path="m")
+
+
+def test_passwords_are_neither_saved_nor_shown(tmp_path: Path) -> None:
+    config = SFTConfig(model_name_or_path="m", db_url="postgresql://a:secret@h/d")
+    save_config(config, tmp_path / "config.yaml")
+    saved = (tmp_path / "config.yaml").read_text()
+    assert "postgresql://a:***@h/d" in saved
+    assert "secret" not in saved + str(explain(config, {}))
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_saving_into_a_missing_folder_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(AtlasError, match=r"missing/config.yaml can't be written: No such file"):
+        save_config(QuickstartConfig(), tmp_path / "missing" / "config.yaml")
+
+
+def test_explain_says_where_each_value_comes_from() -> None:
+    composed = compose_config(GRPOConfig, "teacher_rcl", ["seed=3"])
+    rows = {row.key: row for row in explain(composed.config, composed.origins)}
+    assert (rows["seed"].value, rows["seed"].origin) == ("3", "the command line")
+    assert rows["student_model"].origin == "configs/run/teacher_rcl.yaml"
+    assert (rows["prompts_per_step"].value, rows["prompts_per_step"].origin) == ("4", "derived")
+    assert (rows["beta"].value, rows["beta"].origin) == ("0.04", "")
+    assert rows["beta"].doc.startswith("Weight of the KL")
+
+
+def test_yaml_keeps_small_numbers_and_lists() -> None:
+    text = to_yaml(QuickstartConfig(grpo_learning_rate=5e-7, families=("chain_sum",)))
+    assert "grpo_learning_rate: 5.0e-07\n" in text
+    assert "families:\n- chain_sum\n" in text

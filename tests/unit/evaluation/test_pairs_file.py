@@ -1,0 +1,61 @@
+import json
+
+import pytest
+from tests.unit.evaluation.outcomes import arm_of, outcome, pair
+
+from atlas.errors import AtlasError
+from atlas.evaluation.pairs_file import read_pairs, write_pairs
+
+
+def test_pairs_come_back_as_they_were_written(tmp_path):
+    path = tmp_path / "eval" / "pairs.jsonl"
+    # A line separator of Unicode inside a text is no end of a line of the file.
+    odd = pair(7, outcome(False, text="A is 3.\n\u2028<b>\u00e4"), outcome(True), leaked=True)
+    pairs = [*arm_of("sft", gained=2, lost=1, both=0, neither=1), odd]
+
+    write_pairs(path, pairs)
+
+    assert read_pairs(path) == tuple(pairs)
+
+
+def test_the_layout_is_the_one_that_others_read(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    write_pairs(path, [pair(3, outcome(False), outcome(True))])
+
+    record = json.loads(path.read_text())
+
+    assert record["task"]["question"] == "Question 3"
+    assert set(record["task"]) == {"id", "question", "answer", "family"}
+    assert set(record["alone"]) == {"text", "correct", "num_tokens", "finished", "parsed"}
+    assert record["arm"] == "grpo"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda record: record.pop("arm"), r"jsonl:2: key 'arm' is missing"),
+        (lambda record: record["alone"].pop("correct"), r"jsonl:2, alone: key 'correct'"),
+        (lambda record: record.update(leaked="no"), r"jsonl:2: 'leaked' must be bool, got str"),
+        (lambda record: record["task"].update(question="Other"), r"jsonl:2: task id"),
+    ],
+)
+def test_a_damaged_line_is_named_by_file_line_and_key(tmp_path, damage, message):
+    path = tmp_path / "pairs.jsonl"
+    write_pairs(path, [pair(number, outcome(True), outcome(True)) for number in (1, 2)])
+    first, second = path.read_text().splitlines()
+    record = json.loads(second)
+    damage(record)
+    path.write_text(first + "\n" + json.dumps(record) + "\n")
+
+    with pytest.raises(AtlasError, match=message):
+        read_pairs(path)
+
+
+def test_a_torn_line_and_a_missing_file_are_named(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"task": {')
+
+    with pytest.raises(AtlasError, match=r"pairs\.jsonl:1 isn't JSON"):
+        read_pairs(path)
+    with pytest.raises(AtlasError, match="isn't there"):
+        read_pairs(tmp_path / "nothing.jsonl")

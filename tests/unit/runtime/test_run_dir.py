@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atlas.errors import AtlasError
+from atlas.runtime.run_dir import LAYOUT_VERSION, RunDir
+
+HOLD_LOCK = """
+import sys
+from atlas.runtime.run_dir import RunDir
+with RunDir.open(sys.argv[1]).lock():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_new_run_directory_says_what_it_is(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "runs" / "q", "quickstart")
+    written = json.loads((run.path / "run.json").read_text())
+    assert (written["layout_version"], written["kind"]) == (LAYOUT_VERSION, "quickstart")
+    assert RunDir.open(run.path) == run
+
+
+def test_create_goes_on_with_what_is_there(tmp_path: Path) -> None:
+    RunDir.create(tmp_path, "sft").finish_stage("collect", {"sessions": 3}, 1.5)
+    run = RunDir.create(tmp_path, "sft")
+    assert run.stage_done("collect")
+    assert not run.stage_done("sft")
+    assert run.stage_summary("collect") == {"sessions": 3}
+    assert run.stage_summary("sft") == {}
+    record = json.loads((tmp_path / "stages" / "collect.json").read_text())
+    assert (record["stage"], record["seconds"]) == ("collect", 1.5)
+
+
+def test_fresh_deletes_what_an_earlier_run_left(tmp_path: Path) -> None:
+    keep = tmp_path / "elsewhere"
+    keep.mkdir()
+    (keep / "precious").touch()
+    run = RunDir.create(tmp_path / "run", "sft")
+    run.finish_stage("collect", {}, 1.0)
+    (run.path / "link").symlink_to(keep)
+    again = RunDir.create(run.path, "sft", fresh=True)
+    assert not again.stage_done("collect")
+    assert sorted(p.name for p in run.path.iterdir()) == [".lock", "run.json"]
+    assert (keep / "precious").exists()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, fresh: bool) -> None:
+    (tmp_path / "thesis.tex").write_text("all my work")
+    with pytest.raises(AtlasError, match="holds files but isn't a run directory of Atlas"):
+        RunDir.create(tmp_path, "sft", fresh=fresh)
+    assert (tmp_path / "thesis.tex").read_text() == "all my work"
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("content", ["[1]", "{}", '{"kind": "sft"}'])
+def test_a_run_json_of_somebody_else_is_left_alone(
+    tmp_path: Path, content: str, fresh: bool
+) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(AtlasError, match="isn't a run directory of Atlas"):
+        RunDir.create(tmp_path, "sft", fresh=fresh)
+    assert (tmp_path / "run.json").read_text() == content
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_folder_of_another_job_is_left_alone(tmp_path: Path, fresh: bool) -> None:
+    RunDir.create(tmp_path, "sft").finish_stage("sft", {}, 1.0)
+    with pytest.raises(AtlasError, match="belongs to the job sft, not grpo; choose another"):
+        RunDir.create(tmp_path, "grpo", fresh=fresh)
+    assert RunDir.open(tmp_path).stage_done("sft")
+
+
+def test_another_layout_version_is_named_and_can_be_replaced(tmp_path: Path) -> None:
+    old = {"layout_version": 99, "kind": "sft", "atlas_version": "9.9"}
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    message = r"layout version 99 \(Atlas 9.9\), but Atlas .* reads version 1; .* --fresh"
+    with pytest.raises(AtlasError, match=message):
+        RunDir.create(tmp_path, "sft")
+    assert RunDir.create(tmp_path, "sft", fresh=True) == RunDir.open(tmp_path)
+
+
+def test_what_cannot_be_a_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AtlasError, match="file is a file; choose another output_dir"):
+        RunDir.create(tmp_path / "file", "sft")
+    with pytest.raises(AtlasError, match=r"file/run can't be written: Not a directory"):
+        RunDir.create(tmp_path / "file" / "run", "sft")
+    with pytest.raises(AtlasError, match=r"run directory .*nowhere isn't there"):
+        RunDir.open(tmp_path / "nowhere")
+
+
+def test_a_broken_run_json_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(AtlasError, match=r"run.json can't be read as JSON"):
+        RunDir.create(tmp_path, "sft")
+
+
+def test_hidden_files_do_not_make_a_folder_somebodys(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").touch()
+    assert RunDir.create(tmp_path, "sft").kind == "sft"
+
+
+def test_a_run_directory_within_one_is_of_its_own_kind(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path, "quickstart")
+    assert run.sub("grpo") == RunDir.open(tmp_path / "grpo", "grpo")
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path, "sft")
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, str(tmp_path)],
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[3] / "src")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "locked\n"
+    try:
+        with pytest.raises(AtlasError, match=f"in use by process {other.pid}; wait"), run.lock():
+            pass
+        with pytest.raises(AtlasError, match=f"in use by process {other.pid}; wait"):
+            RunDir.create(tmp_path, "sft", fresh=True)
+    finally:
+        other.kill()
+        other.communicate()
+    with run.lock():
+        assert (tmp_path / ".lock").read_text() != str(other.pid)
+
+
+def test_a_failure_under_the_lock_passes_and_lets_go(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path, "sft")
+    with pytest.raises(ZeroDivisionError), run.lock():
+        _ = 1 / 0
+    with run.lock():
+        pass

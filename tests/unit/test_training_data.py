@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from atlas.errors import AtlasError
+from atlas.session import MISSING, Session, SessionReward, TrajectoryEvent
+from atlas.traces.postgres_write import write_sessions
+from atlas.training_data import (
+    count_training_sessions,
+    count_training_sessions_async,
+    get_session_by_id,
+    get_session_by_id_async,
+    get_training_sessions,
+    get_training_sessions_async,
+    paginate_sessions,
+    paginate_sessions_async,
+)
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def db_url(fresh_db_url: str) -> str:
+    """Ten sessions, one an hour, scores 0.0 to 0.9, every other one failed."""
+    write_sessions(
+        fresh_db_url,
+        [
+            Session(
+                task=f"task {number}",
+                status="failed" if number % 2 else "succeeded",
+                created_at=START + timedelta(hours=number),
+                reward=SessionReward(score=number / 10),
+                trajectory_events=(TrajectoryEvent(event={"n": number}),),
+                student_learning="s",
+            )
+            for number in range(10)
+        ],
+    )
+    return fresh_db_url
+
+
+def tasks(sessions) -> list[int]:
+    return [int(session.task.split()[1]) for session in sessions]
+
+
+def test_the_guides_call_returns_the_good_sessions_newest_first(db_url):
+    sessions = get_training_sessions(
+        db_url=db_url, min_reward=0.4, status_filters=["succeeded"], limit=10000
+    )
+
+    assert tasks(sessions) == [8, 6, 4]
+    assert [event.event for event in sessions[0].trajectory_events] == [{"n": 8}]
+
+
+@pytest.mark.parametrize(
+    "function", [get_training_sessions, paginate_sessions, count_training_sessions]
+)
+def test_the_default_is_the_guides_database(function):
+    assert function.__defaults__ == ("postgresql://atlas:atlas@localhost:5433/atlas",)
+
+
+def test_failures_are_kept_unless_filtered(db_url):
+    assert count_training_sessions(db_url) == 10
+    assert tasks(get_training_sessions(db_url, limit=3, offset=1)) == [8, 7, 6]
+
+
+def test_every_filter_and_part_can_be_given(db_url):
+    sessions = get_training_sessions(
+        db_url,
+        min_reward=0.1,
+        max_reward=0.8,
+        status_filters=["failed"],
+        review_status_filters=["pending"],
+        created_after=START + timedelta(hours=1),
+        start_date=START + timedelta(hours=3),
+        end_date=START + timedelta(hours=7),
+        include_trajectory_events=False,
+        include_learning_data=False,
+    )
+
+    assert tasks(sessions) == [7, 5, 3]
+    assert sessions[0].trajectory_events is MISSING
+    assert sessions[0].student_learning is MISSING
+    assert get_training_sessions(db_url, learning_key="none") == []
+
+
+def test_plain_calls_work_inside_a_running_event_loop(db_url):
+    async def notebook_cell() -> tuple[list[Session], int, int]:
+        pages = list(paginate_sessions(db_url, page_size=4))
+        return get_training_sessions(db_url), count_training_sessions(db_url), len(pages)
+
+    sessions, count, num_pages = asyncio.run(notebook_cell())
+    assert (len(sessions), count, num_pages) == (10, 10, 3)
+
+
+def test_the_async_twins_say_the_same(db_url):
+    async def ask() -> None:
+        sessions = await get_training_sessions_async(db_url, min_reward=0.5)
+        assert sessions == get_training_sessions(db_url, min_reward=0.5)
+        assert await count_training_sessions_async(db_url, max_reward=0.3) == 4
+        session_id = sessions[0].id
+        assert await get_session_by_id_async(db_url, session_id) == sessions[0]
+        pages = [
+            tasks(page) async for page in paginate_sessions_async(db_url, page_size=3, limit=7)
+        ]
+        assert pages == [[9, 8, 7], [6, 5, 4], [3]]
+
+    asyncio.run(ask())
+
+
+def test_a_session_is_found_by_its_id_or_is_none(db_url):
+    [newest] = get_training_sessions(db_url, limit=1)
+
+    assert get_session_by_id(db_url, newest.id) == newest
+    assert get_session_by_id(db_url, newest.id, include_learning_data=False) != newest
+    assert get_session_by_id(db_url, 10**18) is None
+
+
+def open_connections(db_url: str) -> int:
+    with psycopg.connect(db_url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchone()
+    return row[0] if row else -1
+
+
+def test_leaving_async_pages_early_or_by_cancelling_closes_the_connection(db_url):
+    async def leave_early() -> None:
+        pages = paginate_sessions_async(db_url, page_size=2)
+        async for _ in pages:
+            break
+        await pages.aclose()
+
+    asyncio.run(leave_early())
+
+    reached = threading.Event()
+
+    async def wait_for_ever() -> None:
+        reached.set()
+        async for _ in paginate_sessions_async(db_url, page_size=2):
+            pass
+
+    async def cancel() -> None:
+        with psycopg.connect(db_url) as blocker:
+            blocker.execute("LOCK TABLE plans IN ACCESS EXCLUSIVE MODE")
+            task = asyncio.create_task(wait_for_ever())
+            while not reached.is_set():
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            task.cancel()
+            await asyncio.sleep(0)
+            blocker.rollback()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    for _ in range(200):  # the server notices a closed connection a moment later
+        if open_connections(db_url) == 0:
+            break
+    assert open_connections(db_url) == 0
+
+
+def test_mistakes_are_said_before_anything_is_read(db_url):
+    with pytest.raises(TypeError, match="min_rewrd"):
+        get_training_sessions(db_url, min_rewrd=0.8)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ValueError, match="status_filters is the text"):
+        get_training_sessions(db_url, status_filters="succeeded")
+    with pytest.raises(AtlasError, match=r"127\.0\.0\.1:1"):
+        get_training_sessions("postgresql://atlas:atlas@127.0.0.1:1/atlas")

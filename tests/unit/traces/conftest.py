@@ -1,0 +1,218 @@
+"""Random sessions, as strange as JSON and the types allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from atlas.session import (
+    MISSING,
+    AdaptiveSummary,
+    GuidanceNote,
+    JudgeVerdict,
+    Plan,
+    PlanStep,
+    Session,
+    SessionReward,
+    Step,
+    StepAttempt,
+    StepEvaluation,
+    TrajectoryEvent,
+)
+
+Strategy = st.SearchStrategy[Any]
+
+TIMES = st.datetimes(
+    min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC)
+)
+
+
+def maybe(strategy: Strategy) -> Strategy:
+    return st.one_of(st.just(MISSING), st.none(), strategy)
+
+
+def json_values(text: Strategy) -> Strategy:
+    numbers = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
+    return st.recursive(
+        st.none() | st.booleans() | numbers | text,
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(text, inner, max_size=2),
+        max_leaves=4,
+    )
+
+
+def rewards(text: Strategy, objects: Strategy) -> Strategy:
+    verdicts = st.builds(
+        JudgeVerdict,
+        identifier=maybe(text),
+        score=maybe(st.floats(0, 1)),
+        rationale=maybe(text),
+        principles=maybe(st.lists(objects, max_size=1).map(tuple)),
+        escalated=maybe(st.booleans()),
+        extra=objects,
+    )
+    return st.builds(
+        SessionReward,
+        score=maybe(st.floats(-1, 1)),
+        judges=maybe(st.lists(verdicts, max_size=2).map(tuple)),
+        rationale=maybe(text),
+        raw=maybe(objects),
+        extra=objects,
+    )
+
+
+def make_session_strategy(text: Strategy) -> Strategy:
+    # Keys that no field has, so that a document never sets a field twice.
+    objects = st.dictionaries(text.map("x".__add__), json_values(text), max_size=2)
+    evaluations = st.builds(
+        StepEvaluation,
+        validation=maybe(objects),
+        reward=maybe(rewards(text, objects)),
+        extra=objects,
+    )
+    plan_steps = st.builds(
+        PlanStep,
+        id=maybe(st.integers(1, 4) | text),
+        description=maybe(text),
+        tool=maybe(text),
+        tool_params=maybe(objects),
+        depends_on=maybe(st.lists(st.integers(1, 3) | text, max_size=2).map(tuple)),
+        extra=objects,
+    )
+    plans = st.builds(
+        Plan,
+        steps=maybe(st.lists(plan_steps, max_size=3).map(tuple)),
+        execution_mode=maybe(text),
+        extra=objects,
+    )
+
+    @st.composite
+    def step_lists(draw: st.DrawFn) -> tuple[Step, ...]:
+        ids = sorted(draw(st.sets(st.integers(1, 4), max_size=2)))
+        steps = []
+        for step_id in ids:
+            has_result = draw(st.booleans())
+            notes = draw(st.lists(text, min_size=0 if has_result else 1, max_size=2))
+            attempts = [
+                StepAttempt(
+                    attempt=number,
+                    evaluation=draw(st.none() | evaluations),
+                    extra=draw(objects),
+                )
+                for number in range(1, draw(st.integers(1, 3)))
+            ]
+            result: dict[str, Any] = {"trace": None, "output": None, "metadata": None}
+            if has_result:
+                result = {
+                    "trace": draw(st.none() | text),
+                    "output": draw(st.none() | text),
+                    "evaluation": draw(st.none() | evaluations),
+                    "num_attempts": draw(st.none() | st.integers(0, 9)),
+                    "artifacts": draw(maybe(json_values(text))),
+                    "runtime": draw(maybe(objects)),
+                    "metadata": draw(st.none() | objects),
+                    "extra": draw(objects),
+                }
+            steps.append(
+                Step(
+                    id=step_id,
+                    has_result=has_result,
+                    attempts=tuple(attempts),
+                    guidance=tuple(
+                        GuidanceNote(sequence=place, note=note)
+                        for place, note in enumerate(notes, start=1)
+                    ),
+                    **result,
+                )
+            )
+        return tuple(steps)
+
+    return st.builds(
+        Session,
+        task=text,
+        final_answer=st.none() | text,
+        status=st.none() | text,
+        review_status=st.sampled_from(["pending", "approved", "quarantined"]),
+        review_notes=st.none() | text,
+        created_at=TIMES,
+        completed_at=st.none() | TIMES,
+        plan=st.none() | st.just(MISSING) | plans,
+        steps=step_lists(),
+        reward=st.none() | rewards(text, objects),
+        reward_stats=st.none() | st.just(MISSING) | objects,
+        reward_audit=st.none() | st.lists(objects, max_size=1).map(tuple),
+        trajectory_events=st.lists(
+            st.builds(TrajectoryEvent, event=json_values(text), created_at=TIMES), max_size=2
+        ).map(tuple),
+        student_learning=st.none() | text,
+        teacher_learning=st.none() | text,
+        triage_dossier=maybe(objects),
+        adaptive_summary=maybe(
+            st.builds(
+                AdaptiveSummary,
+                lane=maybe(text),
+                confidence=maybe(st.floats(0, 1)),
+                certification_run=maybe(st.booleans()),
+                probe=maybe(objects),
+                extra=objects,
+            )
+        ),
+        personas_used=maybe(json_values(text)),
+        persona_updates=maybe(json_values(text)),
+        learning_key=maybe(text),
+        learning_history=maybe(objects),
+        drift=maybe(objects),
+        metadata=st.none() | objects,
+        extra=objects,
+    )
+
+
+@pytest.fixture(scope="session")
+def storable_sessions() -> Strategy:
+    """Sessions with text that PostgreSQL can hold, in the order in which it gives steps back."""
+    return make_session_strategy(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
+    )
+
+
+@pytest.fixture(scope="session")
+def any_sessions() -> Strategy:
+    """Sessions with any text that Python can hold, half surrogate pairs and U+0000 included."""
+    return make_session_strategy(st.text(st.characters(), max_size=8))
+
+
+@pytest.fixture
+def make_session() -> Callable[..., Session]:
+    """Build a session like the ones that a dual-agent run records."""
+
+    def make(number: int = 0, *, num_events: int = 2, **fields: Any) -> Session:
+        values: dict[str, Any] = {
+            "task": f"Calculate {number} + 1.",
+            "final_answer": str(number + 1),
+            "status": "succeeded",
+            "created_at": datetime(2025, 1, 1, tzinfo=UTC),
+            "reward": SessionReward(score=1.0, judges=(JudgeVerdict(identifier="exact", score=1),)),
+            "steps": (
+                Step(
+                    id=1,
+                    description="Work it out.",
+                    output=f"Answer: {number + 1}",
+                    guidance=(GuidanceNote(note="Add one."),),
+                    attempts=(StepAttempt(attempt=1),),
+                ),
+            ),
+            "trajectory_events": tuple(
+                TrajectoryEvent(
+                    event={"event_type": "LLM_END", "place": place},
+                    created_at=datetime(2025, 1, 1, 0, 0, place, tzinfo=UTC),
+                )
+                for place in range(num_events)
+            ),
+            "metadata": {"family": "chain_sum", "number": number},
+        }
+        return Session(**{**values, **fields})
+
+    return make

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from atlas.errors import AtlasError
+from atlas.session import MISSING, GuidanceNote, SessionReward, Step
+from atlas.traces.jsonl import JsonlTraceStore, write_jsonl
+from atlas.traces.postgres import PostgresTraceStore
+from atlas.traces.postgres_connection import connect, read_only_snapshot
+from atlas.traces.postgres_write import write_sessions
+from atlas.traces.store import SessionQuery
+
+ALL = SessionQuery()
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def numbers(sessions) -> list[int]:
+    return [session.metadata["number"] for session in sessions]
+
+
+@given(data=st.data())
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_database_to_session_to_jsonl_is_the_identity(
+    data, storable_sessions, fresh_db_url, tmp_path
+):
+    sessions = data.draw(st.lists(storable_sessions, min_size=1, max_size=3))
+    store = PostgresTraceStore(fresh_db_url)
+    ids = write_sessions(fresh_db_url, sessions)
+
+    from_database = [store.get(session_id) for session_id in ids]
+    assert from_database == sessions
+    write_jsonl(tmp_path / "t.jsonl", from_database)
+    assert list(JsonlTraceStore(tmp_path / "t.jsonl").sessions(ALL)) == sessions
+
+
+@pytest.fixture
+def varied_db_url(fresh_db_url, make_session) -> str:
+    """Eight sessions, two statuses, scores of every kind, one hour apart."""
+    rewards = [
+        {"reward": SessionReward(score=0.2)},
+        {"reward": SessionReward(score=0.8)},
+        {"reward": SessionReward(score=1)},
+        {"reward": None, "reward_stats": {"score": 0.9}},
+        {"reward": None},
+        {"reward": SessionReward(extra={"score": "0.9"}), "reward_stats": {"score": "high"}},
+        {"reward": SessionReward(score=0.3), "reward_stats": {"score": 0.9}},
+        {"reward": SessionReward(score=None), "reward_stats": {"score": 0.8}},
+    ]
+    sessions = [
+        make_session(
+            number,
+            status="succeeded" if number % 3 else "failed",
+            review_status="approved" if number % 2 else "pending",
+            learning_key=f"key {number % 4}",
+            created_at=START + timedelta(hours=number),
+            **reward,
+        )
+        for number, reward in enumerate(rewards)
+    ]
+    write_sessions(fresh_db_url, sessions)
+    return fresh_db_url
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        ALL,
+        SessionQuery(min_reward=0.8),
+        SessionQuery(min_reward=0.0),
+        SessionQuery(max_reward=0.8),
+        SessionQuery(min_reward=0.3, max_reward=0.85),
+        SessionQuery(status_filters=["succeeded"], review_status_filters=["pending"]),
+        SessionQuery(learning_key="key 1"),
+        SessionQuery(created_after=START + timedelta(hours=5)),
+        SessionQuery(start_date=START + timedelta(hours=1), end_date=START + timedelta(hours=2)),
+        SessionQuery(end_date=date(2024, 12, 31)),
+        SessionQuery(min_reward=0.8, status_filters=["succeeded"]),
+    ],
+)
+def test_the_database_filters_as_the_query_says(query, varied_db_url):
+    store = PostgresTraceStore(varied_db_url)
+    passing = [session for session in store.sessions(ALL) if query.matches(session)]
+
+    assert list(store.sessions(query)) == passing
+    assert store.count(query) == len(passing)
+
+
+def test_a_reward_bound_keeps_exactly_the_scores_within_it(varied_db_url):
+    store = PostgresTraceStore(varied_db_url)
+
+    assert numbers(store.sessions(SessionQuery(min_reward=0.8))) == [7, 3, 2, 1]
+
+
+def test_pages_come_newest_first_without_gap_or_repetition_at_equal_times(
+    fresh_db_url, make_session
+):
+    # Sessions of one transaction share their time; only the id keeps them apart.
+    times = [START, START, START, START + timedelta(1), START + timedelta(1), START]
+    write_sessions(fresh_db_url, [make_session(n, created_at=time) for n, time in enumerate(times)])
+    store = PostgresTraceStore(fresh_db_url, page_size=2)
+
+    pages = [numbers(page) for page in store.pages(ALL)]
+    assert pages == [[4, 3], [5, 2], [1, 0]]
+    assert numbers(store.sessions(SessionQuery(offset=1, limit=3))) == [3, 5, 2]
+    assert numbers(store.sessions(SessionQuery(limit=0))) == []
+
+
+def test_what_is_recorded_meanwhile_moves_no_page(fresh_db_url, make_session):
+    write_sessions(fresh_db_url, [make_session(n) for n in range(4)])
+    pages = PostgresTraceStore(fresh_db_url, page_size=2).pages(ALL)
+
+    first = numbers(next(pages))
+    write_sessions(fresh_db_url, [make_session(9, created_at=START + timedelta(days=9))])
+    assert [first, *map(numbers, pages)] == [[3, 2], [1, 0]]
+
+
+def test_a_page_costs_the_same_number_of_statements_for_any_number_of_sessions(
+    fresh_db_url, make_session, monkeypatch
+):
+    write_sessions(fresh_db_url, [make_session(n, num_events=5) for n in range(40)])
+    statements: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def counting(self, query, *args, **kwargs):
+        statements.append(str(query))
+        return execute(self, query, *args, **kwargs)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", counting)
+
+    def cost(query: SessionQuery, page_size: int) -> int:
+        statements.clear()
+        list(PostgresTraceStore(fresh_db_url, page_size=page_size).pages(query))
+        return len(statements)
+
+    connecting = cost(SessionQuery(limit=0), 100)
+    of_one = cost(SessionQuery(limit=1), 100) - connecting
+    assert cost(SessionQuery(limit=39), 100) - connecting == of_one
+    assert cost(SessionQuery(limit=40), 10) - connecting == 4 * of_one
+    read = Counter(line.split(" FROM ")[1].split()[0] for line in statements if " FROM " in line)
+    assert set(read.values()) == {4}
+    assert len(read) == 6
+
+
+def test_what_a_query_leaves_out_is_missing_and_not_read(fresh_db_url, make_session):
+    session = make_session(
+        student_learning="s", teacher_learning="t", learning_history={"n": 1}, learning_key="k"
+    )
+    [session_id] = write_sessions(fresh_db_url, [session])
+    query = SessionQuery(include_trajectory_events=False, include_learning_data=False)
+    store = PostgresTraceStore(fresh_db_url)
+
+    [found] = store.sessions(query)
+    assert found == query.trimmed(session)
+    assert found.trajectory_events is MISSING
+    assert found == store.get(
+        session_id, include_trajectory_events=False, include_learning_data=False
+    )
+
+
+def test_guidance_without_a_result_is_a_step_without_result(fresh_db_url, make_session):
+    lost = Step(
+        id=2,
+        has_result=False,
+        trace=None,
+        output=None,
+        metadata=None,
+        guidance=(GuidanceNote(note="Too late."),),
+    )
+    session = make_session(plan=None, steps=(Step(id=1), lost))
+    [session_id] = write_sessions(fresh_db_url, [session])
+
+    found = PostgresTraceStore(fresh_db_url).get(session_id)
+    assert found is not None
+    assert found.steps[1] == lost
+
+
+INJECTIONS = [
+    "'; DROP TABLE sessions; --",
+    "k') OR 1=1 --",
+    "%s %(x)s {0}",
+    '"; DELETE FROM plans; --',
+    "\\'; SELECT pg_sleep(9); --",
+]
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_text_that_looks_like_sql_is_only_text(text, varied_db_url, make_session):
+    store = PostgresTraceStore(varied_db_url)
+    before = list(store.sessions(ALL))
+
+    for query in (
+        SessionQuery(learning_key=text),
+        SessionQuery(status_filters=[text]),
+        SessionQuery(review_status_filters=[text]),
+    ):
+        assert list(store.sessions(query)) == []
+        assert store.count(query) == 0
+    strange = make_session(99, learning_key=text, status=text, created_at=START + timedelta(9))
+    write_sessions(varied_db_url, [strange])
+    assert list(store.sessions(SessionQuery(learning_key=text, status_filters=[text]))) == [strange]
+    assert list(store.sessions(ALL))[1:] == before
+
+
+@pytest.mark.parametrize("text", ["nul \x00", "half \ud800"])
+def test_text_that_the_database_cannot_hold_is_an_error_in_a_filter(text, fresh_db_url):
+    with pytest.raises(AtlasError, match="test_"):
+        PostgresTraceStore(fresh_db_url).count(SessionQuery(learning_key=text))
+
+
+def test_nothing_can_be_written_while_reading(varied_db_url):
+    connection = connect(varied_db_url)
+    try:
+        with (
+            pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
+            read_only_snapshot(connection, 9.0),
+        ):
+            connection.execute("DELETE FROM trajectory_events")
+    finally:
+        connection.close()
+
+
+def test_a_statement_that_waits_too_long_is_cancelled(varied_db_url):
+    store = PostgresTraceStore(varied_db_url, statement_timeout_s=0.2)
+    with psycopg.connect(varied_db_url) as blocker:
+        blocker.execute("LOCK TABLE plans IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(AtlasError, match="took too long"):
+            list(store.sessions(ALL))
+
+
+def test_reading_goes_on_where_it_was_when_the_server_drops_the_connection(
+    fresh_db_url, make_session
+):
+    write_sessions(fresh_db_url, [make_session(n) for n in range(6)])
+    pages = PostgresTraceStore(fresh_db_url, page_size=2).pages(ALL)
+
+    found = [next(pages)]
+    with psycopg.connect(fresh_db_url, autocommit=True) as killer:
+        killer.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    found += list(pages)
+    assert numbers(chain.from_iterable(found)) == [5, 4, 3, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        ("DROP TABLE guidance_notes", 'relation "guidance_notes" does not exist'),
+        ("ALTER TABLE step_results DROP COLUMN evaluation", 'column "evaluation" does not exist'),
+        ("DROP TABLE sessions CASCADE", 'relation "sessions" does not exist'),
+    ],
+)
+def test_a_missing_table_or_column_is_named(damage, named, varied_db_url):
+    with psycopg.connect(varied_db_url, autocommit=True) as connection:
+        connection.execute(damage)
+
+    with pytest.raises(AtlasError, match=f"is not an Atlas trace database: {named}"):
+        list(PostgresTraceStore(varied_db_url).sessions(ALL))
+
+
+def test_a_server_that_is_not_there_is_named_without_the_password():
+    store = PostgresTraceStore("postgresql://atlas:s3cret@127.0.0.1:1/traces")
+
+    with pytest.raises(AtlasError, match=r"database traces on 127\.0\.0\.1:1") as caught:
+        list(store.sessions(ALL))
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("db_url", ["postgresql://u:s3cret@h/d?n=1", "s3cret", "host=h s3cret"])
+def test_a_db_url_that_cannot_be_read_is_not_repeated(db_url):
+    with pytest.raises(AtlasError, match="db_url can't be read") as caught:
+        list(PostgresTraceStore(db_url).sessions(ALL))
+    assert "s3cret" not in str(caught.value)
+
+
+SDK_STYLE_TABLES = """
+    CREATE TABLE sessions (id SERIAL PRIMARY KEY, task TEXT NOT NULL, status TEXT,
+        review_status TEXT, review_notes TEXT, metadata JSONB, final_answer TEXT, reward JSONB,
+        reward_stats JSONB, reward_audit JSONB, student_learning TEXT, teacher_learning TEXT,
+        created_at TIMESTAMP, completed_at TIMESTAMP, a_later_column TEXT);
+    CREATE TABLE plans (session_id INT PRIMARY KEY, plan JSONB NOT NULL);
+    CREATE TABLE step_results (session_id INT, step_id INT, trace TEXT, output TEXT,
+        evaluation JSONB, attempts INT, metadata JSONB, UNIQUE (session_id, step_id));
+    CREATE TABLE step_attempts (session_id INT, step_id INT, attempt INT, evaluation JSONB);
+    CREATE TABLE guidance_notes (session_id INT, step_id INT, sequence INT, note TEXT);
+    CREATE TABLE trajectory_events (id SERIAL, session_id INT, event JSONB, created_at TIMESTAMP);
+"""
+
+
+def test_tables_with_other_types_and_without_indexes_are_read_and_written(
+    empty_db_url, make_session
+):
+    with psycopg.connect(empty_db_url, autocommit=True) as connection:
+        connection.execute(SDK_STYLE_TABLES)
+        connection.execute(
+            "INSERT INTO sessions (task, metadata) VALUES ('no time', '{\"number\": 7}'),"
+            " ('nor here', '{\"number\": 8}'), ('nor there', '{\"number\": 9}')"
+        )
+    sessions = [make_session(n, created_at=START + timedelta(hours=n)) for n in range(3)]
+    write_sessions(empty_db_url, sessions)
+    store = PostgresTraceStore(empty_db_url, page_size=2)
+
+    found = list(store.sessions(ALL))
+    assert numbers(found) == [9, 8, 7, 2, 1, 0]
+    assert found[0].created_at is None
+    assert found[0].plan is None
+    assert found[3].created_at == START + timedelta(hours=2)
+    assert numbers(store.sessions(SessionQuery(start_date=START + timedelta(hours=1)))) == [2, 1]
