@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from atlas.traces.embedded import EmbeddedPostgres
 from atlas.traces.postgres_write import ensure_schema
@@ -23,6 +24,10 @@ def embedded_db_url() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="atlas-tests-"))
     try:
         with EmbeddedPostgres.start(folder / "pg") as server:
+            with psycopg.connect(server.db_url, autocommit=True) as connection:
+                # Nothing here must survive a power cut.
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
             yield server.db_url
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -30,16 +35,17 @@ def embedded_db_url() -> Iterator[str]:
 
 @pytest.fixture
 def empty_db_url(embedded_db_url: str) -> Iterator[str]:
-    """The ``db_url`` of a new database without tables."""
+    """The ``db_url`` of a new place without tables: a schema, ten times faster than a database."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(embedded_db_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield embedded_db_url.replace("/postgres?", f"/{name}?")
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.execute(SQL("CREATE SCHEMA {}").format(Identifier(name)))
+    yield f"{embedded_db_url}&options=-csearch_path%3D{name}"
+    with psycopg.connect(embedded_db_url, autocommit=True) as connection:
+        connection.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(name)))
 
 
 @pytest.fixture
 def fresh_db_url(empty_db_url: str) -> str:
-    """The ``db_url`` of a new database with the tables of a trace database."""
+    """The ``db_url`` of a new place with the tables of a trace database, all of them empty."""
     ensure_schema(empty_db_url)
     return empty_db_url

@@ -23,11 +23,16 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from atlas.errors import AtlasError
 from atlas.runtime.files import disk_errors, write_atomic
+from atlas.runtime.shipped import model_path
 
 MANIFEST = "manifest.json"
+
+# The stages draw their own progress; a bar for each file of a model only breaks it.
+disable_progress_bar()
 _STATE = "state.pt"
 
 
@@ -82,13 +87,15 @@ def load_state(folder: Path) -> dict[str, Any]:
 
 
 def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """Load a causal language model from a folder or a hub id.
+    """Load a causal language model: a folder, a hub id, or the name of a shipped model.
 
     Raises:
         AtlasError: There is no such folder, or no model in it.
     """
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
+        return AutoModelForCausalLM.from_pretrained(
+            model_path(folder), dtype=dtype, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise AtlasError(f"no model can be loaded from '{folder}': {_first_line(error)}") from error
 
@@ -100,7 +107,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         AtlasError: There is none.
     """
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(model_path(folder), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise AtlasError(
             f"no tokenizer can be loaded from '{folder}': {_first_line(error)}"
@@ -111,26 +118,32 @@ def is_whole(folder: Path) -> bool:
     """Tell whether every file of a folder is as its manifest says."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return all(_sha256(folder / name) == digest for name, digest in manifest.items())
+        return bool(manifest) and all(
+            _sha256(folder / name) == digest for name, digest in manifest.items()
+        )
     except (OSError, ValueError, AttributeError):
         return False
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
     """Return the newest whole checkpoint ``step_*`` of a folder; None where there is none."""
-    found = sorted(checkpoints.glob("step_*"), key=lambda path: path.name, reverse=True)
-    return next((path for path in found if is_whole(path)), None)
+    return next((path for path in reversed(_by_step(checkpoints)) if is_whole(path)), None)
 
 
 def prune_checkpoints(checkpoints: Path, keep: int) -> None:
-    """Delete all but the ``keep`` newest checkpoints."""
-    found = sorted(checkpoints.glob("step_*"), key=lambda path: path.name)
-    for path in found[:-keep]:
-        shutil.rmtree(path)
+    """Delete all but the ``keep`` newest checkpoints (at least 1), and never the newest whole one.
+
+    A damaged checkpoint counts as one of them, so that it isn't the reason that good ones go.
+    """
+    found = _by_step(checkpoints)
+    needed = newest_checkpoint(checkpoints)
+    for path in found[: max(0, len(found) - keep)]:
+        if path != needed:
+            shutil.rmtree(path)
 
 
 def step_name(step: int) -> str:
-    """Return the name of a step's folder or file; names sort as steps do."""
+    """Return the name of a step's folder or file; up to a million steps, names sort as steps do."""
     return f"step_{step:06d}"
 
 
@@ -139,14 +152,23 @@ def weights_sha256(folder: Path) -> str:
     return _sha256(folder / "model.safetensors")
 
 
+def _by_step(checkpoints: Path) -> list[Path]:
+    """Return the folders ``step_*``, oldest first."""
+    found = [path for path in checkpoints.glob("step_*") if path.name[5:].isdecimal()]
+    return sorted(found, key=lambda path: int(path.name[5:]))
+
+
 def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".{folder.name}.partial"
     old = folder.parent / f".{folder.name}.old"
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary.mkdir()
     with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if old.exists() and not folder.exists():
+            # A process died between the two renames below: this is the only one there is.
+            old.rename(folder)
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary.mkdir()
         try:
             write(temporary)
             files = sorted(path for path in temporary.iterdir() if path.is_file())

@@ -25,6 +25,11 @@ class QuickstartConfig(RunConfig):
         ("basic_arithmetic", "chain_sum", "leg_counting"), "Task families of reasoning-gym."
     )
 
+    model_name_or_path: str = key(
+        "base", "The student, and what the teacher starts from; base is the one that ships."
+    )
+    results_dir: str = key("results", "Where links with the guide's names point into the run.")
+
     collect_tasks: int = key(1200, "Tasks whose dual-agent session is recorded as a trace.", ge=1)
     collect_temperature: float = key(
         1.0, "Of the untrained teacher's sampling; its traces should be good and bad.", gt=0

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from atlas.prompts import Message
-from atlas.prompts.chat import encode
+from atlas.prompts.chat import encode, token_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +62,7 @@ def make_example(
     prompt = encode(tokenizer, messages)
     answer = tokenizer.encode(completion, add_special_tokens=False)
     if ended:
-        answer.append(tokenizer.convert_tokens_to_ids(tokenizer.eos_token))
+        answer.append(token_id(tokenizer, "eos"))
     ids = tuple([*prompt, *answer][:max_length])
     return Example(ids=ids, prompt_length=min(len(prompt), len(ids)), source=source)
 

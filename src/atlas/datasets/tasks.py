@@ -66,7 +66,7 @@ def make_tasks(family: str, size: int, *, seed: int, split: Split = "train") -> 
         AtlasError: the family doesn't exist, or has fewer than ``size`` different tasks.
     """
     found: dict[str, Task] = {}
-    stream = _stream(family, seed)
+    stream = task_stream(family, seed)
     barren = 0
     while len(found) < size:
         before = len(found)
@@ -110,13 +110,18 @@ def check_disjoint(held_out: Sequence[Task], seen: Sequence[Task]) -> None:
         raise AtlasError(f"{len(shared)} held-out tasks were seen in training, {min(shared)} first")
 
 
-def _stream(family: str, seed: int) -> Iterator[Task]:
-    """Yield tasks without end; reasoning-gym draws task i from seed + i."""
+def check_family(family: str) -> None:
+    """Raise AtlasError, naming the nearest, when reasoning-gym has no such family."""
     known = reasoning_gym.factory.DATASETS
     if family not in known:
         near = difflib.get_close_matches(family, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "see reasoning_gym.factory.DATASETS"
         raise AtlasError(f"task family '{family}' does not exist in reasoning-gym; {hint}")
+
+
+def task_stream(family: str, seed: int) -> Iterator[Task]:
+    """Yield tasks without end; reasoning-gym draws task i from seed + i."""
+    check_family(family)
     # Each seed gets a stretch of its own, so that seeds 0 and 1 don't overlap but for one task.
     start = random.Random(f"{family}/{seed}").randrange(2**40)
     while True:
@@ -126,8 +131,32 @@ def _stream(family: str, seed: int) -> Iterator[Task]:
         for entry in chunk:
             yield Task(
                 question=entry["question"].strip(),
-                answer=str(entry["answer"]),
+                answer=_reference(family, entry),
                 family=family,
                 metadata=entry["metadata"],
             )
         start += _CHUNK
+
+
+def _reference(family: str, entry: Mapping[str, Any]) -> str:
+    """Return the reference answer of an entry, mended where reasoning-gym's own is wrong.
+
+    Without parentheses, reasoning-gym 0.1.25 works basic_arithmetic from left to right, so that
+    its answer to "Calculate 1 + 2 * 3." is 9: https://github.com/open-thought/reasoning-gym,
+    ``_generate_simple_task``. Every fourth task of the preset was wrong.
+    """
+    if family == "basic_arithmetic":
+        return str(_by_precedence(entry["metadata"]["expression"]))
+    return str(entry["answer"])
+
+
+def _by_precedence(expression: str) -> int:
+    """Work ``1 + 2 * 3``: whole numbers, +, - and *, with blanks between."""
+    first, *rest = expression.split()
+    terms = [int(first)]
+    for operator, number in zip(rest[::2], rest[1::2], strict=True):
+        if operator == "*":
+            terms[-1] *= int(number)
+        else:
+            terms.append(int(f"{operator}{number}"))
+    return sum(terms)

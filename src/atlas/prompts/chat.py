@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from atlas.errors import AtlasError
 from atlas.prompts import Message, PromptKind, render
@@ -31,3 +31,15 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[
         messages, add_generation_prompt=True, tokenize=True, return_dict=False
     )
     return list(ids)
+
+
+def token_id(tokenizer: PreTrainedTokenizerBase, name: Literal["eos", "pad"]) -> int:
+    """Return the id of a special token.
+
+    Raises:
+        AtlasError: the tokenizer has none.
+    """
+    found: Any = tokenizer.eos_token_id if name == "eos" else tokenizer.pad_token_id
+    if not isinstance(found, int):
+        raise AtlasError(f"tokenizer of '{tokenizer.name_or_path}' has no {name} token")
+    return found

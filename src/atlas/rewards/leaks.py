@@ -2,96 +2,117 @@
 
 Input: a `Task` and the text of a teaching. Output: what leaked, or None.
 
-The teaching is normalised first: number words become digits, and digits that only blanks, line
-breaks, commas or dashes keep apart are joined, each way that they can be. A number answer has
-leaked when it stands in the teaching more often than in the task (a plan may name the task's own
-numbers, once each); any other answer, when the teaching contains it and the task doesn't.
+A number has leaked when the teaching, with number words read as digits,
+
+- *states* it as the answer or as a result: "the answer is 9", "A + 2 = 9", "A = 9. Answer A.";
+- contains it more often than the task does: a plan may name the task's own numbers, once each;
+- contains its digits with only blanks, line breaks, commas, bars or quotes between them: "1 4".
+
+Any other answer has leaked when the teaching contains it as whole words and the task doesn't. A
+teaching that hides the answer in arithmetic ("A = 10 + 4") is read as what it says: it isn't found.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 
+from atlas.rewards.number_words import digit_words_to_digits, number_words_to_digits
 from atlas.types import Task
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_WORDS = {word: i for i, word in enumerate(_ONES)} | {w: 20 + 10 * i for i, w in enumerate(_TENS)}
-_SCALES = {"hundred": 100, "thousand": 1000}
-_WORD = "|".join([*_WORDS, *_SCALES])
-_SPELLED = re.compile(
-    rf"\b(?:(?:minus|negative)\s+)?(?:{_WORD})(?:(?:[\s-]+(?:and\s+)?)(?:{_WORD}))*\b"
+# Not the end of a longer number or of a decimal fraction.
+_START = r"(?<!\d)(?<!\d\.)"
+_DIGITS = rf"{_START}\d+(?:\.\d+)?(?!\.?\d)"
+_UNSIGNED = re.compile(_DIGITS)
+# A minus is a sign where no operand can stand before it; with a blank after it, only where
+# something is being stated: "C = B - 5" names 5, "the answer is - 5" names -5.
+_SIGNED = re.compile(
+    rf"(?:(?<![\w)])-|(?:[=:(,\"]|\b(?:is|be|equals|gives|get|answer))\s*-\s+){_DIGITS}"
 )
-# What may stand between two digits of one answer that was pulled apart.
-_GAP = r"[\s,_|/'\"`*]*"
-_NUMBER = re.compile(r"(?<![\d.])-?\d+(?:\.\d+)?(?!\d)")
-_UNSIGNED = re.compile(r"(?<![\d.])\d+(?:\.\d+)?(?!\d)")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_ZERO_FACTOR = re.compile(r"[*×]\s*0(?!\.?\d)")
+# A number beside an operator is an operand, and no result.
+_NO_OPERATOR = r"(?![ \t]*(?:[-+*/×][ \t]*(?:[\d(]|[a-z]\b)|(?:plus|minus|times)\b))"
+_STATING = (
+    r"(?:\b(?:answer|result|solution|equals?|gives?)\b(?:\s+(?:is|be|are|equals?|should|will|to))*"
+    r"|\b(?:total|sum|it)\s+(?:is|be|equals?)\b|\b(?:total|sum)\s*[:=]"
+    r"|[-+*/×]\s*\w+\s*=)"
+)
+_STATED = re.compile(rf"{_STATING}[\s:=,(\"'`*]*(?P<number>(?:-\s*)?{_DIGITS}){_NO_OPERATOR}")
+_NAMED = re.compile(rf"\b(?P<name>[a-z])\s*(?:=|is)\s*(?P<number>(?:-\s*)?{_DIGITS}){_NO_OPERATOR}")
+# What may stand between two digits of one answer that was pulled apart. One operator may not:
+# "1 * 4" is a product.
+_GAP = r"(?!\s*[*/]\s*\d)[\s,_|/'\"`*]*"
 
 
 def find_leak(task: Task, teaching: str) -> str | None:
     """Return how the teaching leaks the answer, in words for a log; None where it doesn't."""
     answer = _normalise(task.answer)
-    question, said = _normalise(task.question), _normalise(teaching)
+    question, said = _normalise(task.question), _normalise(_without_list_numbers(teaching))
     if _NUMBER.fullmatch(answer):
         return _number_leak(answer, question, said)
-    bare = re.sub(r"\W+", "", answer)
-    if bare and bare in re.sub(r"\W+", "", said) and bare not in re.sub(r"\W+", "", question):
+    marks = [re.escape(mark) for mark in answer if mark.isalnum()]
+    whole = re.compile(r"(?<!\w)" + r"[\W_]*".join(marks) + r"(?!\w)")
+    if marks and whole.search(said) and not whole.search(question):
         return f"contains the answer '{task.answer}'"
     return None
 
 
 def _number_leak(answer: str, question: str, said: str) -> str | None:
     value = float(answer)
-    allowed = _count(value, question)
-    if _count(value, said) > allowed:
+    if _states(value, number_words_to_digits(said)):
+        return f"states the answer {answer}"
+    if _count(value, said) > _count(value, question):
         return f"contains the answer {answer}"
-    if _count(value, _spelled_to_digits(said)) > _count(value, _spelled_to_digits(question)):
+    # "one" is a pronoun more often than a number.
+    spelled = [number_words_to_digits(text, bare_one=False) for text in (said, question)]
+    if _count(value, spelled[0]) > _count(value, spelled[1]):
         return f"spells the answer {answer}"
     digits = answer.lstrip("-")
     if len(digits) > 1:
-        pulled = re.compile(r"(?<![\d.])" + _GAP.join(digits) + r"(?!\d)")
-        for text in (said, _digit_words(said)):
+        pulled = re.compile(_START + _GAP.join(map(re.escape, digits)) + r"(?!\d)")
+        for text in (said, digit_words_to_digits(said)):
             if len(pulled.findall(text)) > len(pulled.findall(question)):
                 return f"contains the answer {answer} pulled apart"
     return None
 
 
-def _normalise(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).replace("\u2212", "-").casefold().strip()
+def _states(value: float, text: str) -> bool:
+    if any(_read(match["number"]) == value for match in _STATED.finditer(text)):
+        return True
+    names = [m["name"] for m in _NAMED.finditer(text) if _read(m["number"]) == value]
+    return any(re.search(rf"\banswer\W+(?:is\W+)?{name}\b", text) for name in names)
 
 
 def _count(value: float, text: str) -> int:
-    """Count the numbers of a text that equal a value; a subtraction's operand counts unsigned."""
-    found = Counter(float(number) for number in _NUMBER.findall(text))
-    unsigned = Counter(float(number) for number in _UNSIGNED.findall(text))
-    return max(found[value], unsigned[value])
+    """Count the numbers of a text that equal a value, each read with and without its sign.
+
+    A factor of 0 is no result: a snake has 0 legs, so 7 snakes are "7 * 0".
+    """
+    text = _ZERO_FACTOR.sub(" ", text)
+    signed = [_read(match[0]) for match in _SIGNED.finditer(text)]
+    unsigned = [float(match[0]) for match in _UNSIGNED.finditer(text)]
+    return signed.count(value) + unsigned.count(value)
 
 
-def _spelled_to_digits(text: str) -> str:
-    return _SPELLED.sub(lambda match: str(_read_words(match[0])), text)
+def _read(number: str) -> float:
+    """Read a number, its sign perhaps apart from it, with what stands before the sign."""
+    found = re.search(r"(-?)\s*(\d+(?:\.\d+)?)$", number)
+    assert found is not None, number
+    return float(found[1] + found[2])
 
 
-def _digit_words(text: str) -> str:
-    """Write each number word below ten as its digit, the others as they are: 'one four'."""
-    return re.sub(
-        rf"\b({'|'.join(_ONES[:10])})\b", lambda match: str(_WORDS[match[1]]), text
-    )
+def _normalise(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text)
+    text = "".join(mark for mark in text if unicodedata.category(mark) != "Cf")
+    text = re.sub("[\u2010-\u2015\u2212]", "-", text)
+    return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text).casefold().strip()
 
 
-def _read_words(words: str) -> int:
-    total, current = 0, 0
-    parts = re.findall(r"[a-z]+", words)
-    for word in parts:
-        if word in _WORDS:
-            current += _WORDS[word]
-        elif word in _SCALES:
-            current = max(current, 1) * _SCALES[word]
-            if word == "thousand":
-                total, current = total + current, 0
-    value = total + current
-    return -value if parts[0] in ("minus", "negative") else value
+def _without_list_numbers(text: str) -> str:
+    """Take away the numbers of a list's items: 1, 2, ... at the beginnings of lines."""
+    item = re.compile(r"^[ \t]*(\d+)[.)](?=[ \t]+\S)", re.MULTILINE)
+    numbers = [int(number) for number in item.findall(text)]
+    if len(numbers) < 2 or numbers != list(range(1, len(numbers) + 1)):
+        return text
+    return item.sub("", text)

@@ -7,8 +7,8 @@ Input: outcomes of one task without and with a teaching. Output: a `Score`.
            - degrade_penalty * [alone right and taught wrong]
            + token_weight   * share of net tokens saved * [taught right]
 
-A teaching that leaks the answer counts as not taught right and gets nothing for the rest, so it
-can never earn more than an honest teaching that failed.
+A teaching that leaks the answer counts as not taught right, and its dense part is the lowest that
+there is, so that it never earns more than an honest teaching of the task that failed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def uplift_score(
     saved = 1 - (taught.num_tokens + num_teaching_tokens) / alone.num_tokens
     parts = {
         "uplift": float(right) - float(alone.correct),
-        "dense": 0.0 if leak else max(-1.0, min(1.0, dense)),
+        "dense": -1.0 if leak is not None else max(-1.0, min(1.0, dense)),
         "degraded": float(degraded),
         "tokens": max(-1.0, min(1.0, saved)) if right else 0.0,
         "leaked": float(leak is not None),

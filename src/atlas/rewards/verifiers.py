@@ -6,15 +6,18 @@ Input: a `Task` and what the student wrote. Output: a `Verdict`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import reasoning_gym
 
 from atlas.types import Completion, Outcome, Task
 
-# The last "Answer:" counts: a text that corrects itself is read as it ends.
-_ANSWER = re.compile(r"answer:[ \t]*(\S[^\n]*)", re.IGNORECASE)
+# The last "Answer:" counts, on its line too: a text that corrects itself is read as it ends.
+_ANSWER = re.compile(r"answer:[ \t]*((?:(?!answer:)[^\n])*)", re.IGNORECASE)
+_MARKUP = " \t*_`$"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,11 +39,11 @@ def read_answer(text: str) -> str | None:
     """Return what follows the last ``Answer:``, or None where there is none.
 
     Example:
-        >>> read_answer("A = 2 + 3 = 5. Answer: 5.")
+        >>> read_answer("Answer: 6. No: A = 2 + 3 = 5. **Answer:** 5.")
         '5'
     """
-    found = _ANSWER.findall(text)
-    return found[-1].strip().rstrip(".").strip() or None if found else None
+    found = [answer.lstrip(_MARKUP).rstrip(_MARKUP + ".") for answer in _ANSWER.findall(text)]
+    return next((answer for answer in reversed(found) if answer), None)
 
 
 def verify(task: Task, text: str) -> Verdict:
@@ -65,5 +68,6 @@ def outcome(task: Task, completion: Completion) -> Outcome:
 
 
 @cache
-def _scorer(family: str):  # noqa: ANN202 - reasoning-gym gives no type
-    return reasoning_gym.get_score_answer_fn(family)
+def _scorer(family: str) -> Callable[[str, dict[str, object]], float]:
+    scorer: Any = reasoning_gym.get_score_answer_fn(family)
+    return scorer

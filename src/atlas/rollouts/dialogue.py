@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+
 from transformers import PreTrainedTokenizerBase
 
 from atlas.prompts import PromptKind
@@ -88,11 +89,15 @@ class Student:
         ]
         return self._answer(asked, seed)
 
-    def _answer(self, asked: Sequence[tuple[PromptKind, dict[str, str]]], seed: int) -> list[Completion]:
+    def _answer(
+        self, asked: Sequence[tuple[PromptKind, dict[str, str]]], seed: int
+    ) -> list[Completion]:
         # Equal prompts get equal answers when the student is greedy: compute each once.
         ids = [tuple(render_ids(self.tokenizer, kind, **values)) for kind, values in asked]
         distinct = list(dict.fromkeys(ids)) if self.sampling.temperature == 0 else ids
-        answers = [group[0] for group in self.generator.generate(distinct, self.sampling, seed=seed)]
+        answers = [
+            group[0] for group in self.generator.generate(distinct, self.sampling, seed=seed)
+        ]
         if distinct is ids:
             return answers
         by_prompt = dict(zip(distinct, answers, strict=True))

@@ -28,7 +28,8 @@ class LocalGenerator:
 
     Args:
         model: any causal language model that takes a `DynamicCache`.
-        tokenizer: decodes completions; its end-of-sequence token ends them.
+        tokenizer: decodes completions; they are ended by its end-of-sequence token, and by those
+            of the model's configuration.
         max_rows: most rows decoded at a time.
         policy_version: stamped on every completion; the trainer raises it after each update.
     """
@@ -124,10 +125,14 @@ class LocalGenerator:
 
     @property
     def _eos_ids(self) -> frozenset[int]:
-        ids: Any = self.model.config.eos_token_id
-        if ids is None:
-            ids = self.tokenizer.eos_token_id
-        return frozenset(ids if isinstance(ids, list) else [ids])
+        # Chat models name several, in different places: <|im_end|> here, <|endoftext|> there.
+        named: list[Any] = [
+            self.tokenizer.eos_token_id,
+            self.model.config.eos_token_id,
+            getattr(self.model.generation_config, "eos_token_id", None),
+        ]
+        ids = [id for name in named for id in (name if isinstance(name, list) else [name])]
+        return frozenset(id for id in ids if id is not None)
 
     @property
     def _pad_id(self) -> int:
@@ -175,9 +180,7 @@ class _Rows:
         return not self._running[row]
 
 
-def left_pad(
-    prompts: Sequence[Prompt], pad_id: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def left_pad(prompts: Sequence[Prompt], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return ids [P, L] and mask [P, L] (1 = real), padded on the left."""
     longest = max(len(prompt) for prompt in prompts)
     ids = [[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]

@@ -11,9 +11,7 @@ from torch import Tensor
 from atlas.rollouts.generator import Sampling
 
 
-def draw(
-    logits_BV: Tensor, sampling: Sampling, random: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def draw(logits_BV: Tensor, sampling: Sampling, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw one token a row.
 
     Args:

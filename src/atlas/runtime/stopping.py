@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
+class Stopped(Exception):
     """The user asked to stop; what was done is saved."""
 
 

@@ -59,7 +59,12 @@ FOLLOWED: Mapping[str, float] = {
     "empty": 0.04,
     "answer": 0.04,
 }
-KINDS: Mapping[Kind, float] = {"baseline": 0.13, "approach": 0.03, "teaching": 0.28, "attempt": 0.56}
+KINDS: Mapping[Kind, float] = {
+    "baseline": 0.13,
+    "approach": 0.03,
+    "teaching": 0.28,
+    "attempt": 0.56,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,8 +141,7 @@ def _planned(problem: working.Problem, kind: str, rng: random.Random) -> list[wo
     known = [ANIMALS[animal] for animal in problem.animals] or None
     if kind == "careless":
         legs = [4 for _ in problem.animals] or None
-        order = working.left_to_right(problem)
-        return working.plan_steps(problem, order if legs or "*" in problem.operators else order, legs)
+        return working.plan_steps(problem, working.left_to_right(problem), legs)
     if kind == "random":
         legs = [rng.choice([0, 2, 4, 6, 8, 10]) for _ in problem.animals] or None
         return working.plan_steps(problem, working.random_order(problem, rng), legs)

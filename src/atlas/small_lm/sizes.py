@@ -33,7 +33,9 @@ SIZES: Mapping[str, Size] = {
 }
 
 
-def llama_config(size: str, *, vocab_size: int, eos_token_id: int, pad_token_id: int) -> LlamaConfig:
+def llama_config(
+    size: str, *, vocab_size: int, eos_token_id: int, pad_token_id: int
+) -> LlamaConfig:
     """Return the configuration of a named size: tied embedding, RMSNorm, SwiGLU, RoPE.
 
     Raises:

@@ -105,9 +105,7 @@ def plan_steps(
 
 def write_plan(steps: Sequence[Step]) -> str:
     """Write a plan: every step, no result."""
-    written = [
-        f"{name} = {a} {op} {b}." for name, (a, op, b) in zip(_NAMES, steps, strict=False)
-    ]
+    written = [f"{name} = {a} {op} {b}." for name, (a, op, b) in zip(_NAMES, steps, strict=False)]
     return " ".join([*written, f"Answer {_NAMES[len(steps) - 1]}."])
 
 

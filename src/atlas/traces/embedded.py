@@ -88,8 +88,9 @@ class EmbeddedPostgres:
             raise AtlasError("the embedded PostgreSQL needs Linux or macOS: give a db_url instead")
         folder = Path(folder).expanduser().resolve()
         _check_kind(folder)
-        install = find_install(folder)
+        install = find_install()
         _check_version(folder, install.major)
+        install = install.serving(folder)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             lock_file = folder.with_name(folder.name + ".lock")
@@ -147,8 +148,9 @@ class EmbeddedPostgres:
         try:
             fcntl.flock(lock, fcntl.LOCK_UN)
             if self._ours and _is_last(lock) and _is_server(self._pid, self.folder):
-                interrupt = embedded_watch.interrupter(self._pid)
-                embedded_watch.stop(self.folder, self._pid, interrupt)
+                server = embedded_watch.Server(self._pid)
+                embedded_watch.stop(self.folder, server)
+                server.release()
         finally:
             os.close(lock)
         for child in self._children:
@@ -226,16 +228,12 @@ def _is_last(lock: int) -> bool:
 
 
 def _running(folder: Path) -> _Running | None:
-    """Return the server of a folder, ready or not; clear away what a killed one left behind."""
+    """Return the server of a folder, ready or not."""
     lines = embedded_watch.pid_lines(folder)
     if not lines or not lines[0].isdecimal():
         return None
     pid = int(lines[0])
     if not _is_server(pid, folder):
-        if psutil.pid_exists(pid):
-            # The number belongs to another process now, or to a zombie. PostgreSQL would take
-            # it for its own predecessor and refuse to start.
-            (folder / "postmaster.pid").unlink(missing_ok=True)
         return None
     lines += [""] * (8 - len(lines))
     return _Running(
@@ -261,7 +259,7 @@ def _is_server(pid: int, folder: Path) -> bool:
 
 def _launch(folder: Path, install: Install, deadline: float) -> subprocess.Popen[Any]:
     """Start the server and wait until it lets connections in."""
-    _forget_socket_folder(folder)
+    _clear_away(folder, deadline)
     socket_folder = _socket_folder(folder, install)
     settings = {
         "listen_addresses": "",
@@ -322,11 +320,31 @@ def _socket_folder(folder: Path, install: Install) -> Path:
     return new
 
 
-def _forget_socket_folder(folder: Path) -> None:
-    """Remove the socket folder that a killed server left."""
+def _clear_away(folder: Path, deadline: float) -> None:
+    """Clear away what a killed server left; the folder's own lock must be held exclusively.
+
+    PostgreSQL would do it, unless the number of the dead server now belongs to another process
+    or a zombie, which it takes for its predecessor: then it refuses to start.
+    """
     lines = embedded_watch.pid_lines(folder)
+    if lines:
+        # Its workers see that it is gone and end, but not at once, and they still write.
+        while _has_workers(folder) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        (folder / "postmaster.pid").unlink(missing_ok=True)
     if len(lines) > 4:
         embedded_watch.remove_socket_folder(lines[4])
+    (folder / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
+
+
+def _has_workers(folder: Path) -> bool:
+    running = (process.info for process in psutil.process_iter(["name", "cwd", "status"]))
+    return any(
+        info["name"] == "postgres"
+        and info["cwd"] == str(folder)
+        and info["status"] != psutil.STATUS_ZOMBIE
+        for info in running
+    )
 
 
 def _last(log_file: Path) -> str:

@@ -16,7 +16,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +50,41 @@ class Install:
             return common
         entry = pwd.getpwnam(self.user)
         return {**common, "user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+    def checked(self) -> Install:
+        """Return the same with the version that the programs say they are.
+
+        Raises:
+            AtlasError: the user can't run them.
+        """
+        try:
+            done = subprocess.run(
+                [self.programs / "postgres", "--version"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+                **self.run_as(),
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            whom = f"user {self.user}" if self.user else "this user"
+            raise AtlasError(
+                f"{whom} can't run the embedded PostgreSQL in {self.programs}: {error}; check the "
+                "permissions, or give the db_url of a server"
+            ) from error
+        version = re.search(r"(\d+)", done.stdout)
+        return replace(self, major=int(version.group(1)) if version else 0)
+
+    def serving(self, folder: Path) -> Install:
+        """Return the same, run by whoever can serve ``folder``: us, or another user for root.
+
+        Raises:
+            AtlasError: we are root, and there is nobody else who could.
+        """
+        if os.geteuid() != 0:
+            return self
+        make_reachable(self.programs / "postgres")
+        return replace(self, user=_server_user(folder)).checked()
 
     def give(self, path: Path) -> None:
         """Make the server's user the owner of a new folder and let it get there."""
@@ -95,8 +130,8 @@ class Install:
             shutil.rmtree(new, ignore_errors=True)
 
 
-def find_install(folder: Path) -> Install:
-    """Find the wheel's programs and the user that serves ``folder``.
+def find_install() -> Install:
+    """Find the wheel's programs, to be run as we are.
 
     Raises:
         AtlasError: the wheel is missing or can't run here.
@@ -110,11 +145,7 @@ def find_install(folder: Path) -> Install:
             "the db_url of a server"
         )
     newest = max(found, key=lambda path: int("0" + re.sub(r"\D", "", path.parts[-3])))
-    user = _server_user(folder) if os.geteuid() == 0 else None
-    install = Install(programs=newest.parent, major=0, user=user)
-    if user is not None:
-        make_reachable(newest)
-    return Install(programs=newest.parent, major=_major(install), user=user)
+    return Install(programs=newest.parent, major=0, user=None).checked()
 
 
 def make_reachable(path: Path) -> None:
@@ -124,26 +155,6 @@ def make_reachable(path: Path) -> None:
         if not mode & stat.S_IXOTH:
             _log.info("letting the PostgreSQL user pass through %s (chmod o+x)", above)
             above.chmod(mode | stat.S_IXOTH)
-
-
-def _major(install: Install) -> int:
-    try:
-        done = subprocess.run(
-            [install.programs / "postgres", "--version"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-            **install.run_as(),
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        whom = f"user {install.user}" if install.user else "this user"
-        raise AtlasError(
-            f"{whom} can't run the embedded PostgreSQL in {install.programs}: {error}; check the "
-            "permissions, or give the db_url of a server"
-        ) from error
-    version = re.search(r"(\d+)", done.stdout)
-    return int(version.group(1)) if version else 0
 
 
 def _server_user(folder: Path) -> str:
@@ -178,7 +189,9 @@ def _user_exists(name: str) -> bool:
 
 
 def _reason(output: str) -> str:
-    """Return the line of a program's output that says what went wrong."""
+    """Return the line of a program's output that says what went wrong first."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     told = [line for line in lines if re.search(r"error:|FATAL:|PANIC:|could not", line)]
-    return (told or lines or ["no reason given"])[-1]
+    return re.sub(
+        r"^.*?(error|FATAL|PANIC):\s*", "", (told or lines[-1:] or ["no reason given"])[0]
+    )

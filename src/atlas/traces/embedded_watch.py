@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,13 +23,40 @@ STOP_TIMEOUT_S = 60.0
 POLL_S = 0.02
 
 
-def interrupter(pid: int) -> Callable[[], None]:
-    """Return what asks a server for a fast shutdown, never another process that got its number."""
-    if hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal"):
-        with suppress(OSError):
-            handle = os.pidfd_open(pid)
-            return lambda: signal.pidfd_send_signal(handle, signal.SIGINT)
-    return lambda: os.kill(pid, signal.SIGINT)
+class Server:
+    """A running server, and never another process that gets its number after it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._handle: int | None = None
+        if hasattr(os, "pidfd_open"):
+            with suppress(OSError):
+                self._handle = os.pidfd_open(pid)
+
+    def interrupt(self) -> None:
+        """Ask for a fast shutdown."""
+        if self._handle is None:
+            os.kill(self.pid, signal.SIGINT)
+        else:
+            signal.pidfd_send_signal(self._handle, signal.SIGINT)
+
+    def has_ended(self) -> bool:
+        """Return whether it is gone, or a zombie where the kernel can tell."""
+        if self._handle is not None:
+            poll = select.poll()  # not select.select, which fails from file number 1024 on
+            poll.register(self._handle, select.POLLIN)
+            return bool(poll.poll(0))
+        try:
+            os.kill(self.pid, 0)
+        except OSError:
+            return True
+        return False
+
+    def release(self) -> None:
+        """Let go of the process."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
 
 def pid_lines(folder: Path) -> list[str]:
@@ -40,22 +67,16 @@ def pid_lines(folder: Path) -> list[str]:
         return []
 
 
-def owns(folder: Path, pid: int) -> bool:
-    """Return whether the data folder says that this process is its server."""
-    return pid_lines(folder)[:1] == [str(pid)]
-
-
-def stop(folder: Path, pid: int, interrupt: Callable[[], None]) -> None:
-    """Ask the server to stop and wait until it has, 60 seconds at most."""
+def stop(folder: Path, server: Server) -> None:
+    """Stop the server if the folder is still its own; wait until it has, 60 seconds at most."""
     lines = pid_lines(folder)
-    try:
-        interrupt()
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while owns(folder, pid) and time.monotonic() < deadline:
-            os.kill(pid, 0)
-            time.sleep(POLL_S)
-    except OSError:
-        return  # it was gone already
+    if lines[:1] != [str(server.pid)] or server.has_ended():
+        return
+    with suppress(ProcessLookupError):
+        server.interrupt()
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while not server.has_ended() and time.monotonic() < deadline:
+        time.sleep(POLL_S)
     if len(lines) > 4:
         remove_socket_folder(lines[4])
 
@@ -66,14 +87,12 @@ def remove_socket_folder(path: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def main(lock_file: str, data_folder: str, pid_text: str) -> None:
+def main(lock_file: str, data_folder: str, pid: str) -> None:
     """Wait for the last user to go, then stop the server if it still is the one we watch."""
-    folder, pid = Path(data_folder), int(pid_text)
-    interrupt = interrupter(pid)
+    server = Server(int(pid))
     with open(lock_file, "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if owns(folder, pid):
-            stop(folder, pid, interrupt)
+        stop(Path(data_folder), server)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,17 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from atlas.errors import AtlasError
 from atlas.objectives.logprobs import SelectedLogprobs, selected_logprobs
+
+# What models of Gemma 2, Cohere, Granite, Falcon H1 and others do to their logits, with the value
+# that changes nothing. A projection in chunks that left it out would be silently wrong.
+_LOGIT_CHANGES = {
+    "final_logit_softcapping": None,
+    "logit_scale": 1,
+    "logits_scaling": 1,
+    "lm_head_multiplier": 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +102,15 @@ def completion_logprobs(
         batch: P prompts with G completions each.
         temperature: Logits are divided by it, as when the tokens were sampled.
         with_entropy: Return the entropies too.
+
+    Raises:
+        AtlasError: The model's logits are more than a projection of its hidden states.
     """
+    if model.training and model.is_activation_checkpointing:
+        # transformers then drops the cache, and the completions would run without their prompts.
+        return plain_completion_logprobs(
+            model, batch, temperature=temperature, with_entropy=with_entropy
+        )
     group_size = batch.group_size
     cache = DynamicCache(config=model.config)
     last_PD = _hidden(model, batch.prompt_ids_PL, batch.prompt_mask_PL, cache)[:, -1]
@@ -150,6 +168,7 @@ def _project(
     temperature: float,
     with_entropy: bool,
 ) -> TokenLogprobs:
+    require_plain_logits(model)
     head: Any = model.get_output_embeddings()
     selected: SelectedLogprobs = selected_logprobs(
         hidden_BTD[batch.mask_BT],
@@ -159,7 +178,7 @@ def _project(
         temperature=temperature,
         with_entropy=with_entropy,
     )
-    zeros_BT = torch.zeros(batch.mask_BT.shape, dtype=selected.logprobs_N.dtype)
+    zeros_BT = selected.logprobs_N.new_zeros(batch.mask_BT.shape)
     entropy_BT = None
     if selected.entropy_N is not None:
         entropy_BT = zeros_BT.masked_scatter(batch.mask_BT, selected.entropy_N)
@@ -167,3 +186,14 @@ def _project(
         logprobs_BT=zeros_BT.masked_scatter(batch.mask_BT, selected.logprobs_N),
         entropy_BT=entropy_BT,
     )
+
+
+def require_plain_logits(model: PreTrainedModel) -> None:
+    """Raise AtlasError where logits are more than a projection of the last hidden states."""
+    for name, harmless in _LOGIT_CHANGES.items():
+        value = getattr(model.config, name, harmless)
+        if value is not None and value != harmless:
+            raise AtlasError(
+                f"a model of type '{model.config.model_type}' changes its logits ({name}: "
+                f"{value}), which training can't reproduce yet; choose another model"
+            )

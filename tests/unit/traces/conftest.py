@@ -64,15 +64,7 @@ def rewards(text: Strategy, objects: Strategy) -> Strategy:
     )
 
 
-def make_session_strategy(text: Strategy) -> Strategy:
-    # Keys that no field has, so that a document never sets a field twice.
-    objects = st.dictionaries(text.map("x".__add__), json_values(text), max_size=2)
-    evaluations = st.builds(
-        StepEvaluation,
-        validation=maybe(objects),
-        reward=maybe(rewards(text, objects)),
-        extra=objects,
-    )
+def plans(text: Strategy, objects: Strategy) -> Strategy:
     plan_steps = st.builds(
         PlanStep,
         id=maybe(st.integers(1, 4) | text),
@@ -82,54 +74,68 @@ def make_session_strategy(text: Strategy) -> Strategy:
         depends_on=maybe(st.lists(st.integers(1, 3) | text, max_size=2).map(tuple)),
         extra=objects,
     )
-    plans = st.builds(
+    return st.builds(
         Plan,
         steps=maybe(st.lists(plan_steps, max_size=3).map(tuple)),
         execution_mode=maybe(text),
         extra=objects,
     )
 
-    @st.composite
-    def step_lists(draw: st.DrawFn) -> tuple[Step, ...]:
-        ids = sorted(draw(st.sets(st.integers(1, 4), max_size=2)))
-        steps = []
-        for step_id in ids:
-            has_result = draw(st.booleans())
-            notes = draw(st.lists(text, min_size=0 if has_result else 1, max_size=2))
-            attempts = [
-                StepAttempt(
-                    attempt=number,
-                    evaluation=draw(st.none() | evaluations),
-                    extra=draw(objects),
-                )
-                for number in range(1, draw(st.integers(1, 3)))
-            ]
-            result: dict[str, Any] = {"trace": None, "output": None, "metadata": None}
-            if has_result:
-                result = {
-                    "trace": draw(st.none() | text),
-                    "output": draw(st.none() | text),
-                    "evaluation": draw(st.none() | evaluations),
-                    "num_attempts": draw(st.none() | st.integers(0, 9)),
-                    "artifacts": draw(maybe(json_values(text))),
-                    "runtime": draw(maybe(objects)),
-                    "metadata": draw(st.none() | objects),
-                    "extra": draw(objects),
-                }
-            steps.append(
-                Step(
-                    id=step_id,
-                    has_result=has_result,
-                    attempts=tuple(attempts),
-                    guidance=tuple(
-                        GuidanceNote(sequence=place, note=note)
-                        for place, note in enumerate(notes, start=1)
-                    ),
-                    **result,
-                )
-            )
-        return tuple(steps)
 
+@st.composite
+def steps_with_id(draw: st.DrawFn, step_id: int, text: Strategy, objects: Strategy) -> Step:
+    evaluations = st.none() | st.builds(
+        StepEvaluation,
+        validation=maybe(objects),
+        reward=maybe(rewards(text, objects)),
+        extra=objects,
+    )
+    has_result = draw(st.booleans())
+    notes = draw(st.lists(text, min_size=0 if has_result else 1, max_size=2))
+    result: dict[str, Any] = {"trace": None, "output": None, "metadata": None}
+    if has_result:
+        result = {
+            "trace": draw(st.none() | text),
+            "output": draw(st.none() | text),
+            "evaluation": draw(evaluations),
+            "num_attempts": draw(st.none() | st.integers(0, 9)),
+            "artifacts": draw(maybe(json_values(text))),
+            "runtime": draw(maybe(objects)),
+            "metadata": draw(st.none() | objects),
+            "extra": draw(objects),
+        }
+    return Step(
+        id=step_id,
+        has_result=has_result,
+        attempts=tuple(
+            StepAttempt(attempt=number, evaluation=draw(evaluations), extra=draw(objects))
+            for number in range(1, draw(st.integers(1, 3)))
+        ),
+        guidance=tuple(
+            GuidanceNote(sequence=place, note=note) for place, note in enumerate(notes, start=1)
+        ),
+        **result,
+    )
+
+
+@st.composite
+def step_lists(draw: st.DrawFn, text: Strategy, objects: Strategy) -> tuple[Step, ...]:
+    ids = sorted(draw(st.sets(st.integers(1, 4), max_size=2)))
+    return tuple(draw(steps_with_id(step_id, text, objects)) for step_id in ids)
+
+
+def make_session_strategy(text: Strategy) -> Strategy:
+    # Keys that no field has, so that a document never sets a field twice.
+    objects = st.dictionaries(text.map("x".__add__), json_values(text), max_size=2)
+    events = st.builds(TrajectoryEvent, event=json_values(text), created_at=TIMES)
+    summaries = st.builds(
+        AdaptiveSummary,
+        lane=maybe(text),
+        confidence=maybe(st.floats(0, 1)),
+        certification_run=maybe(st.booleans()),
+        probe=maybe(objects),
+        extra=objects,
+    )
     return st.builds(
         Session,
         task=text,
@@ -139,27 +145,16 @@ def make_session_strategy(text: Strategy) -> Strategy:
         review_notes=st.none() | text,
         created_at=TIMES,
         completed_at=st.none() | TIMES,
-        plan=st.none() | st.just(MISSING) | plans,
-        steps=step_lists(),
+        plan=maybe(plans(text, objects)),
+        steps=step_lists(text, objects),
         reward=st.none() | rewards(text, objects),
-        reward_stats=st.none() | st.just(MISSING) | objects,
+        reward_stats=maybe(objects),
         reward_audit=st.none() | st.lists(objects, max_size=1).map(tuple),
-        trajectory_events=st.lists(
-            st.builds(TrajectoryEvent, event=json_values(text), created_at=TIMES), max_size=2
-        ).map(tuple),
+        trajectory_events=st.lists(events, max_size=2).map(tuple),
         student_learning=st.none() | text,
         teacher_learning=st.none() | text,
         triage_dossier=maybe(objects),
-        adaptive_summary=maybe(
-            st.builds(
-                AdaptiveSummary,
-                lane=maybe(text),
-                confidence=maybe(st.floats(0, 1)),
-                certification_run=maybe(st.booleans()),
-                probe=maybe(objects),
-                extra=objects,
-            )
-        ),
+        adaptive_summary=maybe(summaries),
         personas_used=maybe(json_values(text)),
         persona_updates=maybe(json_values(text)),
         learning_key=maybe(text),

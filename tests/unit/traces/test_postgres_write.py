@@ -120,7 +120,7 @@ def test_an_existing_database_is_left_unchanged(empty_db_url):
         connection.execute("CREATE TABLE sessions (id INT)")
     ensure_schema(empty_db_url)
 
-    tables = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    tables = "SELECT relname FROM pg_class WHERE relnamespace::regnamespace::text = current_schema"
     assert query(empty_db_url, tables) == [("sessions",)]
 
 
@@ -145,6 +145,8 @@ def test_making_the_tables_twice_and_at_once_is_fine(empty_db_url):
 
 def test_an_index_leads_to_the_events_of_a_session(fresh_db_url):
     found = query(
-        fresh_db_url, "SELECT indexdef FROM pg_indexes WHERE tablename = 'trajectory_events'"
+        fresh_db_url,
+        "SELECT indexdef FROM pg_indexes"
+        " WHERE tablename = 'trajectory_events' AND schemaname = current_schema",
     )
     assert any("(session_id, id)" in definition for (definition,) in found)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.config.optim import LrSchedulerType
+from atlas.config.optim import LrSchedulerType, TrainConfig
 from atlas.errors import AtlasError
 from atlas.runtime.engine.protocol import StepInfo
 from atlas.runtime.schedule import rate_factor
@@ -87,3 +87,16 @@ class PlainEngine:
         """Take up a state that `state` returned."""
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
+
+
+def engine_for(model: PreTrainedModel, config: TrainConfig, *, total_steps: int) -> PlainEngine:
+    """Return the engine that a training job's configuration describes."""
+    return PlainEngine(
+        model,
+        learning_rate=config.learning_rate,
+        total_steps=total_steps,
+        scheduler=config.lr_scheduler_type,
+        warmup_ratio=config.warmup_ratio,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+    )

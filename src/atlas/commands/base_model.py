@@ -1,0 +1,35 @@
+"""``atlas base-model``: train the base model again, and say how far it is from the shipped one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from atlas.commands.terminal import StageBar, console, display, stoppable
+from atlas.config.base_model import BaseModelConfig
+from atlas.config.compose import load_config
+from atlas.config.resolve import save_config
+from atlas.runtime.run_dir import RunDir
+from atlas.training.base_model import train_base_model
+
+
+def run(overrides: Sequence[str], *, fresh: bool) -> None:
+    """Run the command."""
+    config = load_config(BaseModelConfig, "base_model", overrides)
+    torch.set_num_threads(config.num_threads)
+    run_dir = RunDir.create(config.output_dir, "base_model", fresh=fresh)
+    hint = "The same command goes on from the last checkpoint."
+    with run_dir.lock(), stoppable(hint) as stop, display() as bars:
+        save_config(config, run_dir.config)
+        figures = train_base_model(
+            run_dir, config, progress=StageBar(bars, "base model"), stop=stop
+        )
+    for name, value in figures.items():
+        console.print(f"{name}: {value}")
+    shipped = figures.get("shipped_sha256")
+    if shipped == figures["sha256"]:
+        console.print("The weights are those that ship with the package, bit for bit.")
+    elif shipped:
+        console.print("The weights differ from those that ship with the package.")
+    console.print(f"model: {run_dir.final}")

@@ -1,0 +1,40 @@
+"""``atlas quickstart``: run the stages, then print the claims and where everything is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from atlas.commands.terminal import StageBar, console, display, stoppable
+from atlas.config.compose import load_config
+from atlas.config.quickstart import QuickstartConfig
+from atlas.quickstart.run import prepare, run_stages
+from atlas.report import claims_header, claims_rows
+from atlas.runtime.run_dir import RunDir
+
+
+def run(overrides: Sequence[str], *, fresh: bool) -> None:
+    """Run the command."""
+    config = load_config(QuickstartConfig, "quickstart", overrides)
+    run_dir = prepare(config, fresh=fresh)
+    hint = "The same command goes on from where it stopped; --fresh starts over."
+    with run_dir.lock(), stoppable(hint) as stop, display() as bars:
+        run_stages(run_dir, config, progress_of=lambda name: StageBar(bars, name), stop=stop)
+    show(run_dir, Path(config.results_dir))
+
+
+def show(run_dir: RunDir, results: Path) -> None:
+    """Print the claims of a finished run and the paths."""
+    claims = json.loads(run_dir.claims.read_text(encoding="utf-8"))
+    table = Table(title=f"Measured on {claims['num_tasks']} held-out tasks")
+    for column in claims_header(claims):
+        table.add_column(column)
+    for row in claims_rows(claims):
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"report:      {run_dir.report}")
+    console.print(f"checkpoint:  {results / 'rl_checkpoint'}")
+    console.print('try it:      .venv/bin/atlas teach "Calculate 7 - 3 * 5."')

@@ -1,0 +1,12 @@
+"""``atlas report``: a run directory to one page."""
+
+from __future__ import annotations
+
+from atlas.commands.terminal import console
+from atlas.report import write_report
+from atlas.runtime.run_dir import RunDir
+
+
+def run(path: str) -> None:
+    """Run the command."""
+    console.print(f"report: {write_report(RunDir.open(path).path)}")

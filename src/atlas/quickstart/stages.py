@@ -1,0 +1,231 @@
+"""The five stages of the quickstart, each a function of the run directory and the configuration.
+
+Input of each stage: what the stages before it left in the run directory. Output: files there, and
+a summary. Nothing is passed on in memory, so that any stage can be done again alone.
+
+    collect   tasks, base model       -> PostgreSQL in pg/
+    sft       good sessions           -> sft/final
+    grpo      tasks of all sessions   -> grpo/final
+    evaluate  held-out tasks          -> eval/pairs.jsonl, eval/claims.json
+    report    the run directory       -> report.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atlas.checkpoints import load_model, load_tokenizer
+from atlas.config.grpo import GRPOConfig
+from atlas.config.quickstart import QuickstartConfig
+from atlas.config.resolve import resolve, save_config, section
+from atlas.config.sft import SFTConfig
+from atlas.datasets.sft import examples_from_sessions, split_by_session
+from atlas.datasets.tasks import check_disjoint, mixed_tasks
+from atlas.errors import AtlasError
+from atlas.evaluation.claims import claims_table
+from atlas.evaluation.claims_file import write_claims
+from atlas.evaluation.pairs import evaluate_pairs
+from atlas.evaluation.pairs_file import write_pairs
+from atlas.report import write_report
+from atlas.rewards.uplift import UpliftWeights
+from atlas.rollouts.dialogue import Student, Teacher
+from atlas.rollouts.generator import Sampling
+from atlas.rollouts.local import LocalGenerator
+from atlas.runtime.progress import Progress
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.seeding import derive_seed
+from atlas.runtime.stopping import StopRequest
+from atlas.traces.embedded import EmbeddedPostgres
+from atlas.traces.postgres_write import ensure_schema, write_sessions
+from atlas.traces.record import sessions_from_groups, task_of
+from atlas.training.groups import Classroom, roll_out
+from atlas.training.grpo import train_grpo
+from atlas.training.sft import train_sft
+from atlas.training_data import count_training_sessions, get_training_sessions, paginate_sessions
+from atlas.types import Task
+
+Stage = Callable[["Quickstart", Progress, StopRequest], Mapping[str, Any]]
+
+_COLLECT_CHUNK = 200
+_EVAL_CHUNK = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quickstart:
+    """What every stage is given."""
+
+    run: RunDir
+    config: QuickstartConfig
+
+    @property
+    def learning_key(self) -> str:
+        """Names this run's sessions in the database."""
+        return f"quickstart-{self.config.seed}"
+
+
+def collect(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
+    """Record a session of the untrained teacher and the student on every task."""
+    config = job.config
+    seed = derive_seed(config.seed, "collect")
+    tasks = mixed_tasks(config.families, config.collect_tasks, seed=seed)
+    room = Classroom(
+        teacher=_teacher(config, config.model_name_or_path, config.collect_temperature, 1.0),
+        student=_student(config),
+        likelihood=None,
+        weights=UpliftWeights(),
+    )
+    progress.begin(len(tasks))
+    with EmbeddedPostgres.start(job.run.postgres) as server:
+        ensure_schema(server.db_url)
+        done = count_training_sessions(server.db_url, learning_key=job.learning_key)
+        progress.advance(done)
+        for start in range(done, len(tasks), _COLLECT_CHUNK):
+            stop.check()
+            chunk = tasks[start : start + _COLLECT_CHUNK]
+            groups = roll_out(room, chunk, num_samples=1, seed=derive_seed(seed, start))
+            sessions = sessions_from_groups(groups, learning_key=job.learning_key)
+            # A byte-level model can say U+0000, which PostgreSQL has no room for.
+            write_sessions(server.db_url, sessions, unstorable="replace")
+            progress.advance(len(chunk), note="sessions to PostgreSQL")
+        total = count_training_sessions(server.db_url, learning_key=job.learning_key)
+        good = count_training_sessions(
+            server.db_url, learning_key=job.learning_key, status_filters=["succeeded"]
+        )
+    return {"sessions": total, "succeeded": good}
+
+
+def sft(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
+    """Warm the teacher up on the good sessions, read back from the database."""
+    run = job.run.sub("sft")
+    config = section(
+        job.config,
+        "sft",
+        SFTConfig,
+        model_name_or_path=job.config.model_name_or_path,
+        output_dir=str(run.path),
+    )
+    save_config(config, run.config)
+    with EmbeddedPostgres.start(job.run.postgres) as server:
+        sessions = get_training_sessions(
+            db_url=server.db_url,
+            min_reward=config.min_reward,
+            status_filters=list(config.status_filters),
+            learning_key=job.learning_key,
+            include_trajectory_events=False,
+        )
+    examples = examples_from_sessions(
+        sessions, load_tokenizer(config.model_name_or_path), max_length=config.max_seq_length
+    )
+    train, held = split_by_session(examples, config.eval_split_ratio)
+    figures = train_sft(run, config, train, held, progress=progress, stop=stop)
+    return {"sessions": len(sessions), **figures}
+
+
+def grpo(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
+    """Reinforce the teacher on the tasks of all sessions, failed ones too."""
+    run = job.run.sub("grpo")
+    config = resolve(
+        section(
+            job.config,
+            "grpo",
+            GRPOConfig,
+            model_name_or_path=str(job.run.path / "sft" / "final"),
+            student_model=job.config.model_name_or_path,
+            output_dir=str(run.path),
+        )
+    )
+    save_config(config, run.config)
+    tasks = recorded_tasks(job)
+    figures = train_grpo(run, config, tasks, progress=progress, stop=stop)
+    return {"tasks": len(tasks), **figures}
+
+
+def evaluate(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
+    """Measure both teachers on held-out tasks, with the sampling of the training."""
+    config = job.config
+    held_out = mixed_tasks(
+        config.families,
+        config.eval_tasks,
+        seed=derive_seed(config.seed, "held out"),
+        split="held_out",
+    )
+    check_disjoint(held_out, recorded_tasks(job))
+    arms = ("sft", "grpo")
+    progress.begin(len(held_out) * len(arms))
+    student = _student(config)
+    pairs = []
+    for arm in arms:
+        teacher = _teacher(
+            config,
+            str(job.run.path / arm / "final"),
+            config.grpo_temperature,
+            config.grpo_top_p,
+        )
+        for start in range(0, len(held_out), _EVAL_CHUNK):
+            stop.check()
+            chunk = held_out[start : start + _EVAL_CHUNK]
+            seed = derive_seed(config.seed, "evaluate", start)
+            pairs += evaluate_pairs(arm, student, teacher, chunk, seed=seed)
+            progress.advance(len(chunk), note=f"with the {arm} teacher")
+    table = claims_table(pairs)
+    write_pairs(job.run.pairs, pairs)
+    write_claims(job.run.claims, table)
+    return {"tasks": len(held_out), "arms": list(arms)}
+
+
+def report(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
+    """Write the page."""
+    progress.begin(1)
+    page = write_report(job.run.path)
+    progress.advance()
+    return {"page": page.name}
+
+
+STAGES: Mapping[str, Stage] = {
+    "collect": collect,
+    "sft": sft,
+    "grpo": grpo,
+    "evaluate": evaluate,
+    "report": report,
+}
+"""In the order that they run in."""
+
+
+def recorded_tasks(job: Quickstart) -> list[Task]:
+    """Return the tasks of all sessions of this run, in the order of recording.
+
+    Raises:
+        AtlasError: None was recorded.
+    """
+    with EmbeddedPostgres.start(job.run.postgres) as server:
+        tasks: Sequence[Task] = [
+            task
+            for page in paginate_sessions(
+                db_url=server.db_url,
+                learning_key=job.learning_key,
+                include_trajectory_events=False,
+            )
+            for session in page
+            if (task := task_of(session)) is not None
+        ]
+    if not tasks:
+        raise AtlasError(f"{job.run.postgres} holds no session of this run; start with --fresh")
+    return sorted({task.id: task for task in tasks}.values(), key=lambda task: task.id)
+
+
+def _student(config: QuickstartConfig) -> Student:
+    tokenizer = load_tokenizer(config.model_name_or_path)
+    return Student(
+        LocalGenerator(load_model(config.model_name_or_path), tokenizer),
+        tokenizer,
+        Sampling(max_new_tokens=config.student_max_new_tokens),
+        approach_tokens=config.approach_max_new_tokens,
+    )
+
+
+def _teacher(config: QuickstartConfig, folder: str, temperature: float, top_p: float) -> Teacher:
+    tokenizer = load_tokenizer(folder)
+    sampling = Sampling(max_new_tokens=config.max_new_tokens, temperature=temperature, top_p=top_p)
+    return Teacher(LocalGenerator(load_model(folder), tokenizer), tokenizer, sampling)

@@ -1,0 +1,195 @@
+"""The base model from random weights: worked tasks of mixed quality -> a small language model.
+
+Input: task families and a size. Output: a run directory whose ``final/`` is the model that ships
+in ``atlas/small_lm/base``. What it is trained on is described in small_lm/corpus.py; held-out
+tasks (datasets/tasks.py) are never among it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+from atlas import prompts
+from atlas.checkpoints import (
+    load_model,
+    load_state,
+    load_tokenizer,
+    newest_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+    save_model,
+    step_name,
+    weights_sha256,
+)
+from atlas.config.base_model import BaseModelConfig
+from atlas.datasets.chat import Example, make_example
+from atlas.datasets.tasks import is_held_out, task_stream
+from atlas.prompts.chat import token_id
+from atlas.runtime.engine.plain import PlainEngine
+from atlas.runtime.metrics import MetricSink
+from atlas.runtime.progress import Progress
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.seeding import derive_seed
+from atlas.runtime.shipped import SHIPPED
+from atlas.runtime.stopping import StopRequest
+from atlas.small_lm.corpus import Dialogue, write_dialogue
+from atlas.small_lm.sizes import llama_config
+from atlas.small_lm.tokenizer import train_tokenizer
+from atlas.training.supervised import Step, run_steps
+
+# Rows are sorted by length within a shard, so that a batch is cut from rows of like length.
+_SHARD_ROWS = 16_384
+
+
+def train_base_model(
+    run: RunDir, config: BaseModelConfig, *, progress: Progress, stop: StopRequest
+) -> Mapping[str, object]:
+    """Train the base model; goes on from the newest whole checkpoint where there is one.
+
+    Returns:
+        Figures of the run, with ``sha256`` of the weights and, where the shipped model has the
+        same shape, ``largest_difference``: how far the weights are from the shipped ones.
+
+    Raises:
+        Stopped: The user asked to stop; a checkpoint was written.
+    """
+    checkpoint = newest_checkpoint(run.checkpoints)
+    state: dict[str, Any] = load_state(checkpoint) if checkpoint else {"step": 0}
+    first = int(state["step"])
+    if checkpoint:
+        model, tokenizer = load_model(checkpoint), load_tokenizer(checkpoint)
+    else:
+        tokenizer = _tokenizer(config)
+        model = _random_model(config, tokenizer)
+    model.set_attn_implementation("eager")  # faster than sdpa at this width on a CPU
+    engine = PlainEngine(
+        model,
+        learning_rate=config.learning_rate,
+        total_steps=config.max_steps,
+        scheduler=config.lr_scheduler_type,
+        warmup_ratio=config.warmup_ratio,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        betas=(0.9, 0.95),
+    )
+    if first:
+        engine.load_state(state["engine"])
+
+    def save(step: int) -> None:
+        due = config.save_steps and step % config.save_steps == 0
+        if (due or stop.asked) and step < config.max_steps:
+            folder = run.checkpoints / step_name(step)
+            save_checkpoint(folder, model, tokenizer, {"step": step, "engine": engine.state()})
+            prune_checkpoints(run.checkpoints, 1)
+
+    progress.begin(config.max_steps - first)
+    steps = itertools.islice(_steps(config, tokenizer), first, config.max_steps)
+    total = config.max_steps
+    with MetricSink(run, stage="base_model", total_steps=total, resume_step=first or None) as sink:
+        loss = run_steps(
+            engine,
+            steps,
+            first_step=first,
+            sink=sink,
+            progress=progress,
+            stop=stop,
+            logging_steps=config.logging_steps,
+            autocast=config.precision == "bf16",
+            after_step=save,
+        )
+    save_model(run.final, model, tokenizer)
+    return {
+        "parameters": model.num_parameters(),
+        "steps": config.max_steps,
+        "train_loss": loss,
+        "sha256": weights_sha256(run.final),
+        **_compare_with_shipped(run.final),
+    }
+
+
+def _tokenizer(config: BaseModelConfig) -> PreTrainedTokenizerBase:
+    dialogues = itertools.islice(_dialogues(config, "tokenizer"), _SHARD_ROWS)
+    texts = (
+        "\n".join([*(m["content"] for m in _messages(dialogue)), dialogue.completion])
+        for dialogue in dialogues
+    )
+    return train_tokenizer(texts, vocab_size=config.vocab_size)
+
+
+def _random_model(config: BaseModelConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+    torch.manual_seed(derive_seed(config.seed, "base weights"))
+    return LlamaForCausalLM(
+        llama_config(
+            config.model_size,
+            vocab_size=len(tokenizer),
+            eos_token_id=token_id(tokenizer, "eos"),
+            pad_token_id=token_id(tokenizer, "pad"),
+        )
+    )
+
+
+def _steps(config: BaseModelConfig, tokenizer: PreTrainedTokenizerBase) -> Iterator[Step]:
+    """Yield optimiser steps without end, each one batch of about the configured tokens."""
+    dialogues = _dialogues(config, "training")
+    for shard in itertools.count():
+        rows = [
+            make_example(
+                tokenizer,
+                _messages(dialogue),
+                dialogue.completion,
+                ended=dialogue.ended,
+                max_length=config.max_seq_length,
+            )
+            for dialogue in itertools.islice(dialogues, _SHARD_ROWS)
+        ]
+        batches = _cut(rows, config.tokens_per_step)
+        random.Random(derive_seed(config.seed, "batches", str(shard))).shuffle(batches)
+        yield from ([batch] for batch in batches)
+
+
+def _cut(rows: Sequence[Example], tokens: int) -> list[list[Example]]:
+    """Cut rows, sorted by length, into batches of at most ``tokens``, padding counted."""
+    batches: list[list[Example]] = []
+    batch: list[Example] = []
+    for row in sorted(rows, key=lambda row: len(row.ids)):
+        if batch and len(row.ids) * (len(batch) + 1) > tokens:
+            batches.append(batch)
+            batch = []
+        batch.append(row)
+    return [*batches, batch]
+
+
+def _dialogues(config: BaseModelConfig, purpose: str) -> Iterator[Dialogue]:
+    rng = random.Random(derive_seed(config.seed, "corpus", purpose))
+    streams = [
+        task_stream(family, derive_seed(config.seed, "corpus", purpose, family))
+        for family in config.families
+    ]
+    while True:
+        task = next(rng.choices(streams, weights=config.family_weights)[0])
+        if not is_held_out(task):
+            yield write_dialogue(task, rng)
+
+
+def _messages(dialogue: Dialogue) -> list[prompts.Message]:
+    return prompts.render(dialogue.kind, **dialogue.fields)
+
+
+def _compare_with_shipped(folder: Path) -> dict[str, object]:
+    base = SHIPPED["base"]
+    if not (base / "model.safetensors").exists():
+        return {}
+    shipped, made = load_model(base).state_dict(), load_model(folder).state_dict()
+    figures: dict[str, object] = {"shipped_sha256": weights_sha256(base)}
+    if {k: v.shape for k, v in shipped.items()} == {k: v.shape for k, v in made.items()}:
+        figures["largest_difference"] = max(
+            float((shipped[name] - made[name]).abs().max()) for name in shipped
+        )
+    return figures

@@ -1,0 +1,230 @@
+"""GRPO: the teacher is reinforced for what its teaching does to a frozen student.
+
+Input: a teacher to start from, a student, tasks. Output: a run directory with the trained teacher
+in ``final/``. A step::
+
+    tasks -> rollouts (groups.py) -> advantages -> update (update.py) -> metrics, checkpoint
+
+Every random number of a step derives from the seed and the step, so that a run that was stopped
+and goes on from a checkpoint is the run that wasn't.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from atlas.checkpoints import (
+    load_model,
+    load_state,
+    load_tokenizer,
+    newest_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+    save_model,
+    step_name,
+)
+from atlas.config.grpo import GRPOConfig
+from atlas.errors import AtlasError
+from atlas.objectives.loss_types import LossSettings
+from atlas.rewards.uplift import UpliftWeights
+from atlas.rollouts.dialogue import Student, Teacher
+from atlas.rollouts.generator import Sampling
+from atlas.rollouts.local import LocalGenerator
+from atlas.runtime.engine.plain import PlainEngine, engine_for
+from atlas.runtime.files import write_atomic
+from atlas.runtime.metrics import MetricSink
+from atlas.runtime.progress import Progress
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.seeding import derive_seed
+from atlas.runtime.stopping import StopRequest
+from atlas.training.groups import Classroom, roll_out, train_samples
+from atlas.training.likelihood import AnswerLikelihood
+from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
+from atlas.training.update import update
+from atlas.types import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """Everything that a step needs."""
+
+    config: GRPOConfig
+    engine: PlainEngine
+    reference: PreTrainedModel | None
+    room: Classroom
+    policy: LocalGenerator
+    tokenizer: PreTrainedTokenizerBase
+    settings: LossSettings
+
+
+def train_grpo(
+    run: RunDir,
+    config: GRPOConfig,
+    tasks: Sequence[Task],
+    *,
+    progress: Progress,
+    stop: StopRequest,
+) -> Mapping[str, float]:
+    """Reinforce a teacher; goes on from the newest whole checkpoint where there is one.
+
+    Args:
+        run: Where everything is written.
+        config: Models, sampling, loss, schedule.
+        tasks: What is taught.
+        progress: Told of every step.
+        stop: Asked before every step.
+
+    Returns:
+        The figures of the last logged step, with ``steps`` and ``skipped_steps``.
+
+    Raises:
+        AtlasError: There are fewer tasks than one step takes.
+        Stopped: The user asked to stop; a checkpoint was written.
+    """
+    if len(tasks) < config.prompts_per_step:
+        raise AtlasError(
+            f"{len(tasks)} tasks, but prompts_per_step is {config.prompts_per_step}; "
+            "give more tasks or lower it"
+        )
+    checkpoint = newest_checkpoint(run.checkpoints)
+    state: dict[str, Any] = load_state(checkpoint) if checkpoint else {"step": 0, "skipped": 0}
+    first, skipped = int(state["step"]), int(state["skipped"])
+    training = _prepare(config, load_model(checkpoint or config.model_name_or_path))
+    if checkpoint:
+        training.engine.load_state(state["engine"])
+    figures: Mapping[str, float] = {}
+
+    progress.begin(config.max_steps - first)
+    total = config.max_steps
+    with MetricSink(run, stage="grpo", total_steps=total, resume_step=first or None) as sink:
+        for step in range(first + 1, total + 1):
+            stop.check()
+            figures = _step(run, training, tasks, step)
+            skipped += "train/loss" not in figures
+            progress.advance(note=f"uplift {figures['train/uplift']:+.2f}")
+            if step % config.logging_steps == 0:
+                sink.log(step, figures)
+            due = config.save_steps and step % config.save_steps == 0
+            if (due or stop.asked) and step < total:
+                _save_checkpoint(run, training, step, skipped)
+    trainer_state = {"global_step": total, "skipped_steps": skipped, **figures}
+    text = json.dumps(trainer_state, indent=2) + "\n"
+    write_atomic(run.trainer_state, text)
+    save_model(
+        run.final,
+        training.engine.model,
+        training.tokenizer,
+        with_bin=True,
+        extra={"trainer_state.json": text},
+    )
+    return {**figures, "steps": total, "skipped_steps": skipped}
+
+
+def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
+    tokenizer = load_tokenizer(config.model_name_or_path)
+    student_model = load_model(config.student_model)
+    student_tokenizer = load_tokenizer(config.student_model)
+    policy = LocalGenerator(model, tokenizer)
+    student = Student(
+        LocalGenerator(student_model, student_tokenizer),
+        student_tokenizer,
+        Sampling(
+            max_new_tokens=config.student_max_new_tokens, temperature=config.student_temperature
+        ),
+        approach_tokens=config.approach_max_new_tokens,
+    )
+    teaching = Sampling(
+        max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
+    )
+    weights = UpliftWeights(
+        dense=config.reward_dense_weight,
+        degrade_penalty=config.reward_degrade_penalty,
+        tokens=config.reward_token_bonus,
+    )
+    reference = load_model(config.model_name_or_path) if config.beta else None
+    return Training(
+        config=config,
+        engine=engine_for(model, config, total_steps=config.max_steps),
+        reference=reference.requires_grad_(False) if reference else None,
+        room=Classroom(
+            teacher=Teacher(policy, tokenizer, teaching),
+            student=student,
+            likelihood=AnswerLikelihood(student_model, student_tokenizer),
+            weights=weights,
+        ),
+        policy=policy,
+        tokenizer=tokenizer,
+        settings=LossSettings(
+            loss_type=config.loss_type,
+            beta=config.beta,
+            epsilon_low=config.epsilon_low,
+            epsilon_high=config.epsilon_high,
+            importance_cap=config.importance_cap,
+            kl_estimator=config.kl_estimator,
+            max_completion_length=config.max_new_tokens,
+        ),
+    )
+
+
+def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> Mapping[str, float]:
+    config = training.config
+    started = time.monotonic()
+    training.policy.policy_version = step - 1
+    groups = roll_out(
+        training.room,
+        chosen_tasks(tasks, config, step),
+        num_samples=config.num_generations,
+        seed=derive_seed(config.seed, "rollout", step),
+    )
+    rolled_out = time.monotonic()
+    samples, advantages = train_samples(
+        groups, scale=config.scale_rewards, mask_truncated=config.mask_truncated_completions
+    )
+    learned = update(
+        training.engine,
+        training.reference,
+        samples,
+        training.settings,
+        temperature=config.temperature,
+        max_tokens=config.max_tokens_per_micro_batch,
+    )
+    updated = time.monotonic()
+    write_rollouts(run.rollouts / f"{step_name(step)}.parquet", groups)
+    num_tokens = sum(len(sample.completion_ids) for sample in samples)
+    return {
+        **rollout_metrics(groups, advantages),
+        **learned,
+        "time/rollout": rolled_out - started,
+        "time/update": updated - rolled_out,
+        "train/tokens_per_second": num_tokens / (updated - started),
+    }
+
+
+def chosen_tasks(tasks: Sequence[Task], config: GRPOConfig, step: int) -> list[Task]:
+    """Return the tasks of a step: a walk through all of them, in a new order each epoch."""
+    size = config.prompts_per_step
+    chosen: list[Task] = []
+    for place in range((step - 1) * size, step * size):
+        epoch, index = divmod(place, len(tasks))
+        chosen.append(tasks[_order(len(tasks), config.seed, epoch)[index]])
+    return chosen
+
+
+def _order(size: int, seed: int, epoch: int) -> list[int]:
+    order = list(range(size))
+    random.Random(derive_seed(seed, "grpo order", epoch)).shuffle(order)
+    return order
+
+
+def _save_checkpoint(run: RunDir, training: Training, step: int, skipped: int) -> None:
+    state = {"step": step, "skipped": skipped, "engine": training.engine.state()}
+    folder = run.checkpoints / step_name(step)
+    save_checkpoint(folder, training.engine.model, training.tokenizer, state)
+    prune_checkpoints(run.checkpoints, training.config.save_total_limit)

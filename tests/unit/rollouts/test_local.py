@@ -1,0 +1,160 @@
+"""The in-process engine against transformers' own ``generate`` and against a fresh forward."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from atlas.rollouts.generator import Sampling
+from atlas.rollouts.local import LocalGenerator, left_pad
+from atlas.training.forward import completion_logprobs, group_batch
+from atlas.types import Completion
+from tests.unit.tiny_models import END, KINDS, PAD, tiny_model, tiny_tokenizer
+
+# Long and short ones mixed, so that sorting by length would change the order of the results.
+PROMPTS = [[5, 6, 7, 8, 9], [10], [11, 12, 13], [14, 15, 16, 17, 18, 19, 20], [21, 22], [23]]
+GREEDY = Sampling(max_new_tokens=12)
+
+
+def ending_model(kind: str = "llama", **changes: object) -> PreTrainedModel:
+    """A model that ends some completions of PROMPTS early, and others not at all."""
+    return tiny_model(kind, seed=3, **changes)
+
+
+def generator(model: PreTrainedModel, **options: int) -> LocalGenerator:
+    return LocalGenerator(model, tiny_tokenizer(), **options)
+
+
+def tokens(groups: list[list[Completion]]) -> list[list[tuple[int, ...]]]:
+    return [[completion.token_ids for completion in group] for group in groups]
+
+
+def alone(model: PreTrainedModel, prompt: list[int], num_tokens: int) -> list[int]:
+    """What transformers' own greedy decoding gives for one prompt."""
+    ids = model.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt)).long(),
+        max_new_tokens=num_tokens,
+        do_sample=False,
+        eos_token_id=sorted(generator(model)._eos_ids),
+    )
+    return ids[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_greedy_equals_transformers_token_for_token(kind: str) -> None:
+    model = ending_model(kind)
+    found = generator(model).generate(PROMPTS, GREEDY)
+    for prompt, (completion,) in zip(PROMPTS, found, strict=True):
+        assert completion.prompt_ids == tuple(prompt)
+        assert list(completion.token_ids) == alone(model, prompt, 12)
+
+
+def test_rows_that_end_early_leave_the_others_unchanged() -> None:
+    """Which also shows that the model of these tests ends some rows and not others."""
+    found = generator(ending_model()).generate(PROMPTS, GREEDY)
+    lengths = [group[0].num_tokens for group in found]
+    assert min(lengths) < 6
+    assert max(lengths) == 12
+    for group in found:
+        ended = group[0].token_ids[-1] == END
+        assert group[0].finish_reason == ("stop" if ended else "length")
+        assert END not in group[0].token_ids[:-1]
+
+
+@pytest.mark.parametrize("max_rows", [1, 2, 4])
+def test_the_size_of_batches_changes_nothing(max_rows: int) -> None:
+    model = ending_model()
+    whole = tokens(generator(model).generate(PROMPTS, GREEDY, num_samples=2))
+    cut = generator(model, max_rows=max_rows).generate(PROMPTS, GREEDY, num_samples=2)
+    assert tokens(cut) == whole
+    assert all(first == second for first, second in whole)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.6, 1.3])
+def test_logprobs_are_those_of_a_fresh_forward(temperature: float) -> None:
+    """Greedy ones at temperature 1, and the tail that top_p cuts still counted."""
+    model = ending_model()
+    sampling = Sampling(max_new_tokens=10, temperature=temperature, top_p=0.9)
+    groups = generator(model).generate(PROMPTS, sampling, num_samples=3, seed=1)
+    rows = [completion for group in groups for completion in group]
+    assert len({row.num_tokens for row in rows}) > 2
+    batch = group_batch(PROMPTS, [row.token_ids for row in rows], PAD)
+    with torch.no_grad():
+        fresh_BT = completion_logprobs(model, batch, temperature=temperature or 1.0).logprobs_BT
+    sampled_BT = torch.zeros_like(fresh_BT)
+    for row, completion in enumerate(rows):
+        sampled_BT[row, : completion.num_tokens] = torch.tensor(completion.logprobs)
+    torch.testing.assert_close(sampled_BT, fresh_BT, rtol=0, atol=1e-4)
+
+
+def test_seeds_repeat_and_differ_and_samples_of_a_group_differ() -> None:
+    engine = generator(tiny_model())
+    sampling = Sampling(max_new_tokens=8, temperature=1.5)
+    first, again, other = (
+        tokens(engine.generate(PROMPTS, sampling, num_samples=4, seed=seed)) for seed in (1, 1, 2)
+    )
+    assert first == again != other
+    assert all(len(group) == 4 and len(set(group)) > 1 for group in first)
+
+
+def test_samples_belong_to_their_own_prompt() -> None:
+    """At a temperature near 0, samples are the greedy completion of the prompt they stand under."""
+    engine = generator(ending_model(), max_rows=4)
+    almost_greedy = Sampling(max_new_tokens=12, temperature=1e-4)
+    greedy = tokens(engine.generate(PROMPTS, GREEDY))
+    found = engine.generate(PROMPTS, almost_greedy, num_samples=3)
+    assert tokens(found) == [group * 3 for group in greedy]
+    assert [group[0].prompt_ids for group in found] == [tuple(prompt) for prompt in PROMPTS]
+
+
+def test_every_end_that_anything_names_ends_a_completion() -> None:
+    """The tokenizer's, the configuration's, and those of the generation configuration."""
+    model = ending_model()
+    plain = generator(model).generate(PROMPTS, GREEDY)[0][0].token_ids
+    model.generation_config.eos_token_id = [END, plain[3]]
+    cut = generator(model).generate(PROMPTS, GREEDY)[0][0]
+    assert cut.token_ids == plain[: plain.index(plain[3]) + 1]
+    assert cut.finish_reason == "stop"
+    assert tiny_tokenizer().eos_token_id == END
+    model.config.eos_token_id = model.generation_config.eos_token_id = None
+    assert tokens(generator(model).generate(PROMPTS, GREEDY))[0] == [plain]
+
+
+def test_text_is_decoded_without_specials_and_stripped() -> None:
+    tokenizer = tiny_tokenizer()
+    model = tiny_model(vocab_size=len(tokenizer))
+    ids = (*tokenizer.encode(" Answer: 7 "), END)
+    script = iter(ids)
+    head = model.get_output_embeddings()
+
+    def forced(module: object, args: object, logits: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.tensor([[next(script)]]), len(tokenizer)) * 9.0
+
+    head.register_forward_hook(forced)
+    (completion,) = generator(model).generate([[5]], Sampling(max_new_tokens=40))[0]
+    assert (completion.token_ids, completion.text) == (ids, "Answer: 7")
+    assert completion.finish_reason == "stop"
+
+
+def test_the_model_is_left_in_the_mode_that_it_was_in_and_the_version_is_stamped() -> None:
+    model = tiny_model().train()
+    engine = generator(model, policy_version=3)
+    (completion,) = engine.generate([[5]], Sampling(max_new_tokens=1))[0]
+    assert model.training
+    assert completion.policy_version == 3
+    assert (completion.num_tokens, completion.finish_reason) == (1, "length")
+    model.eval()
+    engine.generate([[5]], Sampling(max_new_tokens=1))
+    assert not model.training
+
+
+def test_no_prompts_no_completions() -> None:
+    assert generator(tiny_model()).generate([], GREEDY) == []
+
+
+def test_left_pad() -> None:
+    ids_PL, mask_PL = left_pad([[5, 6], [7]], 0, torch.device("cpu"))
+    assert ids_PL.tolist() == [[5, 6], [0, 7]]
+    assert mask_PL.tolist() == [[1, 1], [0, 1]]

@@ -1,0 +1,94 @@
+"""Language models small enough for a test: random weights, all of the machinery."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+)
+
+from atlas.small_lm.tokenizer import train_tokenizer
+
+VOCAB = 40
+PAD, END = 0, 1
+
+# Weights far larger than a real initialisation's: otherwise every token is equally likely, and a
+# model that forgot its prompt would pass.
+_SHAPE: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.4,
+    "pad_token_id": PAD,
+    "bos_token_id": None,
+    "eos_token_id": END,
+    "tie_word_embeddings": True,
+}
+
+
+def tiny_config(kind: str, **changes: Any) -> Any:
+    """Return the configuration of one family of models."""
+    if kind == "gpt2":
+        return GPT2Config(
+            vocab_size=VOCAB,
+            n_positions=64,
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            initializer_range=0.4,
+            pad_token_id=PAD,
+            bos_token_id=None,
+            eos_token_id=END,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            **changes,
+        )
+    if kind == "llama":
+        return LlamaConfig(**_SHAPE | changes)
+    if kind == "qwen3":
+        return Qwen3Config(**_SHAPE | changes, head_dim=8)
+    if kind == "mistral":  # a window shorter than the prompts
+        return MistralConfig(**_SHAPE | changes, sliding_window=4)
+    if kind == "gemma3":
+        layers = ["sliding_attention", "full_attention"]
+        return Gemma3TextConfig(
+            **_SHAPE | changes,
+            head_dim=8,
+            query_pre_attn_scalar=8,
+            sliding_window=4,
+            layer_types=layers,
+        )
+    raise ValueError(kind)
+
+
+KINDS = ("llama", "qwen3", "gpt2", "mistral", "gemma3")
+
+
+def tiny_model(
+    kind: str = "llama", dtype: torch.dtype = torch.float32, *, seed: int = 0, **changes: Any
+) -> PreTrainedModel:
+    """Return a new model with random weights, in evaluation mode."""
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(tiny_config(kind, **changes), dtype=dtype).eval()
+
+
+@cache
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer for a few lines of plans, with a chat template."""
+    texts = ["Calculate 1 + 2 * 3. A = 2 * 3. B = 1 + A. Answer B. Answer: 7", "Take your time."]
+    return train_tokenizer(texts, vocab_size=300)

@@ -1,0 +1,74 @@
+"""Rollouts as sessions: status, reward, and the task back out of a session."""
+
+from __future__ import annotations
+
+from atlas.datasets.sft import stated_approach
+from atlas.traces.postgres import PostgresTraceStore
+from atlas.traces.postgres_write import write_sessions
+from atlas.traces.record import sessions_from_groups, task_of
+from atlas.traces.store import SessionQuery
+from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
+
+TASK = Task(
+    question="Calculate 2 + 3 * 4.",
+    answer="14",
+    family="basic_arithmetic",
+    metadata={"difficulty": {"num_terms": [3, 4]}},
+)
+
+
+def said(text: str) -> Completion:
+    """A completion with this text."""
+    return Completion(
+        prompt_ids=(1,), token_ids=(2, 3), logprobs=(-0.1, -0.2), text=text, finish_reason="stop"
+    )
+
+
+def group(*, alone: float, uplift: float, reason: str = "") -> RolloutGroup:
+    """One task, one teaching."""
+    return RolloutGroup(
+        task=TASK,
+        baseline=said("Answer: 20"),
+        baseline_score=Score(value=alone),
+        approach=said("I go from left to right."),
+        rollouts=(
+            Rollout(
+                teaching=said("A = 3 * 4. B = 2 + A. Answer B."),
+                attempt=said("Answer: 14"),
+                score=Score(value=uplift, parts={"uplift": uplift}, reason=reason),
+            ),
+        ),
+    )
+
+
+def test_a_right_answer_is_a_success_with_full_reward() -> None:
+    (session,) = sessions_from_groups([group(alone=0.0, uplift=1.0)], learning_key="k")
+    assert (session.status, session.score) == ("succeeded", 1.0)
+    assert session.steps[0].guidance[0].note == "A = 3 * 4. B = 2 + A. Answer B."
+    assert stated_approach(session) == "I go from left to right."
+
+
+def test_a_leak_or_a_wrong_answer_is_a_failure_without_reward() -> None:
+    leak = group(alone=0.0, uplift=0.0, reason="contains the answer 14")
+    wrong = group(alone=1.0, uplift=-1.0)
+    for session in sessions_from_groups([leak, wrong], learning_key="k"):
+        assert (session.status, session.score) == ("failed", 0.0)
+
+
+def test_a_session_comes_back_from_postgresql_with_its_task(empty_db_url: str) -> None:
+    sessions = sessions_from_groups([group(alone=0.0, uplift=1.0)], learning_key="mine")
+    write_sessions(empty_db_url, sessions)
+    (read,) = PostgresTraceStore(empty_db_url).sessions(SessionQuery(learning_key="mine"))
+    assert task_of(read) == TASK
+    assert [event.event["phase"] for event in read.trajectory_events or ()] == [
+        "baseline",
+        "probe",
+        "teach",
+        "attempt",
+    ]
+
+
+def test_a_session_without_a_reference_answer_has_no_task() -> None:
+    (session,) = sessions_from_groups([group(alone=0.0, uplift=1.0)], learning_key="k")
+    bare = type(session)(task=session.task)
+    assert task_of(bare) is None

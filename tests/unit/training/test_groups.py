@@ -1,0 +1,65 @@
+"""From scored groups to samples with advantages."""
+
+from __future__ import annotations
+
+import pytest
+
+from atlas.training.groups import train_samples
+from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
+
+
+def completion(finish: str = "stop") -> Completion:
+    """Two tokens."""
+    return Completion(
+        prompt_ids=(1, 2),
+        token_ids=(3, 4),
+        logprobs=(-0.5, -0.25),
+        text="A = 1 + 1.",
+        finish_reason="stop" if finish == "stop" else "length",
+    )
+
+
+def group(*values: float | None, cut: tuple[int, ...] = ()) -> RolloutGroup:
+    """A group with these rewards; the members named by ``cut`` hit the limit."""
+    return RolloutGroup(
+        task=Task(question="Calculate 1 + 1.", answer="2", family="basic_arithmetic"),
+        baseline=completion(),
+        baseline_score=Score(value=0.0),
+        approach=completion(),
+        rollouts=tuple(
+            Rollout(
+                teaching=completion("length" if i in cut else "stop"),
+                attempt=completion(),
+                score=Score(value=value),
+            )
+            for i, value in enumerate(values)
+        ),
+    )
+
+
+def test_members_are_compared_within_their_group() -> None:
+    samples, _ = train_samples(
+        [group(1.0, 0.0), group(5.0, 4.0)], scale="none", mask_truncated=True
+    )
+    assert [s.advantage for s in samples] == [0.5, -0.5, 0.5, -0.5]
+    assert [s.group for s in samples] == [0, 0, 1, 1]
+
+
+def test_an_abstention_is_left_out_of_the_mean() -> None:
+    samples, _ = train_samples([group(1.0, None, 0.0)], scale="none", mask_truncated=True)
+    assert [s.advantage for s in samples] == [0.5, None, -0.5]
+
+
+def test_equal_rewards_make_a_group_dead() -> None:
+    samples, result = train_samples([group(1.0, 1.0)], scale="group", mask_truncated=True)
+    assert [s.advantage for s in samples] == [None, None]
+    assert result.num_equal == 1
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(True, None), (False, 0.5)])
+def test_a_cut_teaching_counts_in_the_mean_but_is_learned_from_only_when_asked(
+    mask: bool, expected: float | None
+) -> None:
+    samples, _ = train_samples([group(1.0, 0.0, cut=(0,))], scale="none", mask_truncated=mask)
+    assert [s.advantage for s in samples] == [expected, -0.5]
+    assert samples[0].truncated

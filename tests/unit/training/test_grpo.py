@@ -1,0 +1,113 @@
+"""The GRPO loop on a tiny model: a run that was stopped and goes on is the run that wasn't."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+import torch
+
+from atlas.checkpoints import load_model
+from atlas.config.grpo import GRPOConfig
+from atlas.config.resolve import resolve
+from atlas.errors import AtlasError
+from atlas.runtime.progress import Silent
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.training.grpo import chosen_tasks, train_grpo
+from atlas.types import Task
+
+
+def config_for(model: Path, output: Path, **changed: object) -> GRPOConfig:
+    """Four steps of two prompts with four teachings each."""
+    settings = {
+        "model_name_or_path": str(model),
+        "student_model": str(model),
+        "output_dir": str(output),
+        "max_steps": 4,
+        "learning_rate": 1e-3,
+        "num_generations": 4,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1,
+        "max_new_tokens": 6,
+        "student_max_new_tokens": 6,
+        "approach_max_new_tokens": 4,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "mask_truncated_completions": False,
+    } | changed
+    return resolve(GRPOConfig(**settings))  # pyright: ignore[reportArgumentType]
+
+
+class StopAfter(Silent):
+    """Asks for a stop once so many steps are done."""
+
+    def __init__(self, stop: StopRequest, steps: int) -> None:
+        self.stop, self.left = stop, steps
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Count down."""
+        self.left -= units
+        self.stop.asked = self.left <= 0
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights that a run ended with."""
+    return load_model(folder).state_dict()
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
+    tmp_path: Path, model_folder: Path, tasks: list[Task]
+) -> None:
+    straight = RunDir.create(tmp_path / "straight", "grpo")
+    figures = train_grpo(
+        straight,
+        config_for(model_folder, straight.path),
+        tasks,
+        progress=Silent(),
+        stop=StopRequest(),
+    )
+    assert figures["steps"] == 4
+    broken = RunDir.create(tmp_path / "broken", "grpo")
+    config = config_for(model_folder, broken.path)
+    stop = StopRequest()
+    with pytest.raises(Stopped):
+        train_grpo(broken, config, tasks, progress=StopAfter(stop, 2), stop=stop)
+    assert not broken.final.exists()
+    train_grpo(broken, config, tasks, progress=Silent(), stop=StopRequest())
+
+    for name, tensor in weights(straight.final).items():
+        assert torch.equal(tensor, weights(broken.final)[name]), name
+    lines = [json.loads(line) for line in broken.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[0]["train/kl"] == pytest.approx(0.0, abs=1e-5)
+    assert lines[-1]["train/kl"] > 0
+
+
+def test_every_rollout_is_kept(tmp_path: Path, model_folder: Path, tasks: list[Task]) -> None:
+    run = RunDir.create(tmp_path / "run", "grpo")
+    config = config_for(model_folder, run.path, max_steps=1)
+    train_grpo(run, config, tasks, progress=Silent(), stop=StopRequest())
+    rows = pyarrow.parquet.read_table(run.rollouts / "step_000001.parquet").to_pylist()
+    assert len(rows) == 8
+    asked = {task.id for task in chosen_tasks(tasks, config, 1)}
+    assert {row["task_id"] for row in rows} == asked
+    assert all(row["policy_version"] == 0 for row in rows)
+
+
+def test_an_epoch_meets_every_task_once(tasks: list[Task]) -> None:
+    config = config_for(Path("m"), Path("o"))
+    met = [task.id for step in range(1, 7) for task in chosen_tasks(tasks, config, step)]
+    assert sorted(met) == sorted(task.id for task in tasks)
+    again = [task.id for step in range(7, 13) for task in chosen_tasks(tasks, config, step)]
+    assert sorted(again) == sorted(met)
+    assert again != met
+
+
+def test_too_few_tasks_are_refused(tmp_path: Path, model_folder: Path, tasks: list[Task]) -> None:
+    run = RunDir.create(tmp_path / "run", "grpo")
+    config = config_for(model_folder, run.path)
+    with pytest.raises(AtlasError, match="1 tasks, but prompts_per_step is 2"):
+        train_grpo(run, config, tasks[:1], progress=Silent(), stop=StopRequest())

@@ -1,0 +1,39 @@
+"""The dense reward: log-likelihood of the answer with minus without a teaching."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+from atlas.prompts.chat import render_ids
+from atlas.training.likelihood import AnswerLikelihood
+from atlas.types import Task
+
+
+def by_hand(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, prompt: list[int], answer: str
+) -> float:
+    """Mean log-probability of the answer after ``Answer:``, from plain logits."""
+    lead = tokenizer.encode("Answer:", add_special_tokens=False)
+    target = tokenizer.encode(f" {answer}", add_special_tokens=False)
+    ids = torch.tensor([[*prompt, *lead, *target]])
+    with torch.no_grad():
+        logprobs = model(input_ids=ids).logits[0].log_softmax(-1)
+    first = len(prompt) + len(lead)
+    values = [logprobs[first + i - 1, token].item() for i, token in enumerate(target)]
+    return sum(values) / len(values)
+
+
+def test_gain_is_the_difference_of_mean_loglikelihoods(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, tasks: list[Task]
+) -> None:
+    pairs = [(tasks[0], "A = 1 + 2."), (tasks[1], "Take your time."), (tasks[0], "B.")]
+    gains = AnswerLikelihood(model, tokenizer).gains([t for t, _ in pairs], [s for _, s in pairs])
+    for (task, teaching), gain in zip(pairs, gains, strict=True):
+        taught = render_ids(tokenizer, "attempt", task=task.question, teaching=teaching)
+        alone = render_ids(tokenizer, "baseline", task=task.question)
+        expected = by_hand(model, tokenizer, taught, task.answer) - by_hand(
+            model, tokenizer, alone, task.answer
+        )
+        assert gain == pytest.approx(expected, abs=1e-4)

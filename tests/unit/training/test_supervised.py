@@ -1,0 +1,63 @@
+"""Learning from examples: the loss is transformers' own, and accumulation changes nothing."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from atlas.datasets.chat import Example, collate
+from atlas.runtime.engine.plain import PlainEngine
+from atlas.runtime.metrics import MetricSink
+from atlas.runtime.progress import Silent
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.stopping import StopRequest
+from atlas.training.supervised import Step, evaluation_loss, run_steps
+
+EXAMPLES = [
+    Example(ids=(5, 6, 7, 8, 1), prompt_length=2),
+    Example(ids=(9, 10, 11, 1), prompt_length=3),
+    Example(ids=(12, 13, 14, 15, 16, 17, 1), prompt_length=1),
+]
+
+
+def train(model: LlamaForCausalLM, steps: list[Step], folder: Path) -> float:
+    """Run the steps; returns the last loss."""
+    engine = PlainEngine(model, learning_rate=1e-2, total_steps=99, scheduler="constant")
+    run = RunDir.create(folder, "sft")
+    with MetricSink(run, stage="sft", total_steps=len(steps)) as sink:
+        return run_steps(
+            engine,
+            steps,
+            first_step=0,
+            sink=sink,
+            progress=Silent(),
+            stop=StopRequest(),
+            logging_steps=1,
+        )
+
+
+def test_the_loss_is_that_of_transformers(model: LlamaForCausalLM) -> None:
+    ids_BT, trained_BT = collate(EXAMPLES, 0)
+    labels = ids_BT.masked_fill(~trained_BT, -100)
+    with torch.no_grad():
+        expected = model(input_ids=ids_BT, labels=labels).loss.item()
+    assert evaluation_loss(model, EXAMPLES, batch_size=2) == pytest.approx(expected, rel=1e-5)
+
+
+def test_accumulation_equals_one_big_batch(tmp_path: Path, model: LlamaForCausalLM) -> None:
+    other = copy.deepcopy(model)
+    whole = train(model, [[EXAMPLES]], tmp_path / "whole")
+    cut = train(other, [[[example] for example in EXAMPLES]], tmp_path / "cut")
+    assert cut == pytest.approx(whole, rel=1e-5)
+    for left, right in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(left, right, rtol=0, atol=2e-3)
+
+
+def test_it_learns(tmp_path: Path, model: LlamaForCausalLM) -> None:
+    before = evaluation_loss(model, EXAMPLES, batch_size=3)
+    train(model, [[EXAMPLES]] * 30, tmp_path / "run")
+    assert evaluation_loss(model, EXAMPLES, batch_size=3) < 0.2 * before
