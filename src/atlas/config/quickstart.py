@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from atlas.config.grpo import GRPOConfig
+from atlas.config.grpo import AdvantageScale, GRPOConfig
 from atlas.config.schema import RunConfig, key, like
 from atlas.config.sft import SFTConfig
 
@@ -30,30 +30,31 @@ class QuickstartConfig(RunConfig):
     )
     results_dir: str = key("results", "Where links with the guide's names point into the run.")
 
-    collect_tasks: int = key(1200, "Tasks whose dual-agent session is recorded as a trace.", ge=1)
+    collect_tasks: int = key(600, "Tasks whose dual-agent session is recorded as a trace.", ge=1)
     collect_temperature: float = key(
         1.0, "Of the untrained teacher's sampling; its traces should be good and bad.", gt=0
     )
 
     sft_learning_rate: float = like(SFTConfig, "learning_rate", 3e-4)
-    sft_num_train_epochs: float = like(SFTConfig, "num_train_epochs", 2.0)
+    sft_num_train_epochs: float = like(SFTConfig, "num_train_epochs", 1.0)
     sft_per_device_train_batch_size: int = like(SFTConfig, "per_device_train_batch_size", 32)
     sft_gradient_accumulation_steps: int = like(SFTConfig, "gradient_accumulation_steps", 1)
     sft_max_seq_length: int = like(SFTConfig, "max_seq_length", 256)
     sft_min_reward: float = like(SFTConfig, "min_reward", 0.8)
 
     grpo_max_steps: int = like(GRPOConfig, "max_steps", 60)
-    grpo_learning_rate: float = like(GRPOConfig, "learning_rate", 1e-4)
+    grpo_learning_rate: float = like(GRPOConfig, "learning_rate", 5e-4)
     grpo_beta: float = like(GRPOConfig, "beta", 0.04)
     grpo_num_generations: int = like(GRPOConfig, "num_generations", 8)
     grpo_per_device_train_batch_size: int = like(GRPOConfig, "per_device_train_batch_size", 16)
     grpo_gradient_accumulation_steps: int = like(GRPOConfig, "gradient_accumulation_steps", 1)
-    grpo_temperature: float = like(GRPOConfig, "temperature", 1.0)
-    grpo_top_p: float = like(GRPOConfig, "top_p", 1.0)
+    grpo_temperature: float = like(GRPOConfig, "temperature", 0.7)
+    grpo_top_p: float = like(GRPOConfig, "top_p", 0.95)
+    grpo_scale_rewards: AdvantageScale = like(GRPOConfig, "scale_rewards", "batch")
     grpo_save_steps: int = like(GRPOConfig, "save_steps", 10)
 
     max_new_tokens: int = like(GRPOConfig, "max_new_tokens", 64)
-    student_max_new_tokens: int = like(GRPOConfig, "student_max_new_tokens", 96)
+    student_max_new_tokens: int = like(GRPOConfig, "student_max_new_tokens", 128)
 
     approach_max_new_tokens: int = like(GRPOConfig, "approach_max_new_tokens", 32)
 

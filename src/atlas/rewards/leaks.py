@@ -27,7 +27,7 @@ _UNSIGNED = re.compile(_DIGITS)
 # A minus is a sign where no operand can stand before it; with a blank after it, only where
 # something is being stated: "C = B - 5" names 5, "the answer is - 5" names -5.
 _SIGNED = re.compile(
-    rf"(?:(?<![\w)])-|(?:[=:(,\"]|\b(?:is|be|equals|gives|get|answer))\s*-\s+){_DIGITS}"
+    rf"(?:(?<![\w)])-|(?:\A|[=:(,\"]|\b(?:is|be|equals|gives|get|answer))\s*-\s+){_DIGITS}"
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _ZERO_FACTOR = re.compile(r"[*×]\s*0(?!\.?\d)")

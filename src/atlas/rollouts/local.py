@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.rollouts.generator import Prompt, Sampling
+from atlas.rollouts.growing_cache import GrowingCache
 from atlas.rollouts.sampler import draw
 from atlas.types import Completion
 
@@ -76,7 +77,7 @@ class LocalGenerator:
         random: torch.Generator,
     ) -> list[list[Completion]]:
         ids_PL, mask_PL = left_pad(prompts, self._pad_id, self.model.device)
-        cache = DynamicCache(config=self.model.config)
+        cache = GrowingCache(self.model.config)
         logits_PV = self._forward(ids_PL, mask_PL, cache)
         cache.batch_repeat_interleave(num_samples)
         rows = _Rows(mask_PL.repeat_interleave(num_samples, dim=0), self._eos_ids)
@@ -92,7 +93,7 @@ class LocalGenerator:
             logits_BV = self._forward(tokens_B.unsqueeze(-1), rows.mask_BL, cache)
         return self._completions(prompts, rows, num_samples)
 
-    def _forward(self, ids_BL: Tensor, mask_BL: Tensor, cache: DynamicCache) -> Tensor:
+    def _forward(self, ids_BL: Tensor, mask_BL: Tensor, cache: GrowingCache) -> Tensor:
         """Run the model on new tokens and return the logits of the last position, [B, V]."""
         positions_BL = (mask_BL.cumsum(dim=-1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
         model: Any = self.model

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.unit.tiny_models import END, KINDS, PAD, tiny_model, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator, left_pad
 from atlas.training.forward import completion_logprobs, group_batch
 from atlas.types import Completion
-from tests.unit.tiny_models import END, KINDS, PAD, tiny_model, tiny_tokenizer
 
 # Long and short ones mixed, so that sorting by length would change the order of the results.
 PROMPTS = [[5, 6, 7, 8, 9], [10], [11, 12, 13], [14, 15, 16, 17, 18, 19, 20], [21, 22], [23]]

@@ -69,6 +69,7 @@ class PlainEngine:
         """
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm)
         if not torch.isfinite(norm):
+            self._optimizer.zero_grad(set_to_none=True)
             raise AtlasError(
                 "the gradients are not finite; lower learning_rate, or resume from the last "
                 "checkpoint"

@@ -1,0 +1,106 @@
+"""The quickstart on three seeds: does GRPO's gain hold, and what does it cost?
+
+Run: ``.venv/bin/python benchmarks/quickstart_seeds.py [seed ...]``. Prints a row a seed: the claims
+on the held-out tasks, the gain of GRPO over SFT with its paired 95 % interval, seconds, and the
+largest memory of all processes together. A finished seed in ``runs/seed-*`` is read, not run again;
+its time is that of its stages.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = (
+    "seed",
+    "alone",
+    "SFT",
+    "GRPO",
+    "uplift of GRPO, points",
+    "GRPO minus SFT, points",
+    "not worse, %",
+    "completion, %",
+    "tokens saved, %",
+    "seconds",
+    "GB",
+)
+
+
+def main() -> None:
+    """Run the seeds that are missing and print the table."""
+    seeds = [int(word) for word in sys.argv[1:]] or [0, 1, 2]
+    table = Table(title="atlas quickstart, by seed (values with 95 % intervals)")
+    for column in COLUMNS:
+        table.add_column(column)
+    for seed in seeds:
+        run = Path("runs") / f"seed-{seed}"
+        memory = "" if (run / "report.html").exists() else f"{run_seed(seed, run):.2f}"
+        table.add_row(str(seed), *figures(run), memory)
+    Console().print(table)
+
+
+def run_seed(seed: int, run: Path) -> float:
+    """Run one seed; returns the largest memory (GB, proportional share) of its processes."""
+    command = [sys.executable, "-m", "atlas", "quickstart", f"seed={seed}", f"output_dir={run}"]
+    command += [f"results_dir={run / 'results'}"]
+    process = subprocess.Popen(command)
+    largest = 0
+    while process.poll() is None:
+        largest = max(largest, memory_of(psutil.Process(process.pid)))
+        time.sleep(0.5)
+    if process.returncode:
+        sys.exit(process.returncode)
+    return largest / 1e9
+
+
+def memory_of(process: psutil.Process) -> int:
+    """Return the bytes that a process and its children hold, shared pages counted once."""
+    total = 0
+    try:
+        for member in (process, *process.children(recursive=True)):
+            total += member.memory_full_info().pss
+    except psutil.Error:
+        pass  # a process that has just ended holds nothing
+    return total
+
+
+def figures(run: Path) -> list[str]:
+    """Return the cells of one finished run."""
+    claims = json.loads((run / "eval" / "claims.json").read_text())
+    stages = [json.loads(path.read_text()) for path in (run / "stages").glob("*.json")]
+    by_arm = {arm: {c["name"]: c for c in rows} for arm, rows in claims["arms"].items()}
+    sft, grpo = by_arm["sft"], by_arm["grpo"]
+    (gain,) = claims["comparisons"]
+    return [
+        value(grpo["accuracy_alone"]),
+        value(sft["accuracy_taught"]),
+        value(grpo["accuracy_taught"]),
+        interval(grpo["uplift"]),
+        interval(gain),
+        interval(grpo["non_degradation"]),
+        f"{value(grpo['completion_alone'])} to {value(grpo['completion_taught'])}",
+        interval(grpo["student_tokens_saved"]),
+        f"{sum(stage['seconds'] for stage in stages):.0f}",
+    ]
+
+
+def value(claim: dict) -> str:
+    """Return the value of a claim."""
+    return f"{claim['value']:.1f}"
+
+
+def interval(claim: dict) -> str:
+    """Return the value of a claim with its interval."""
+    low, high = claim["interval"]
+    return f"{claim['value']:.1f} [{low:.1f}, {high:.1f}]"
+
+
+if __name__ == "__main__":
+    main()

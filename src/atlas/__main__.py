@@ -1,0 +1,7 @@
+"""``python -m atlas`` is the ``atlas`` command."""
+
+from __future__ import annotations
+
+from atlas.cli import main
+
+main()

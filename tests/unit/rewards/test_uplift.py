@@ -1,0 +1,145 @@
+"""The reward of a teaching: worked numbers, and what must hold for any numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from atlas.rewards.uplift import UpliftWeights, uplift_score
+from atlas.types import Outcome, Score
+
+WEIGHTS = UpliftWeights(dense=0.1, degrade_penalty=0.5, tokens=0.2)
+
+
+def outcome(correct: bool, num_tokens: int = 100) -> Outcome:
+    return Outcome(text="", correct=correct, num_tokens=num_tokens, finished=True, parsed=True)
+
+
+def score(alone: Outcome, taught: Outcome, **changes: Any) -> Score:
+    given: dict[str, Any] = {"num_teaching_tokens": 20, "dense": 0.0, "leak": None}
+    return uplift_score(alone, taught, weights=WEIGHTS, **given | changes)
+
+
+@pytest.mark.parametrize(
+    ("alone", "taught", "dense", "value"),
+    [
+        # learned: 1, and 1 - (30 + 20) / 100 of the tokens saved: 0.2 * 0.5
+        (outcome(False), outcome(True, 30), 0.0, 1.1),
+        # learned, dearly: 1 - (180 + 20) / 100 = -1
+        (outcome(False), outcome(True, 180), 0.0, 0.8),
+        # learned, so dearly that the loss is cut at -1
+        (outcome(False), outcome(True, 900), 0.0, 0.8),
+        # right before and after, for fewer tokens: 0.2 * (1 - 70 / 100)
+        (outcome(True), outcome(True, 50), 0.0, 0.06),
+        # wrong before and after: tokens don't count, the dense part does
+        (outcome(False), outcome(False, 10), 0.4, 0.04),
+        (outcome(False), outcome(False, 10), -7.0, -0.1),
+        (outcome(False), outcome(False, 10), 7.0, 0.1),
+        # spoiled: -1 - 0.5, and nothing for the brevity
+        (outcome(True), outcome(False, 10), 0.0, -1.5),
+    ],
+)
+def test_by_hand(alone: Outcome, taught: Outcome, dense: float, value: float) -> None:
+    assert score(alone, taught, dense=dense).value == pytest.approx(value)
+
+
+def test_every_part_is_told() -> None:
+    found = score(outcome(True), outcome(False, 10), dense=-0.3)
+    assert found.parts == {
+        "uplift": -1.0,
+        "dense": -0.3,
+        "degraded": 1.0,
+        "tokens": 0.0,
+        "leaked": 0.0,
+    }
+    assert found.reason == ""
+
+
+def test_a_leak_is_told_with_its_reason_and_counts_as_not_right() -> None:
+    found = score(outcome(True), outcome(True, 10), dense=2.0, leak="contains the answer 14")
+    assert found.parts["leaked"] == found.parts["degraded"] == 1.0
+    assert found.parts["tokens"] == 0.0
+    assert found.parts["uplift"] == -1.0
+    assert found.reason == "contains the answer 14"
+    assert score(outcome(False), outcome(True), leak="").parts["leaked"] == 1.0
+
+
+TOKENS = st.integers(1, 500)
+DENSE = st.floats(-5, 5)
+SOME_WEIGHTS = st.builds(
+    UpliftWeights,
+    dense=st.floats(0, 1),
+    degrade_penalty=st.floats(0, 2),
+    tokens=st.floats(0, 1),
+)
+
+
+@given(
+    alone=st.builds(outcome, st.booleans(), TOKENS),
+    leaked=st.builds(outcome, st.booleans(), TOKENS),
+    honest=st.builds(outcome, st.just(False), TOKENS),
+    lengths=st.tuples(TOKENS, TOKENS),
+    dense=st.tuples(DENSE, DENSE),
+    weights=SOME_WEIGHTS,
+)
+def test_a_leak_never_earns_more_than_an_honest_failure_and_never_anything(
+    alone: Outcome,
+    leaked: Outcome,
+    honest: Outcome,
+    lengths: tuple[int, int],
+    dense: tuple[float, float],
+    weights: UpliftWeights,
+) -> None:
+    """Of the same task, whatever the two teachings do to the student."""
+    reward_of_leak = uplift_score(
+        alone,
+        leaked,
+        num_teaching_tokens=lengths[0],
+        dense=dense[0],
+        leak="contains the answer",
+        weights=weights,
+    ).value
+    reward_of_failure = uplift_score(
+        alone,
+        honest,
+        num_teaching_tokens=lengths[1],
+        dense=dense[1],
+        leak=None,
+        weights=weights,
+    ).value
+    assert reward_of_leak is not None
+    assert reward_of_failure is not None
+    assert reward_of_leak <= reward_of_failure
+    assert reward_of_leak <= 0
+
+
+@given(
+    was_right=st.booleans(),
+    tokens=st.tuples(TOKENS, TOKENS, TOKENS),
+    dense=st.tuples(DENSE, DENSE),
+    weights=SOME_WEIGHTS,
+)
+def test_a_right_answer_beats_a_wrong_one_unless_the_small_parts_are_large(
+    was_right: bool,
+    tokens: tuple[int, int, int],
+    dense: tuple[float, float],
+    weights: UpliftWeights,
+) -> None:
+    assume(2 * weights.dense + weights.tokens < 1)
+    right, wrong = (
+        uplift_score(
+            outcome(was_right, tokens[0]),
+            outcome(correct, tokens[1]),
+            num_teaching_tokens=tokens[2],
+            dense=signal,
+            leak=None,
+            weights=weights,
+        ).value
+        for correct, signal in ((True, dense[0]), (False, dense[1]))
+    )
+    assert right is not None
+    assert wrong is not None
+    assert right > wrong

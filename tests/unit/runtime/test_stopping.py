@@ -1,0 +1,40 @@
+"""Real signals to this very process."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from atlas.runtime.stopping import Stopped, stop_on_signal
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_next_check_stops(number: int) -> None:
+    with stop_on_signal() as request:
+        request.check()
+        assert not request.asked
+        os.kill(os.getpid(), number)
+        assert request.asked
+        with pytest.raises(Stopped):
+            request.check()
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_stops_at_once(second: int) -> None:
+    with stop_on_signal() as request:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), second)
+
+
+def test_afterwards_signals_do_what_they_did_before() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RuntimeError), stop_on_signal():
+        assert signal.getsignal(signal.SIGINT) != before[0]
+        raise RuntimeError
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    with stop_on_signal() as again:
+        assert not again.asked

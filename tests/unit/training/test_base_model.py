@@ -1,0 +1,74 @@
+"""The base model's training: what it is fed, and that an interrupted run is the same run."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from atlas.checkpoints import load_model, load_tokenizer
+from atlas.config.base_model import BaseModelConfig
+from atlas.runtime.progress import Silent
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.training import base_model
+from atlas.training.base_model import train_base_model
+from atlas.types import task_id
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base_model, "_SHARD_ROWS", 64)
+
+
+def config_for(output: Path) -> BaseModelConfig:
+    """Four small steps."""
+    return BaseModelConfig(
+        output_dir=str(output), max_steps=4, tokens_per_step=512, logging_steps=1, save_steps=0
+    )
+
+
+class StopAfter(Silent):
+    """Asks for a stop once so many steps are done."""
+
+    def __init__(self, stop: StopRequest, steps: int) -> None:
+        self.stop, self.left = stop, steps
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Count down."""
+        self.left -= units
+        self.stop.asked = self.left <= 0
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+    straight = RunDir.create(tmp_path / "straight", "base_model")
+    figures = train_base_model(
+        straight, config_for(straight.path), progress=Silent(), stop=StopRequest()
+    )
+    broken = RunDir.create(tmp_path / "broken", "base_model")
+    config = config_for(broken.path)
+    stop = StopRequest()
+    with pytest.raises(Stopped):
+        train_base_model(broken, config, progress=StopAfter(stop, 2), stop=stop)
+    again = train_base_model(broken, config, progress=Silent(), stop=StopRequest())
+    assert again["sha256"] == figures["sha256"]
+    assert figures["shipped_sha256"] != figures["sha256"]
+    first, second = load_model(straight.final), load_model(broken.final)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name
+    assert load_tokenizer(broken.final).eos_token == "<|end|>"
+
+
+def test_no_held_out_task_is_in_the_corpus(tmp_path: Path) -> None:
+    dialogues = base_model._dialogues(config_for(tmp_path), "training")
+    ids = [task_id(d.fields["task"]) for d in itertools.islice(dialogues, 500)]
+    assert max(int(found, 16) / 16**16 for found in ids) < 0.9
+
+
+def test_batches_stay_within_their_tokens_and_lose_no_row() -> None:
+    rows = [base_model.Example(ids=(1,) * n, prompt_length=1) for n in (5, 9, 3, 8, 2, 7)]
+    batches = base_model._cut(rows, 16)
+    assert sorted(len(row.ids) for batch in batches for row in batch) == [2, 3, 5, 7, 8, 9]
+    assert all(len(batch) * max(len(row.ids) for row in batch) <= 16 for batch in batches)
