@@ -12,6 +12,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,7 +48,8 @@ CONFIGS = {
 """Commands that take settings: their configuration, and the file that they start from."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_SPAN = re.compile(r"`([^`\n]+)`")
+_SPAN = re.compile(r"`((?:[^`\n]|\n(?!\n))+)`")
+"""A line may break inside the backticks, a paragraph may not end there."""
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _PATH = re.compile(r"(?:src|tests|docs|configs|requirements|benchmarks|scripts)/[\w./*-]*")
 _MODULE = re.compile(r"[\w*/]+\.(?:py|sql)")
@@ -61,7 +63,7 @@ def blocks(text: str, *languages: str) -> list[str]:
 
 def spans(text: str) -> list[str]:
     """Return what stands between single backticks, outside code blocks."""
-    return _SPAN.findall(_FENCE.sub("", text))
+    return [span.replace("\n", " ") for span in _SPAN.findall(_FENCE.sub("", text))]
 
 
 def slugs(text: str) -> set[str]:
@@ -82,7 +84,7 @@ def broken_links(text: str, page: Path) -> list[str]:
         file = page.parent / path if path else page
         if not file.exists():
             found.append(f"link to {target}")
-        elif anchor and anchor not in slugs(text if file == page else file.read_text()):
+        elif anchor and anchor not in slugs(text if not path else file.read_text()):
             found.append(f"link to {target}: no such heading")
     return found
 
@@ -90,7 +92,7 @@ def broken_links(text: str, page: Path) -> list[str]:
 def missing_paths(text: str) -> list[str]:
     """Return paths in backticks, and modules in pictures, that aren't there."""
     named = [span for span in spans(text) if _PATH.fullmatch(span) or _MODULE.fullmatch(span)]
-    named += [path for body in blocks(text, "text") for path in _MODULE.findall(body)]
+    named += [path for body in blocks(text, "", "text") for path in _MODULE.findall(body)]
     return [f"path {path}" for path in named if not _is_there(path)]
 
 
@@ -101,16 +103,13 @@ def _is_there(path: str) -> bool:
 
 
 def command_lines(text: str) -> Iterator[list[str]]:
-    """Yield the words of every command in code blocks and in backticks, pipes taken apart."""
-    lines = [line for body in blocks(text, "", "sh", "text") for line in body.splitlines()]
-    for line in [*lines, *spans(text)]:
+    """Yield the words of every command in shell blocks and in backticks, pipes taken apart."""
+    shell = "".join(blocks(text, "", "sh", "bash")).replace("\\\n", " ")
+    for line in [*shell.splitlines(), *spans(text)]:
         if not re.search(r"\b(make|atlas) ", line):
             continue
         for command in re.split(r"&&|\||;(?= )", line):
-            try:
-                words = shlex.split(command, comments=True)
-            except ValueError:  # a picture or a sentence, no command
-                continue
+            words = shlex.split(command, comments=True)
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 words.pop(0)
             if len(words) > 1:
@@ -225,7 +224,7 @@ def without_line(tree: str, rooms: Iterable[str]) -> list[str]:
 def out_of_order(text: str) -> list[str]:
     """Return entries of a glossary that stand before one that they belong after."""
     entries = [entry.casefold() for entry in re.findall(r"^- \*\*(.+?)\*\*:", text, re.MULTILINE)]
-    return [b for a, b in zip(entries, entries[1:], strict=False) if a >= b]
+    return [later for earlier, later in pairwise(entries) if earlier >= later]
 
 
 def requirement_names(requirements: Iterable[str]) -> list[str]:
@@ -327,8 +326,11 @@ def test_glossary_is_in_alphabetical_order() -> None:
 
 def test_rule_on_links_bites(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
+    page.touch()
     (tmp_path / "there.md").write_text("# A `b`: c\n```sh\n# no heading\n```\n")
-    good = "# Here\n[a](there.md) [b](there.md#a-b-c) [c](#here) [d](https://x.org) `[e](gone.md)`"
+    good = (
+        "# Here\n\n[a](there.md) [b](there.md#a-b-c) [c](#here) [d](https://x.org) `[e](gone.md)`"
+    )
     assert broken_links(good, page) == []
     bad = "[a](gone.md) [b](there.md#no-heading) [c](#there)"
     assert broken_links(bad, page) == [
@@ -356,14 +358,15 @@ def test_rule_on_paths_bites() -> None:
     [
         ("`make test` and to make tests of it", []),
         ("`make tests`", ["make tests"]),
+        ("`make\ntests`", ["make tests"]),
         ("```sh\nA=b make quickstart && make nothing  # a user's\n```", ["make nothing"]),
         ("```sh\n.venv/bin/atlas report runs/x | less\n```", []),
-        ("```sh\natlas grow\n```", ["atlas grow"]),
+        ("```sh\natlas \\\n  grow\n```", ["atlas grow"]),
         ("`atlas report --all`", ["atlas report --all"]),
         ('`make quickstart ARGS="seed=1 --fresh"`', []),
         ('`make base-model ARGS="max_steps=5"`', []),
         ("`atlas quickstart grpo.beta=0.1 families=chain_sum,leg_counting`", []),
-        ("It says\n```text\natlas: unknown key\n```", []),
+        ("It says\n```\natlas: unknown key\n```", []),
     ],
 )
 def test_rule_on_commands_bites(text: str, wrong: list[str]) -> None:
@@ -384,7 +387,8 @@ def test_rule_on_python_bites() -> None:
 
 
 def test_rules_on_tables_bite() -> None:
-    text = "| Key | Default |\n|---|---|\n| `seed` | `1` |\n| `sed` | 0 |\n\n| X | Y |\n|--|--|\n| a | b |"
+    text = "| Key | Default |\n|---|---|\n| `seed` | `1` |\n| `sed` | 0 |\n"
+    text += "\n| X | Y |\n|--|--|\n| a | b |\n"
     assert wrong_settings(text) == ["seed is 0, not 1", "no key sed"]
     assert table(text, "X") == [["a", "b"]]
     assert without_line("src/\n  types.py  nouns\n  run/\n", ["types.py", "run", "un"]) == ["un"]

@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="key=value settings, as in docs/configuration.md")
+    list[str] | None, typer.Argument(help="key=value settings, as in docs/quickstart.md")
 ]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Delete what an earlier run left and start over")

@@ -34,7 +34,7 @@ class Task:
     answer: str
     """The reference answer, as the verifier of the family writes it."""
     family: str
-    """Names the verifier: a reasoning-gym dataset, or any registered family."""
+    """Names the verifier: a reasoning-gym dataset."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the verifier needs besides the answer; empty where it needs nothing."""
 
@@ -169,11 +169,12 @@ class PairedOutcome:
 
     task: Task
     arm: str
-    """Whose teaching: ``untrained``, ``sft`` or ``grpo`` in the quickstart."""
+    """Whose teaching: ``sft`` or ``grpo`` in the quickstart."""
     alone: Outcome
     taught: Outcome
     approach: str
     teaching: str
     num_teaching_tokens: int
     leaked: bool
-    """The teaching gave the answer away; such a pair counts as not taught in the claims."""
+    """The teaching gave the answer away: in the claims the taught answer counts as wrong,
+    uncompleted and saving nothing."""

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from atlas.datasets.tasks import is_held_out
 from atlas.evaluation.pairs_file import read_pairs
@@ -121,14 +123,16 @@ def test_metrics_have_every_step_once(finished: tuple[Path, str]) -> None:
 
 
 def test_the_guide_s_snippet_loads_the_checkpoint(finished: tuple[Path, str]) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - slow to import
-
     folder, _ = finished
     results = folder / "results" / "rl_checkpoint"
-    teacher = AutoModelForCausalLM.from_pretrained(results)
+    teacher = AutoModelForCausalLM.from_pretrained(
+        results, torch_dtype=torch.float16, device_map="auto"
+    )
     tokenizer = AutoTokenizer.from_pretrained(results)
+    assert teacher.dtype == torch.float16
     problem = "A train travels 120 miles in 2 hours. What is its speed?"
-    output = teacher.generate(**tokenizer(problem, return_tensors="pt"), max_new_tokens=5)
+    inputs = tokenizer(problem, return_tensors="pt").to(teacher.device)
+    output = teacher.generate(**inputs, max_new_tokens=5)
     assert problem in tokenizer.decode(output[0])
     for name in ("pytorch_model.bin", "config.json", "trainer_state.json"):
         assert (results / name).is_file(), name

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.unit.tiny_models import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from atlas import checkpoints
@@ -28,7 +29,6 @@ from atlas.checkpoints import (
     weights_sha256,
 )
 from atlas.errors import AtlasError
-from tests.unit.tiny_models import tiny_model, tiny_tokenizer
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +10,8 @@ import torch
 from atlas.commands.terminal import StageBar, console, display, stoppable
 from atlas.config.base_model import BaseModelConfig
 from atlas.config.compose import load_config
-from atlas.config.resolve import save_config
+from atlas.config.resolve import keep_config
+from atlas.errors import AtlasError
 from atlas.runtime.run_dir import RunDir
 from atlas.training.base_model import train_base_model
 
@@ -19,12 +21,16 @@ def run(overrides: Sequence[str], *, fresh: bool) -> None:
     config = load_config(BaseModelConfig, "base_model", overrides)
     torch.set_num_threads(config.num_threads)
     run_dir = RunDir.create(config.output_dir, "base_model", fresh=fresh)
+    if run_dir.stage_done("base_model"):
+        raise AtlasError(f"{run_dir.path} is finished; --fresh trains again from random weights")
+    keep_config(config, run_dir.config)
     hint = "The same command goes on from the last checkpoint."
     with run_dir.lock(), stoppable(hint) as stop, display() as bars:
-        save_config(config, run_dir.config)
+        started = time.monotonic()
         figures = train_base_model(
             run_dir, config, progress=StageBar(bars, "base model"), stop=stop
         )
+        run_dir.finish_stage("base_model", figures, time.monotonic() - started)
     for name, value in figures.items():
         console.print(f"{name}: {value}")
     shipped = figures.get("shipped_sha256")

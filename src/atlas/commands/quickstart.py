@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from rich.table import Table
 
 from atlas.commands.terminal import StageBar, console, display, stoppable
@@ -19,6 +20,8 @@ from atlas.runtime.run_dir import RunDir
 def run(overrides: Sequence[str], *, fresh: bool) -> None:
     """Run the command."""
     config = load_config(QuickstartConfig, "quickstart", overrides)
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
     run_dir = prepare(config, fresh=fresh)
     hint = "The same command goes on from where it stopped; --fresh starts over."
     with run_dir.lock(), stoppable(hint) as stop, display() as bars:
@@ -37,4 +40,5 @@ def show(run_dir: RunDir, results: Path) -> None:
     console.print(table)
     console.print(f"report:      {run_dir.report}")
     console.print(f"checkpoint:  {results / 'rl_checkpoint'}")
-    console.print('try it:      .venv/bin/atlas teach "Calculate 7 - 3 * 5."')
+    teacher = "" if str(results) == "results" else f" --teacher {results / 'rl_checkpoint'}"
+    console.print(f'try it:      .venv/bin/atlas teach "Calculate 7 - 3 * 5."{teacher}')

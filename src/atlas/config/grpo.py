@@ -1,4 +1,4 @@
-"""Configuration of the reinforcement of the teacher (``atlas grpo``)."""
+"""Configuration of the reinforcement of the teacher (the GRPO stage)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ class GRPOConfig(TrainConfig):
         "Completion tokens in one forward pass of the update. Lower when memory runs out.",
         ge=1,
     )
-    num_iterations: int = key(1, "Optimiser passes over the same teachings.", ge=1)
 
     # How it is sampled.
     temperature: float = key(

@@ -77,6 +77,25 @@ def to_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=1000)
 
 
+def keep_config(config: RunConfig, path: Path) -> None:
+    """Save the configuration of a run; where one is saved already, insist that it is the same.
+
+    Raises:
+        AtlasError: The run was begun with other settings; they are named.
+    """
+    if not path.exists():
+        save_config(config, path)
+        return
+    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    now = yaml.safe_load(to_yaml(config))
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if changed:
+        raise AtlasError(
+            f"{path.parent} was begun with other settings ({', '.join(changed)}); give the same "
+            "ones, another output_dir, or --fresh to start over"
+        )
+
+
 def save_config(config: RunConfig, path: Path) -> None:
     """Write ``to_yaml`` to ``path`` in one move, so that a crash leaves no half of a file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

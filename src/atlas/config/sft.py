@@ -1,4 +1,4 @@
-"""Configuration of the supervised warm-up (``atlas sft``)."""
+"""Configuration of the supervised warm-up (the SFT stage)."""
 
 from __future__ import annotations
 

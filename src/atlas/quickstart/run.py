@@ -11,10 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 from atlas.config.quickstart import QuickstartConfig
-from atlas.config.resolve import save_config, to_yaml
+from atlas.config.resolve import keep_config
 from atlas.datasets.tasks import check_family
 from atlas.errors import AtlasError
 from atlas.quickstart.stages import STAGES, Quickstart
@@ -43,10 +41,7 @@ def prepare(config: QuickstartConfig, *, fresh: bool) -> RunDir:
         check_family(family)
     _refuse_foreign(Path(config.results_dir))
     run = RunDir.create(config.output_dir, "quickstart", fresh=fresh)
-    if run.config.exists():
-        _refuse_other_config(run, config)
-    else:
-        save_config(config, run.config)
+    keep_config(config, run.config)
     return run
 
 
@@ -102,14 +97,3 @@ def _refuse_foreign(results: Path) -> None:
                 f"{link} is there and isn't a link that Atlas made; move it away, or set "
                 "results_dir to another folder"
             )
-
-
-def _refuse_other_config(run: RunDir, config: QuickstartConfig) -> None:
-    before = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    now = yaml.safe_load(to_yaml(config))
-    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    if changed:
-        raise AtlasError(
-            f"{run.path} was begun with other settings ({', '.join(changed)}); give the same ones, "
-            "another output_dir, or --fresh to start over"
-        )

@@ -8,8 +8,9 @@ The corpus decides what the base is good and bad at, as web text does for a larg
 - with a plan, the student in the corpus works it faithfully, right or wrong;
 - without one it guesses an order (mostly left to right), tries again until two tries in a row
   agree, and often doesn't come to an end;
-- teachers in the corpus are mostly poor: orders that ignore precedence, four legs for every
-  animal, slips, empty advice, the bare answer. About a quarter of the plans are right.
+- teachers in the corpus plan carelessly: only about a quarter follow precedence and recall the
+  legs; the others ignore precedence, take four legs for every animal, slip, give empty advice or
+  the bare answer. Careless plans come out right where order doesn't matter.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
+from atlas.errors import AtlasError
 from atlas.types import Task
 
 Operand = int | str
@@ -45,7 +46,7 @@ def read_problem(task: Task) -> Problem:
     """Read the problem off a task's question.
 
     Raises:
-        ValueError: the family is not one that this module can work.
+        AtlasError: the family is not one that this module can work.
     """
     if task.family == "leg_counting":
         pairs = re.findall(r"(\d+) ([a-z ]+?)s?(?=,|\?)", task.question)
@@ -55,7 +56,10 @@ def read_problem(task: Task) -> Problem:
     if task.family in ("basic_arithmetic", "chain_sum"):
         chain = re.findall(r"\d+|[-+*]", task.question)
         return Problem(numbers=tuple(map(int, chain[::2])), operators=tuple(chain[1::2]))
-    raise ValueError(f"no way to work a task of family '{task.family}'")
+    raise AtlasError(
+        f"the corpus of the base model can't work tasks of family '{task.family}'; "
+        "it knows basic_arithmetic, chain_sum and leg_counting"
+    )
 
 
 def left_to_right(problem: Problem) -> list[int]:

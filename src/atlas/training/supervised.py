@@ -78,6 +78,8 @@ def run_steps(
     window: list[float] = []
     num_tokens, started, last = 0, time.monotonic(), float("nan")
     for step, batches in enumerate(steps, start=first_step + 1):
+        if stop.asked and step > first_step + 1:
+            after_step(step - 1)  # asked while the data was made: save what is done
         stop.check()
         trained = sum(example.num_trained for batch in batches for example in batch)
         loss = 0.0

@@ -18,7 +18,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def drawn(tokenizer: PreTrainedTokenizerFast, example: Example) -> list[str]:
     """The tokens, blanks written as ``_``, each one in the loss with a # before it."""
-    tokens = [str(t).replace("\u0120", "_") for t in tokenizer.convert_ids_to_tokens(example.ids)]
+    tokens = [
+        str(t).replace("\u0120", "_") for t in tokenizer.convert_ids_to_tokens(list(example.ids))
+    ]
     return [t if i < example.prompt_length else f"#{t}" for i, t in enumerate(tokens)]
 
 

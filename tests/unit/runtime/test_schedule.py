@@ -14,9 +14,7 @@ from atlas.runtime.schedule import rate_factor
     ],
 )
 def test_by_hand(kind, factors) -> None:
-    found = [
-        rate_factor(step, total_steps=10, kind=kind, warmup_ratio=0.2) for step in range(12)
-    ]
+    found = [rate_factor(step, total_steps=10, kind=kind, warmup_ratio=0.2) for step in range(12)]
     assert found == pytest.approx(factors)
 
 

@@ -114,3 +114,15 @@ def test_micro_batches_keep_groups_whole_and_within_the_budget(model: LlamaForCa
     assert [len(batch) for batch in micro_batches(groups, max_tokens=16)] == [2]
     # Two rows of 3 tokens fit into 8; with the group of 4 tokens it would be 4 x 4.
     assert [len(batch) for batch in micro_batches(groups, max_tokens=8)] == [1, 1]
+
+
+def test_gradient_checkpointing_changes_neither_loss_nor_weights(model: LlamaForCausalLM) -> None:
+    other = copy.deepcopy(model)
+    other.activation_checkpointing_enable({"use_reentrant": False})
+    other.train()
+    samples = make_samples(model)
+    plain, checkpointed = take_step(model, samples), take_step(other, samples)
+    assert checkpointed["train/loss"] == pytest.approx(plain["train/loss"], rel=1e-5)
+    assert checkpointed["train/grad_norm"] == pytest.approx(plain["train/grad_norm"], rel=1e-4)
+    for left, right in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(left, right, rtol=0, atol=2e-4)

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 import torch
+from tests.unit.tiny_models import tiny_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
 from atlas.runtime.engine.plain import PlainEngine
-from tests.unit.tiny_models import tiny_model
 
 
 class Line(nn.Module):
