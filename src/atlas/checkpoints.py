@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -96,7 +97,7 @@ def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Pre
         return AutoModelForCausalLM.from_pretrained(
             model_path(folder), dtype=dtype, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise AtlasError(f"no model can be loaded from '{folder}': {_first_line(error)}") from error
 
 

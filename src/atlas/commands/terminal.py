@@ -54,11 +54,15 @@ def display() -> Progress:
     )
 
 
+def _heard() -> None:
+    console.print("Stopping after this step; Ctrl-C again stops at once.")
+
+
 @contextlib.contextmanager
 def stoppable(hint: str) -> Iterator[StopRequest]:
     """Stop cleanly on Ctrl-C: say how to go on, exit with code 130."""
     try:
-        with stop_on_signal() as stop:
+        with stop_on_signal(_heard) as stop:
             yield stop
     except (Stopped, KeyboardInterrupt):
         console.print(f"\nStopped. {hint}")

@@ -59,9 +59,6 @@ class GRPOConfig(TrainConfig):
         0.95, "Nucleus of the teacher's sampling; 1 samples from everything.", gt=0, le=1
     )
     max_new_tokens: int = key(512, "Longest teaching, in tokens.", ge=1)
-    student_temperature: float = key(
-        0.0, "Of the student's answers; 0 takes the likeliest token.", ge=0
-    )
     student_max_new_tokens: int = key(512, "Longest answer of the student, in tokens.", ge=1)
     approach_max_new_tokens: int = key(
         32,

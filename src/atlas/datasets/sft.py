@@ -27,6 +27,8 @@ def examples_from_sessions(
     """
     examples: list[Example] = []
     for session in sessions:
+        if (session.metadata or {}).get("teaching_finished") is False:
+            continue  # a plan without its end would teach to stop anywhere
         messages = prompts.render("teaching", task=session.task, approach=stated_approach(session))
         for step in session.steps:
             if step.guidance:

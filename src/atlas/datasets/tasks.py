@@ -4,20 +4,22 @@ Input: family names with their reasoning-gym settings, a size and a seed. Output
 
 The held-out split is a property of the task itself: a task is held out when its identity, a
 SHA-256 of the question, falls into the last tenth. No list has to be kept, so that a model
-trained anywhere on the ``train`` split can't have met a held-out task.
+trained anywhere on the ``train`` split can't have met a held-out task. Two families word the same
+sum differently; a task is drawn for the held-out split only where every wording of it is held out.
 """
 
 from __future__ import annotations
 
 import difflib
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import reasoning_gym
 
 from atlas.errors import AtlasError
-from atlas.types import Task
+from atlas.types import Task, task_id
 
 Split = Literal["train", "held_out"]
 
@@ -50,7 +52,22 @@ _PATIENCE = 10
 
 def is_held_out(task: Task) -> bool:
     """Tell whether a task belongs to the held-out split, from its content alone."""
-    return int(task.id, 16) / 16**16 >= 1 - HELD_OUT_SHARE
+    return _in_last_part(task.id)
+
+
+def wordings(task: Task) -> list[str]:
+    """Return the ways in which the families put the problem of a task, its own question first.
+
+    ``Calculate 3 + 4 - 5.`` of basic_arithmetic is ``... problem: 3 + 4 - 5 =`` of chain_sum.
+    """
+    found = re.search(r"\d+(?: [-+] \d+)+(?= =$|\.$)", task.question)
+    if task.family not in ("basic_arithmetic", "chain_sum") or not found or "*" in task.question:
+        return [task.question]
+    both = [
+        f"Calculate {found[0]}.",
+        f"State the final answer to the following arithmetic problem: {found[0]} =",
+    ]
+    return sorted(both, key=lambda wording: wording != task.question)
 
 
 def make_tasks(family: str, size: int, *, seed: int, split: Split = "train") -> list[Task]:
@@ -72,7 +89,7 @@ def make_tasks(family: str, size: int, *, seed: int, split: Split = "train") -> 
         before = len(found)
         for _ in range(_CHUNK):
             task = next(stream)
-            if is_held_out(task) == (split == "held_out") and len(found) < size:
+            if _belongs(task, split) and len(found) < size:
                 found.setdefault(task.id, task)
         barren = 0 if len(found) > before else barren + 1
         if barren == _PATIENCE:
@@ -105,9 +122,20 @@ def mixed_tasks(
 
 def check_disjoint(held_out: Sequence[Task], seen: Sequence[Task]) -> None:
     """Raise AtlasError when a held-out task is among the seen ones, by hash."""
-    shared = {task.id for task in held_out} & {task.id for task in seen}
+    met = {task_id(wording) for task in held_out for wording in wordings(task)}
+    shared = met & {task.id for task in seen}
     if shared:
         raise AtlasError(f"{len(shared)} held-out tasks were seen in training, {min(shared)} first")
+
+
+def _belongs(task: Task, split: Split) -> bool:
+    if split == "train":
+        return not is_held_out(task)
+    return all(_in_last_part(task_id(wording)) for wording in wordings(task))
+
+
+def _in_last_part(identity: str) -> bool:
+    return int(identity, 16) / 16**16 >= 1 - HELD_OUT_SHARE
 
 
 def check_family(family: str) -> None:

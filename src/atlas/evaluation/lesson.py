@@ -12,6 +12,7 @@ Example:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from atlas.checkpoints import load_model, load_tokenizer
 from atlas.errors import AtlasError
@@ -19,6 +20,8 @@ from atlas.rollouts.dialogue import Student, Teacher, teach_and_attempt
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.types import Completion, Task
+
+DEFAULT_TEACHER = "results/rl_checkpoint"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +37,7 @@ class Lesson:
 def give_lesson(
     question: str,
     *,
-    teacher: str = "results/rl_checkpoint",
+    teacher: str = DEFAULT_TEACHER,
     student: str = "base",
     max_new_tokens: int = 128,
 ) -> Lesson:
@@ -53,6 +56,8 @@ def give_lesson(
         raise AtlasError(
             'the question is empty; ask one, as in: atlas teach "Calculate 7 - 3 * 5."'
         )
+    if teacher == DEFAULT_TEACHER and not Path(teacher).is_dir():
+        raise AtlasError(f"{teacher} isn't there; run make quickstart first, or name a teacher")
     sampling = Sampling(max_new_tokens=max_new_tokens)
     teacher_tokenizer, student_tokenizer = load_tokenizer(teacher), load_tokenizer(student)
     learner = Student(

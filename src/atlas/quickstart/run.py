@@ -85,11 +85,18 @@ def publish(run: Path, results: Path) -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         temporary = link.with_name(f".{link.name}.new")
         temporary.unlink(missing_ok=True)
-        temporary.symlink_to(os.path.relpath(run / target, link.parent))
+        temporary.symlink_to(os.path.relpath((run / target).absolute(), link.parent.resolve()))
         temporary.replace(link)
 
 
 def _refuse_foreign(results: Path) -> None:
+    for folder in {(results / name).parent for name in PUBLISHED}:
+        blocked = next((p for p in (folder, *folder.parents) if p.exists()), folder)
+        if not blocked.is_dir() or not os.access(blocked, os.W_OK):
+            raise AtlasError(
+                f"{blocked} is a file or can't be written, but results_dir {results} needs it; "
+                "move it away, or set results_dir to another folder"
+            )
     for name in PUBLISHED:
         link = results / name
         if link.exists() and not link.is_symlink():

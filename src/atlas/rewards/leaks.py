@@ -1,4 +1,4 @@
-"""Does a teaching give the answer away?
+r"""Does a teaching give the answer away?
 
 Input: a `Task` and the text of a teaching. Output: what leaked, or None.
 
@@ -6,7 +6,7 @@ A number has leaked when the teaching, with number words read as digits,
 
 - *states* it as the answer or as a result: "the answer is 9", "A + 2 = 9", "A = 9. Answer A.";
 - contains it more often than the task does: a plan may name the task's own numbers, once each;
-- contains its digits with only blanks, line breaks, commas, bars or quotes between them: "1 4".
+- contains its digits with only marks, blanks or line breaks between them: "1 4", "1.\n4", "1 and 4".
 
 Any other answer has leaked when the teaching contains it as whole words and the task doesn't. A
 teaching that hides the answer in arithmetic ("A = 10 + 4") is read as what it says: it isn't found.
@@ -30,7 +30,7 @@ _SIGNED = re.compile(
     rf"(?:(?<![\w)])-|(?:\A|[=:(,\"]|\b(?:is|be|equals|gives|get|answer))\s*-\s+){_DIGITS}"
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-_ZERO_FACTOR = re.compile(r"[*×]\s*0(?!\.?\d)")
+_ZERO_FACTOR = re.compile(r"[*×]\s*0(?!\.?\d)|(?<![\d.])0(?=\s*[*×])")
 # A number beside an operator is an operand, and no result.
 _NO_OPERATOR = r"(?![ \t]*(?:[-+*/×][ \t]*(?:[\d(]|[a-z]\b)|(?:plus|minus|times)\b))"
 _STATING = (
@@ -42,7 +42,7 @@ _STATED = re.compile(rf"{_STATING}[\s:=,(\"'`*]*(?P<number>(?:-\s*)?{_DIGITS}){_
 _NAMED = re.compile(rf"\b(?P<name>[a-z])\s*(?:=|is)\s*(?P<number>(?:-\s*)?{_DIGITS}){_NO_OPERATOR}")
 # What may stand between two digits of one answer that was pulled apart. One operator may not:
 # "1 * 4" is a product.
-_GAP = r"(?!\s*[*/]\s*\d)[\s,_|/'\"`*]*"
+_GAP = r"(?!\s*[-+*/×]\s*\d)(?:[\W_]|\band\b)*"
 
 
 def find_leak(task: Task, teaching: str) -> str | None:

@@ -234,7 +234,8 @@ def _is_empty(path: Path) -> bool:
 def _delete_contents(path: Path) -> None:
     """Delete all but the lock, which is held meanwhile: who comes next must meet the same one."""
     with _locked(path):
-        for entry in path.iterdir():
+        # run.json goes last: until then the folder is known as ours, should this be interrupted.
+        for entry in sorted(path.iterdir(), key=lambda entry: entry.name == "run.json"):
             if entry.name == _LOCK:
                 continue
             if entry.is_dir() and not entry.is_symlink():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
@@ -25,16 +25,23 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
-    """Catch SIGINT and SIGTERM for as long as the block runs; only in the main thread."""
+def stop_on_signal(on_ask: Callable[[], None] = lambda: None) -> Iterator[StopRequest]:
+    """Catch SIGINT, SIGTERM and SIGHUP for as long as the block runs; only in the main thread.
+
+    Args:
+        on_ask: Called at the first signal, to tell the user that it was heard.
+    """
     request = StopRequest()
 
     def ask(number: int, frame: FrameType | None) -> None:
         if request.asked:
             raise KeyboardInterrupt
         request.asked = True
+        on_ask()
 
-    signals = (signal.SIGINT, signal.SIGTERM)
+    # What is ignored stays ignored: nohup does that to SIGHUP, and means it.
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]
     before = [signal.signal(number, ask) for number in signals]
     try:
         yield request

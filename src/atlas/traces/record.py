@@ -92,12 +92,13 @@ def _session(group: RolloutGroup, rollout: Rollout, learning_key: str) -> Sessio
         ),
         learning_key=learning_key,
         metadata={
+            "teaching_finished": rollout.teaching.finish_reason == "stop",
             "task": {
                 "id": task.id,
                 "family": task.family,
                 "answer": task.answer,
                 "metadata": dict(task.metadata),
-            }
+            },
         },
     )
 

@@ -168,13 +168,10 @@ def _project(
     temperature: float,
     with_entropy: bool,
 ) -> TokenLogprobs:
-    require_plain_logits(model)
-    head: Any = model.get_output_embeddings()
-    selected: SelectedLogprobs = selected_logprobs(
+    selected = project(
+        model,
         hidden_BTD[batch.mask_BT],
-        head.weight,
         batch.completion_ids_BT[batch.mask_BT],
-        bias_V=head.bias,
         temperature=temperature,
         with_entropy=with_entropy,
     )
@@ -185,6 +182,31 @@ def _project(
     return TokenLogprobs(
         logprobs_BT=zeros_BT.masked_scatter(batch.mask_BT, selected.logprobs_N),
         entropy_BT=entropy_BT,
+    )
+
+
+def project(
+    model: PreTrainedModel,
+    hidden_ND: Tensor,
+    targets_N: Tensor,
+    *,
+    temperature: float = 1.0,
+    with_entropy: bool = False,
+) -> SelectedLogprobs:
+    """Return the log-probabilities of targets under the model's own head, in chunks.
+
+    Raises:
+        AtlasError: The model's logits are more than a projection of its hidden states.
+    """
+    require_plain_logits(model)
+    head: Any = model.get_output_embeddings()
+    return selected_logprobs(
+        hidden_ND,
+        head.weight,
+        targets_N,
+        bias_V=head.bias,
+        temperature=temperature,
+        with_entropy=with_entropy,
     )
 
 

@@ -6,7 +6,8 @@ in ``final/``. A step::
     tasks -> rollouts (groups.py) -> advantages -> update (update.py) -> metrics, checkpoint
 
 Every random number of a step derives from the seed and the step, so that a run that was stopped
-and goes on from a checkpoint is the run that wasn't.
+and goes on from a checkpoint is the run that wasn't (up to rounding: what the student does alone is
+computed again, in batches of other sizes).
 """
 
 from __future__ import annotations
@@ -135,9 +136,7 @@ def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
     student = Student(
         LocalGenerator(student_model, student_tokenizer),
         student_tokenizer,
-        Sampling(
-            max_new_tokens=config.student_max_new_tokens, temperature=config.student_temperature
-        ),
+        Sampling(max_new_tokens=config.student_max_new_tokens),
         approach_tokens=config.approach_max_new_tokens,
     )
     teaching = Sampling(

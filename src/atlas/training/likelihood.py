@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.prompts.chat import render_ids
+from atlas.prompts.chat import render_ids, token_id
 from atlas.training.forward import group_batch, plain_completion_logprobs
 from atlas.types import Task
 
@@ -64,4 +64,6 @@ class AnswerLikelihood:
         return values
 
     def _answer_ids(self, task: Task) -> list[int]:
-        return self.tokenizer.encode(f" {task.answer}", add_special_tokens=False)
+        # With its end: "1" is no part of "14".
+        answer = self.tokenizer.encode(f" {task.answer}", add_special_tokens=False)
+        return [*answer, token_id(self.tokenizer, "eos")]

@@ -72,19 +72,22 @@ def train_sft(
     total = math.ceil(len(train) / batch * config.num_train_epochs)
     engine = engine_for(model, config, total_steps=total)
     first = int(state["step"])
+    eval_batch = config.per_device_train_batch_size
     if first:
         engine.load_state(state["engine"])
+        before = float(state["eval_loss_before"])
+    else:
+        before = evaluation_loss(model, held, batch_size=eval_batch)
 
     def save(step: int) -> None:
         due = config.save_steps and step % config.save_steps == 0
         if (due or stop.asked) and step < total:
             folder = run.checkpoints / step_name(step)
-            save_checkpoint(folder, model, tokenizer, {"step": step, "engine": engine.state()})
+            kept = {"step": step, "engine": engine.state(), "eval_loss_before": before}
+            save_checkpoint(folder, model, tokenizer, kept)
             prune_checkpoints(run.checkpoints, config.save_total_limit)
 
     progress.begin(total - first)
-    eval_batch = config.per_device_train_batch_size
-    before = evaluation_loss(model, held, batch_size=eval_batch)
     with MetricSink(run, stage="sft", total_steps=total, resume_step=first or None) as sink:
         if not first:
             sink.log(0, {"eval/loss": before})

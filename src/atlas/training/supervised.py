@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +19,11 @@ from transformers import PreTrainedModel
 
 from atlas.datasets.chat import Example, collate
 from atlas.objectives.cross_entropy import cross_entropy
-from atlas.objectives.logprobs import selected_logprobs
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest
+from atlas.training.forward import project
 
 Step = Sequence[Sequence[Example]]
 """The micro-batches of one optimiser step."""
@@ -37,13 +36,7 @@ def example_logprobs(model: PreTrainedModel, examples: Sequence[Example], pad_id
     hidden_BTD: Tensor = output.last_hidden_state
     # The hidden state before a token predicts it; the first token is predicted by nothing.
     before_BT = trained_BT[:, 1:]
-    head: Any = model.get_output_embeddings()
-    selected = selected_logprobs(
-        hidden_BTD[:, :-1][before_BT],
-        head.weight,
-        ids_BT[:, 1:][before_BT],
-    )
-    return selected.logprobs_N
+    return project(model, hidden_BTD[:, :-1][before_BT], ids_BT[:, 1:][before_BT]).logprobs_N
 
 
 def run_steps(

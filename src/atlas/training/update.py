@@ -19,11 +19,7 @@ from atlas.objectives.loss import LossInputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
 from atlas.runtime.engine.protocol import Engine
-from atlas.training.forward import (
-    completion_logprobs,
-    group_batch,
-    plain_completion_logprobs,
-)
+from atlas.training.forward import completion_logprobs, group_batch
 from atlas.types import TrainSample
 
 Group = list[TrainSample]
@@ -111,16 +107,11 @@ def _backward(
     )
     used_B = torch.tensor([sample.advantage is not None for sample in rows])
     mask_BT = batch.mask_BT & used_B.unsqueeze(1)
-    # A checkpointed layer computes its keys again in the backward pass, so it can't fill a cache.
-    checkpointed = engine.model.is_activation_checkpointing
-    logprobs_of = plain_completion_logprobs if checkpointed else completion_logprobs
-    policy = logprobs_of(engine.model, batch, temperature=temperature, with_entropy=True)
+    policy = completion_logprobs(engine.model, batch, temperature=temperature, with_entropy=True)
     ref_BT = None
     if reference is not None:
-        with torch.inference_mode():
-            ref_BT = completion_logprobs(
-                reference, batch, temperature=temperature
-            ).logprobs_BT.clone()
+        with torch.no_grad():
+            ref_BT = completion_logprobs(reference, batch, temperature=temperature).logprobs_BT
     rollout_BT = torch.zeros(batch.mask_BT.shape)
     for row, sample in enumerate(rows):
         rollout_BT[row, : len(sample.rollout_logprobs)] = torch.tensor(sample.rollout_logprobs)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from atlas.prompts.chat import render_ids
+from atlas.prompts.chat import render_ids, token_id
 from atlas.training.likelihood import AnswerLikelihood
 from atlas.types import Task
 
@@ -16,7 +16,7 @@ def by_hand(
 ) -> float:
     """Mean log-probability of the answer after ``Answer:``, from plain logits."""
     lead = tokenizer.encode("Answer:", add_special_tokens=False)
-    target = tokenizer.encode(f" {answer}", add_special_tokens=False)
+    target = [*tokenizer.encode(f" {answer}", add_special_tokens=False), token_id(tokenizer, "eos")]
     ids = torch.tensor([[*prompt, *lead, *target]])
     with torch.no_grad():
         logprobs = model(input_ids=ids).logits[0].log_softmax(-1)
