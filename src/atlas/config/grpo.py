@@ -77,6 +77,12 @@ class GRPOConfig(TrainConfig):
     scale_rewards: AdvantageScale = key(
         "group", "Advantages are divided by the deviation of the group, of the batch, or not."
     )
+    advantage_epsilon: float = key(
+        1e-4,
+        "Added to that deviation, in units of reward. Higher so that groups that differ by little "
+        "more than noise count for little.",
+        gt=0,
+    )
     epsilon_low: float = key(0.2, "Ratios are clipped at 1 minus this.", ge=0, lt=1)
     epsilon_high: float = key(0.2, "Ratios are clipped at 1 plus this.", ge=0)
     importance_cap: float = key(

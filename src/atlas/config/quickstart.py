@@ -22,7 +22,7 @@ class QuickstartConfig(RunConfig):
     job: Literal["quickstart"] = key("quickstart", "Which job the file is for.")
     output_dir: str = like(RunConfig, "output_dir", "runs/quickstart")
     families: tuple[str, ...] = key(
-        ("basic_arithmetic", "chain_sum", "leg_counting"), "Task families of reasoning-gym."
+        ("chain_sum", "leg_counting"), "Task families of reasoning-gym."
     )
 
     model_name_or_path: str = key(
@@ -42,7 +42,7 @@ class QuickstartConfig(RunConfig):
     sft_max_seq_length: int = like(SFTConfig, "max_seq_length", 256)
     sft_min_reward: float = like(SFTConfig, "min_reward", 0.8)
 
-    grpo_max_steps: int = like(GRPOConfig, "max_steps", 60)
+    grpo_max_steps: int = like(GRPOConfig, "max_steps", 120)
     grpo_learning_rate: float = like(GRPOConfig, "learning_rate", 5e-4)
     grpo_beta: float = like(GRPOConfig, "beta", 0.04)
     grpo_num_generations: int = like(GRPOConfig, "num_generations", 8)
@@ -50,11 +50,12 @@ class QuickstartConfig(RunConfig):
     grpo_gradient_accumulation_steps: int = like(GRPOConfig, "gradient_accumulation_steps", 1)
     grpo_temperature: float = like(GRPOConfig, "temperature", 0.7)
     grpo_top_p: float = like(GRPOConfig, "top_p", 0.95)
-    grpo_scale_rewards: AdvantageScale = like(GRPOConfig, "scale_rewards", "batch")
-    grpo_save_steps: int = like(GRPOConfig, "save_steps", 10)
+    grpo_scale_rewards: AdvantageScale = like(GRPOConfig, "scale_rewards", "group")
+    grpo_advantage_epsilon: float = like(GRPOConfig, "advantage_epsilon", 0.2)
+    grpo_save_steps: int = like(GRPOConfig, "save_steps", 20)
 
     max_new_tokens: int = like(GRPOConfig, "max_new_tokens", 64)
-    student_max_new_tokens: int = like(GRPOConfig, "student_max_new_tokens", 128)
+    student_max_new_tokens: int = like(GRPOConfig, "student_max_new_tokens", 192)
 
     approach_max_new_tokens: int = like(GRPOConfig, "approach_max_new_tokens", 32)
 

@@ -6,7 +6,7 @@ A number has leaked when the teaching, with number words read as digits,
 
 - *states* it as the answer or as a result: "the answer is 9", "A + 2 = 9", "A = 9. Answer A.";
 - contains it more often than the task does: a plan may name the task's own numbers, once each;
-- contains its digits with only marks, blanks or line breaks between them: "1 4", "1.\n4", "1 and 4".
+- contains its digits with only marks, blanks or line breaks between them: "1 4", "1.\n4", "1; 4".
 
 Any other answer has leaked when the teaching contains it as whole words and the task doesn't. A
 teaching that hides the answer in arithmetic ("A = 10 + 4") is read as what it says: it isn't found.

@@ -76,7 +76,11 @@ def roll_out(
 
 
 def train_samples(
-    groups: Sequence[RolloutGroup], *, scale: AdvantageScale, mask_truncated: bool
+    groups: Sequence[RolloutGroup],
+    *,
+    scale: AdvantageScale,
+    mask_truncated: bool,
+    epsilon: float = 1e-4,
 ) -> tuple[list[TrainSample], AdvantageResult]:
     """Return the samples of the update, members of a group side by side.
 
@@ -84,10 +88,11 @@ def train_samples(
         groups: All groups of the optimiser step.
         scale: What advantages are divided by.
         mask_truncated: Leave teachings that were cut out of the loss.
+        epsilon: Added to what they are divided by, in units of reward.
     """
     values = [[rollout.score.value for rollout in group.rollouts] for group in groups]
     rewards_PG = torch.tensor([[float("nan") if v is None else v for v in row] for row in values])
-    result = group_advantages(rewards_PG, ~rewards_PG.isnan(), scale)
+    result = group_advantages(rewards_PG, ~rewards_PG.isnan(), scale, epsilon)
     samples: list[TrainSample] = []
     for p, group in enumerate(groups):
         for g, rollout in enumerate(group.rollouts):

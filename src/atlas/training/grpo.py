@@ -101,6 +101,8 @@ def train_grpo(
     if checkpoint:
         training.engine.load_state(state["engine"])
     figures: Mapping[str, float] = {}
+    # All at once: what the student does alone is the longest text, and large batches are cheap.
+    training.room.student.alone(tasks)
 
     progress.begin(config.max_steps - first)
     total = config.max_steps
@@ -184,7 +186,10 @@ def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> 
     )
     rolled_out = time.monotonic()
     samples, advantages = train_samples(
-        groups, scale=config.scale_rewards, mask_truncated=config.mask_truncated_completions
+        groups,
+        scale=config.scale_rewards,
+        mask_truncated=config.mask_truncated_completions,
+        epsilon=config.advantage_epsilon,
     )
     learned = update(
         training.engine,

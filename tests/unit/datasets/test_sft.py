@@ -45,6 +45,20 @@ def test_every_taught_step_gives_its_last_note() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("metadata", "num_examples"),
+    [
+        ({"teaching_finished": False}, 0),
+        ({"teaching_finished": True}, 1),
+        ({"teaching_finished": None}, 1),
+        ({}, 1),
+        (None, 1),
+    ],
+)
+def test_a_teaching_that_was_cut_is_not_learned_from(metadata: Any, num_examples: int) -> None:
+    assert len(examples(session(step(1, "A = 1."), metadata=metadata))) == num_examples
+
+
 def test_the_teacher_reads_the_students_approach() -> None:
     summary = AdaptiveSummary(probe={"approach": "I go from left to right."})
     assert examples(session(step(1, "A = 1."), id=4, adaptive_summary=summary)) == [

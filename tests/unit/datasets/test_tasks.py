@@ -15,9 +15,10 @@ from atlas.datasets.tasks import (
     make_tasks,
     mixed_tasks,
     task_stream,
+    wordings,
 )
 from atlas.errors import AtlasError
-from atlas.types import Task
+from atlas.types import Task, task_id
 
 FAMILIES = list(PRESETS)
 
@@ -29,6 +30,35 @@ def test_splits_never_share_a_task_whatever_the_seed(family: str) -> None:
     assert not {task.id for task in train} & {task.id for task in held_out}
     assert all(is_held_out(task) for task in held_out)
     check_disjoint(held_out, train)
+
+
+CHAIN = "State the final answer to the following arithmetic problem: {} ="
+
+
+@pytest.mark.parametrize(
+    ("family", "question", "others"),
+    [
+        ("basic_arithmetic", "Calculate 3 + 4 - 5.", [CHAIN.format("3 + 4 - 5")]),
+        ("chain_sum", CHAIN.format("3 + 4"), ["Calculate 3 + 4."]),
+        # chain_sum never multiplies
+        ("basic_arithmetic", "Calculate 3 * 4 - 5.", []),
+        ("leg_counting", "Now, how many legs ... 3 cats, 4 dogs?", []),
+    ],
+)
+def test_wordings(family: str, question: str, others: list[str]) -> None:
+    found = wordings(Task(question=question, answer="", family=family))
+    assert found == [question, *others]
+
+
+def test_a_held_out_sum_is_in_no_family_of_the_train_split() -> None:
+    held_out = mixed_tasks(FAMILIES[:2], 60, seed=1, split="held_out")
+    for task in held_out:
+        for wording in wordings(task):
+            assert is_held_out(Task(question=wording, answer="", family="chain_sum")), wording
+    (sums,) = [t for t in held_out if t.family == "chain_sum"][:1]
+    other = Task(question=wordings(sums)[1], answer=sums.answer, family="basic_arithmetic")
+    with pytest.raises(AtlasError, match=f"1 held-out tasks .* {task_id(other.question)} first"):
+        check_disjoint([sums], [other])
 
 
 def test_about_a_tenth_is_held_out() -> None:

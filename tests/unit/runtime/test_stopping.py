@@ -11,7 +11,7 @@ import pytest
 from atlas.runtime.stopping import Stopped, stop_on_signal
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_asks_and_the_next_check_stops(number: int) -> None:
     with stop_on_signal() as request:
         request.check()
@@ -29,6 +29,28 @@ def test_the_second_signal_stops_at_once(second: int) -> None:
         assert request.asked
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), second)
+
+
+def test_the_user_is_told_once_that_the_signal_was_heard() -> None:
+    told: list[str] = []
+    with stop_on_signal(lambda: told.append("heard")):
+        assert told == []
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert told == ["heard"]
+
+
+def test_a_signal_that_was_ignored_stays_ignored() -> None:
+    """As nohup does with SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not request.asked
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_afterwards_signals_do_what_they_did_before() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -130,6 +131,14 @@ def test_a_model_that_changes_its_logits_is_refused() -> None:
         completion_logprobs(model, batch)
     model.config.final_logit_softcapping = None
     assert torch.isfinite(completion_logprobs(model, batch).logprobs_BT).all()
+
+
+def test_a_head_with_a_bias() -> None:
+    model: Any = tiny_model(dtype=torch.float64, tie_word_embeddings=False)
+    model.lm_head.bias = torch.nn.Parameter(torch.linspace(-2, 2, 40, dtype=torch.float64))
+    expected, _ = one_by_one(model, temperature=1.0)
+    found = completion_logprobs(model, group_batch(PROMPTS, COMPLETIONS, PAD))
+    torch.testing.assert_close(torch.cat(rows_of(found)), torch.cat(expected))
 
 
 def test_layout_of_a_batch() -> None:
