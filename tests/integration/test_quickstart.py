@@ -141,7 +141,7 @@ def test_the_guide_s_snippet_loads_the_checkpoint(finished: tuple[Path, str]) ->
 
 def test_teach_shows_both_answers(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    shown = atlas(folder, "teach", "Calculate 7 - 3 * 5.")
+    shown = atlas(folder, "teach", "Calculate 7 - 3 + 5.")
     assert shown.returncode == 0, shown.stderr
     titles = [line for line in shown.stdout.splitlines() if line and not line.startswith(" ")]
     assert titles == ["student alone", "student's approach", "teaching", "student taught"]

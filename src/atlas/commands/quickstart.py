@@ -38,7 +38,8 @@ def show(run_dir: RunDir, results: Path) -> None:
     for row in claims_rows(claims):
         table.add_row(*row)
     console.print(table)
-    console.print(f"report:      {run_dir.report}")
-    console.print(f"checkpoint:  {results / 'rl_checkpoint'}")
+    console.print(f"report:      {run_dir.report}", markup=False, soft_wrap=True)
+    console.print(f"checkpoint:  {results / 'rl_checkpoint'}", markup=False, soft_wrap=True)
     teacher = "" if str(results) == "results" else f" --teacher {results / 'rl_checkpoint'}"
-    console.print(f'try it:      .venv/bin/atlas teach "Calculate 7 - 3 * 5."{teacher}')
+    hint = f'try it:      .venv/bin/atlas teach "Calculate 7 - 3 + 5."{teacher}'
+    console.print(hint, markup=False, soft_wrap=True)

@@ -9,4 +9,5 @@ from atlas.runtime.run_dir import RunDir
 
 def run(path: str) -> None:
     """Run the command."""
-    console.print(f"report: {write_report(RunDir.open(path).path)}")
+    page = write_report(RunDir.open(path).path)
+    console.print(f"report: {page}", markup=False, soft_wrap=True)

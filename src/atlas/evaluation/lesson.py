@@ -4,9 +4,9 @@ Input: a question and two models. Output: a `Lesson`.
 
 Example:
     >>> from atlas.evaluation.lesson import give_lesson
-    >>> lesson = give_lesson("Calculate 7 - 3 * 5.")              # doctest: +SKIP
+    >>> lesson = give_lesson("Calculate 7 - 3 + 5.")              # doctest: +SKIP
     >>> lesson.teaching.text                                      # doctest: +SKIP
-    'A = 3 * 5. B = 7 - A. Answer B.'
+    'A = 7 - 3. B = A + 5. Answer B.'
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def give_lesson(
     """
     if not question.strip():
         raise AtlasError(
-            'the question is empty; ask one, as in: atlas teach "Calculate 7 - 3 * 5."'
+            'the question is empty; ask one, as in: atlas teach "Calculate 7 - 3 + 5."'
         )
     if teacher == DEFAULT_TEACHER and not Path(teacher).is_dir():
         raise AtlasError(f"{teacher} isn't there; run make quickstart first, or name a teacher")

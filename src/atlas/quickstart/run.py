@@ -16,10 +16,14 @@ from atlas.config.resolve import keep_config
 from atlas.datasets.tasks import check_family
 from atlas.errors import AtlasError
 from atlas.quickstart.stages import STAGES, Quickstart
+from atlas.runtime.files import require_free_space
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import seed_everything
 from atlas.runtime.stopping import StopRequest
+
+# What a run writes (PostgreSQL, checkpoints, rollouts), generously.
+_RUN_BYTES = 300_000_000
 
 # What lies where, for those who follow the guide: name under results/ -> path in the run.
 PUBLISHED = {
@@ -40,6 +44,7 @@ def prepare(config: QuickstartConfig, *, fresh: bool) -> RunDir:
     for family in config.families:
         check_family(family)
     _refuse_foreign(Path(config.results_dir))
+    require_free_space(Path(config.output_dir), _RUN_BYTES)
     run = RunDir.create(config.output_dir, "quickstart", fresh=fresh)
     keep_config(config, run.config)
     return run
