@@ -6,6 +6,7 @@ Everything heavy is imported inside the commands, so that ``atlas --help`` answe
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -73,6 +74,8 @@ def base_model(overrides: Overrides = None, fresh: Fresh = False) -> None:
 
 def main() -> None:
     """Run the command line; a mistake of the user is one line and exit code 2."""
+    # reasoning-gym brings packages whose own code warns when it is compiled, at the first import.
+    warnings.simplefilter("ignore", SyntaxWarning)
     try:
         app()
     except AtlasError as error:

@@ -39,9 +39,10 @@ def stop_on_signal(on_ask: Callable[[], None] = lambda: None) -> Iterator[StopRe
         request.asked = True
         on_ask()
 
-    # What is ignored stays ignored: nohup does that to SIGHUP, and means it.
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    signals = [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]
+    signals = [signal.SIGINT, signal.SIGTERM]
+    # Where it is ignored it stays so: nohup does that, and means it.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     before = [signal.signal(number, ask) for number in signals]
     try:
         yield request
