@@ -24,6 +24,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from atlas.errors import AtlasError
 from atlas.objectives.logprobs import SelectedLogprobs, selected_logprobs
+from atlas.rollouts.local import left_pad
 
 # What models of Gemma 2, Cohere, Granite, Falcon H1 and others do to their logits, with the value
 # that changes nothing. A projection in chunks that left it out would be silently wrong.
@@ -74,15 +75,13 @@ def group_batch(
         raise ValueError(f"{len(completions)} completions for {len(prompts)} prompts")
     if not all(len(completion) for completion in completions):
         raise ValueError("a completion is empty")
-    longest_prompt = max(map(len, prompts))
     longest = max(map(len, completions))
-    left = [[pad_id] * (longest_prompt - len(p)) + list(p) for p in prompts]
-    left_mask = [[0] * (longest_prompt - len(p)) + [1] * len(p) for p in prompts]
+    prompt_ids_PL, prompt_mask_PL = left_pad(prompts, pad_id, torch.device("cpu"))
     right = [list(c) + [pad_id] * (longest - len(c)) for c in completions]
     right_mask = [[True] * len(c) + [False] * (longest - len(c)) for c in completions]
     return GroupBatch(
-        prompt_ids_PL=torch.tensor(left),
-        prompt_mask_PL=torch.tensor(left_mask),
+        prompt_ids_PL=prompt_ids_PL,
+        prompt_mask_PL=prompt_mask_PL,
         completion_ids_BT=torch.tensor(right),
         mask_BT=torch.tensor(right_mask),
     )
