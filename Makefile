@@ -6,7 +6,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart test check fix bench base-model clean help
+.PHONY: quickstart test peers check fix bench base-model clean help
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,6 +16,7 @@ BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 BASE_PINS := requirements/torch.txt requirements/base.txt pyproject.toml
 BASE := $(VENV)/.atlas-base-$(shell cat $(BASE_PINS) | cksum | cut -d ' ' -f 1)
 DEV := $(VENV)/.atlas-dev-$(shell cat $(BASE_PINS) requirements/dev.txt | cksum | cut -d ' ' -f 1)
+BENCH := $(VENV)/.atlas-bench-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/bench.txt | cksum | cut -d ' ' -f 1)
 # Bytecode is compiled when a module is first imported: most of what is installed never is.
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install --no-compile
 
@@ -26,7 +27,10 @@ base-model: $(BASE)  ## Train the small base model again from random weights
 	@$(BIN)/atlas base-model $(ARGS)
 
 test: $(DEV)  ## Every test (ARGS="-k grpo" for some)
-	@$(BIN)/python -m pytest tests $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore tests/peers $(ARGS)
+
+peers: $(BENCH)  ## The tests that compare with TRL
+	@$(BIN)/python -m pytest tests/peers $(ARGS)
 
 check: $(DEV)  ## Lint, format, types, architecture; changes nothing
 	@$(BIN)/ruff check $(CODE)
@@ -38,7 +42,7 @@ fix: $(DEV)  ## Mend what ruff can mend
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
-bench: $(DEV)  ## Every benchmark, one after the other
+bench: $(BENCH)  ## Every benchmark, one after the other
 	@test -n "$(BENCHMARKS)" || { echo "make bench: there is no benchmarks/*.py here" >&2; exit 1; }
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
 
@@ -61,6 +65,12 @@ $(DEV): $(BASE)
 	@rm -f $(VENV)/.atlas-dev-*
 	@echo "Installing the tools for tests and checks into $(VENV)"
 	@$(PIP) -r requirements/base.txt -r requirements/dev.txt
+	@touch $@
+
+$(BENCH): $(DEV)
+	@rm -f $(VENV)/.atlas-bench-*
+	@echo "Installing the peers for comparison into $(VENV)"
+	@$(PIP) -r requirements/base.txt -r requirements/bench.txt
 	@touch $@
 
 $(BIN)/pip:

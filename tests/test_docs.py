@@ -308,8 +308,10 @@ def test_every_direct_dependency_has_a_reason() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     runtime = [row[0] for row in table(text, "Runtime", "Why")]
     development = [row[0] for row in table(text, "Development", "Why")]
+    comparison = [row[0] for row in table(text, "Comparison", "Why")]
     assert runtime == requirement_names(project["dependencies"])
     assert development == requirement_names(project["optional-dependencies"]["dev"])
+    assert comparison == requirement_names(project["optional-dependencies"]["bench"])
 
 
 def test_shares_of_the_corpus_are_those_that_are_drawn() -> None:
