@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -67,9 +70,10 @@ def interrupt_after(folder: Path, sign: Path, *arguments: str) -> tuple[int, str
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def finished() -> Iterator[tuple[Path, str]]:
     """A quickstart that was interrupted after its first stage and then brought to its end."""
-    folder = tmp_path_factory.mktemp("quickstart")
+    # Outside of pytest's own folders; see the session's server in tests/conftest.py.
+    folder = Path(tempfile.mkdtemp(prefix="atlas-tests-"))
     sign = folder / "runs" / "quickstart" / "stages" / "collect.json"
     code, output = interrupt_after(folder, sign, "quickstart", *TINY)
     assert code == 130, output
@@ -77,7 +81,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     assert not (folder / "runs" / "quickstart" / "report.html").exists()
     done = atlas(folder, "quickstart", *TINY)
     assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    yield folder, done.stdout
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_it_prints_the_claims_and_where_everything_is(finished: tuple[Path, str]) -> None:

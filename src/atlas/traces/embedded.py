@@ -260,6 +260,7 @@ def _is_server(pid: int, folder: Path) -> bool:
 def _launch(folder: Path, install: Install, deadline: float) -> subprocess.Popen[Any]:
     """Start the server and wait until it lets connections in."""
     _clear_away(folder, deadline)
+    install.open_way(folder)  # a folder above may have been closed since the data was made
     socket_folder = _socket_folder(folder, install)
     settings = {
         "listen_addresses": "",

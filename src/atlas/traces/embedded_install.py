@@ -91,6 +91,11 @@ class Install:
         if self.user is not None:
             entry = pwd.getpwnam(self.user)
             os.chown(path, entry.pw_uid, entry.pw_gid)
+            self.open_way(path)
+
+    def open_way(self, path: Path) -> None:
+        """Let the server's user get to ``path``, where that is another user than us."""
+        if self.user is not None:
             make_reachable(path)
 
     def initialise(self, folder: Path) -> None:

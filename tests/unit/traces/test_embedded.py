@@ -254,3 +254,11 @@ def test_a_server_that_does_not_start_says_why(data):
             EmbeddedPostgres.start(data)
     finally:
         settings.write_text(good)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the server runs as another user only for root")
+def test_a_folder_above_that_was_closed_is_opened_for_the_server(data: Path) -> None:
+    data.parent.chmod(0o700)
+    with EmbeddedPostgres.start(data) as server:
+        assert run(server.db_url, "SELECT 1") == [(1,)]
+    assert data.parent.stat().st_mode & 0o777 == 0o701
