@@ -31,10 +31,9 @@ class Dialogue:
     """What was said in one session, or one row of a data set; the assistant is the teacher.
 
     Example:
-        >>> Dialogue(session="17", messages=(
+        >>> dialogue = Dialogue(session="17", messages=(
         ...     {"role": "user", "content": "Task: ..."},
-        ...     {"role": "assistant", "content": "A = 2 * 3. Answer A."})).task
-        'Task: ...'
+        ...     {"role": "assistant", "content": "A = 2 * 3. Answer A."}))
     """
 
     session: str
@@ -42,16 +41,13 @@ class Dialogue:
     messages: tuple[Message, ...]
     """Ends with a turn of the assistant; every turn of the assistant is learned."""
 
-    @property
-    def task(self) -> str:
-        """What was asked, for the split of rows that have no task of their own."""
-        return "\n".join(turn["content"] for turn in self.messages if turn["role"] == "user")
-
 
 def dialogue_of(session: Session) -> Dialogue | str:
-    """Return what the teacher said in a session, or in words why there is nothing to learn."""
+    """Return what the teacher said in a session, or what it counts as where it gives nothing."""
     if (session.metadata or {}).get("teaching_finished") is False:
-        return "the teaching was cut"  # a plan without its end would teach to stop anywhere
+        return (
+            "sessions whose teaching was cut"  # a plan without its end would teach to stop anywhere
+        )
     messages: list[Message] = []
     since: list[Step] = []
     """Steps since the latest teaching."""
@@ -62,7 +58,7 @@ def dialogue_of(session: Session) -> Dialogue | str:
             since = []
         since.append(step)
     if not messages:
-        return "no guidance"
+        return "sessions without guidance"
     return Dialogue(session=session_key(session), messages=tuple(messages))
 
 

@@ -55,9 +55,9 @@ def test_a_session_of_one_step_gives_its_last_note() -> None:
 
 
 def test_untaught_sessions_say_why_they_give_nothing() -> None:
-    assert dialogue_of(session(step(1))) == "no guidance"
+    assert dialogue_of(session(step(1))) == "sessions without guidance"
     cut = session(step(1, "A ="), metadata={"teaching_finished": False})
-    assert dialogue_of(cut) == "the teaching was cut"
+    assert dialogue_of(cut) == "sessions whose teaching was cut"
 
 
 def test_several_steps_are_one_dialogue() -> None:
@@ -85,7 +85,6 @@ def test_several_steps_are_one_dialogue() -> None:
             {"role": "assistant", "content": "Do B."},
         ),
     )
-    assert dialogue.task == f"{opening['content']}\n{follow_up}"
 
 
 def test_a_session_whose_first_step_was_not_taught_says_what_came_before() -> None:
