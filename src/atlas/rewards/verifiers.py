@@ -1,23 +1,32 @@
 """Is an answer right? reasoning-gym's own scorers, on the answer that a text ends with.
 
+Tasks of no family of reasoning-gym (`atlas.types.REFERENCE`) are right where the answer says what
+the reference says: the same number, or the same text but for case, blanks and marks around it.
+
 Input: a `Task` and what the student wrote. Output: a `Verdict`.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
 import reasoning_gym
 
-from atlas.types import Completion, Outcome, Task
+from atlas.types import REFERENCE, Completion, Outcome, Task
 
 # The last "Answer:" counts, on its line too: a text that corrects itself is read as it ends.
 _ANSWER = re.compile(r"answer:[ \t]*((?:(?!answer:)[^\n])*)", re.IGNORECASE)
 _MARKUP = " \t*_`$"
+_AROUND = " \t\n*_`$.,;:!\"'"
+_BOXED = re.compile(r"\\boxed\{(.*)\}", re.DOTALL)
+_GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?: ?/ ?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +64,18 @@ def verify(task: Task, text: str) -> Verdict:
     return Verdict(score=float(_scorer(task.family)(answer, entry)), parsed=True)
 
 
+def says_the_same(answer: str, reference: str) -> bool:
+    """Tell whether two answers are one number, or one text but for case, blanks and marks.
+
+    Example:
+        >>> says_the_same("$1,200.0$", "1200"), says_the_same("7/2", "3.5"), says_the_same("a", "b")
+        (True, True, False)
+    """
+    one, other = _bare(answer), _bare(reference)
+    numbers = _number(one), _number(other)
+    return one == other if None in numbers else numbers[0] == numbers[1]
+
+
 def outcome(task: Task, completion: Completion) -> Outcome:
     """Return how one completion turned out."""
     verdict = verify(task, completion.text)
@@ -69,5 +90,26 @@ def outcome(task: Task, completion: Completion) -> Outcome:
 
 @cache
 def _scorer(family: str) -> Callable[[str, dict[str, object]], float]:
+    if family == REFERENCE:
+        return lambda answer, entry: float(says_the_same(answer, str(entry["answer"])))
     scorer: Any = reasoning_gym.get_score_answer_fn(family)
     return scorer
+
+
+def _bare(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").casefold()
+    if boxed := _BOXED.fullmatch(text.strip(_AROUND)):
+        text = boxed[1]
+    return " ".join(text.strip(_AROUND).split())
+
+
+def _number(text: str) -> Fraction | None:
+    """Read a whole number, a decimal or a fraction; None where the text isn't one."""
+    plain = _GROUPS.sub("", text)
+    if not _NUMBER.fullmatch(plain):
+        return None
+    over, _, under = plain.replace(" ", "").partition("/")
+    try:
+        return Fraction(over) / Fraction(under or 1)
+    except (ZeroDivisionError, ValueError):  # ValueError: more digits than Python reads
+        return None

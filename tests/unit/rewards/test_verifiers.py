@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.rewards.verifiers import Verdict, outcome, read_answer, verify
-from atlas.types import Completion, Task
+from atlas.rewards.verifiers import Verdict, outcome, read_answer, says_the_same, verify
+from atlas.types import REFERENCE, Completion, Task
 
 LEGS = Task(question="How many legs?", answer="14", family="leg_counting")
 SUM = Task(question="1000 + 0 =", answer="1000", family="chain_sum")
@@ -87,3 +87,35 @@ def test_outcome_of_a_completion() -> None:
     found = outcome(LEGS, completion)
     assert (found.text, found.correct, found.parsed) == ("Answer: 14", True, True)
     assert (found.num_tokens, found.finished) == (3, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "same"),
+    [
+        ("Paris", " paris. ", True),
+        ("the  red\nhouse", "The red house", True),
+        ("Paris, France", "Paris", False),
+        ("1,200", "1200.0", True),
+        ("1,2", "12", False),
+        ("+7", "7", True),
+        ("7/2", "3.5", True),
+        ("14/4", "7 / 2", True),
+        ("1/0", "1/0", True),
+        ("1/0", "2/0", False),
+        (r"$\boxed{12}$", "12", True),
+        ("\u221212", "-12", True),
+        ("12", "-12", False),
+        ("12 km", "12", False),
+        ("", "0", False),
+    ],
+)
+def test_answers_that_say_the_same(answer: str, reference: str, same: bool) -> None:
+    assert says_the_same(answer, reference) is same
+    assert says_the_same(reference, answer) is same
+
+
+def test_a_task_of_no_family_is_held_against_its_reference() -> None:
+    task = Task(question="How far?", answer="1200", family=REFERENCE)
+    assert verify(task, "So. Answer: 1,200.") == Verdict(score=1.0, parsed=True)
+    assert verify(task, "So. Answer: 1,200 m.") == Verdict(score=0.0, parsed=True)
+    assert verify(task, "It is 1200.") == Verdict(score=0.0, parsed=False)
