@@ -25,9 +25,8 @@ from typing import TypedDict, Unpack
 
 from atlas.session import Session
 from atlas.traces.postgres import PostgresTraceStore
+from atlas.traces.postgres_connection import DEFAULT_DB_URL
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
-
-DEFAULT_DB_URL = "postgresql://atlas:atlas@localhost:5433/atlas"
 
 
 class Filters(TypedDict, total=False):

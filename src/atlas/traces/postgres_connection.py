@@ -25,6 +25,9 @@ Connection = psycopg.Connection[TupleRow]
 
 T = TypeVar("T")
 
+DEFAULT_DB_URL = "postgresql://atlas:atlas@localhost:5433/atlas"
+"""The database that the guide and the Atlas SDK start with."""
+
 CONNECT_TIMEOUT_S = 10
 RETRY_PAUSE_S = 0.2
 
