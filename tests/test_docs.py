@@ -21,7 +21,7 @@ import pytest
 import typer.main
 
 from atlas.cli import app
-from atlas.config import BaseModelConfig, QuickstartConfig, keys_of, load_config
+from atlas.config import BaseModelConfig, CollectConfig, QuickstartConfig, keys_of, load_config
 from atlas.errors import AtlasError
 from atlas.small_lm import corpus
 
@@ -44,6 +44,7 @@ TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), r
 CONFIGS = {
     "quickstart": (QuickstartConfig, "quickstart"),
     "base-model": (BaseModelConfig, "base_model"),
+    "collect": (CollectConfig, "collect"),
 }
 """Commands that take settings: their configuration, and the file that they start from."""
 
@@ -143,7 +144,12 @@ def _wrong_atlas(words: Sequence[str]) -> list[str]:
         return []
     if name not in COMMANDS:
         return [f"atlas {name}"]
-    known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+    command = COMMANDS[name]
+    if rest and hasattr(command, "commands"):
+        name, command = f"{name} {rest[0]}", command.commands.get(rest[0])
+        if command is None:
+            return [f"atlas {name}"]
+    known = {option for parameter in command.params for option in parameter.opts}
     options = [word for word in rest if word.startswith("--")]
     found = [f"atlas {name} {option}" for option in options if option not in {*known, "--help"}]
     if name in CONFIGS:
@@ -365,6 +371,9 @@ def test_rule_on_paths_bites() -> None:
         ("```sh\n.venv/bin/atlas report runs/x | less\n```", []),
         ("```sh\natlas \\\n  grow\n```", ["atlas grow"]),
         ("`atlas report --all`", ["atlas report --all"]),
+        ("`atlas review list --limit 3`", []),
+        ("`atlas review list --lim 3`", ["atlas review list --lim"]),
+        ("`atlas review forget 3`", ["atlas review forget"]),
         ('`make quickstart ARGS="seed=1 --fresh"`', []),
         ('`make base-model ARGS="max_steps=5"`', []),
         ("`atlas quickstart grpo.beta=0.1 families=chain_sum,leg_counting`", []),

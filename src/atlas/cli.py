@@ -20,9 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="key=value settings, as in docs/quickstart.md")
-]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value settings, as in seed=1")]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Delete what an earlier run left and start over")
 ]
@@ -77,6 +75,14 @@ def atlas() -> None:
 def quickstart(overrides: Overrides = None, fresh: Fresh = False) -> None:
     """Collect traces, warm a teacher up, reinforce it, measure it: guide B at small size."""
     from atlas.commands import quickstart as command
+
+    command.run(overrides or [], fresh=fresh)
+
+
+@app.command()
+def collect(overrides: Overrides = None, fresh: Fresh = False) -> None:
+    """Let a teacher and a student work through tasks, and record the sessions."""
+    from atlas.commands import collect as command
 
     command.run(overrides or [], fresh=fresh)
 
@@ -153,6 +159,21 @@ def export(
         offset=offset,
         events=not no_events,
     )
+
+
+@app.command()
+def lineage(
+    run: Annotated[str, typer.Argument(help="A run directory, or a model folder of one")],
+    ids: Annotated[bool, typer.Option("--ids", help="Print every id, not the first few")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say which are missing or quarantined now")
+    ] = False,
+    database_url: Database = None,
+) -> None:
+    """Say which sessions a model was trained on."""
+    from atlas.commands import lineage as command
+
+    command.run(run, all_ids=ids, check=check, database_url=database_url)
 
 
 @review.command("list")

@@ -6,8 +6,10 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from atlas.commands.selection import Selection, said_left_out
@@ -21,6 +23,9 @@ from atlas.traces.postgres_connection import describe
 from atlas.traces.postgres_review import ReviewStatus, set_review_status
 from atlas.traces.store import SessionQuery
 
+SHORTEST_TASK: Final = 20
+"""Characters of a task that are shown however narrow the terminal is."""
+
 
 def show(database_url: str | None, selection: Selection, *, limit: int, offset: int = 0) -> None:
     """Run ``atlas review list``."""
@@ -31,14 +36,8 @@ def show(database_url: str | None, selection: Selection, *, limit: int, offset: 
         total = store.count(SessionQuery())
         taken = {} if found == total else left_out(store, query)
         place = describe(db_url)
-    table = Table(box=None, pad_edge=False)
-    for column in ("id", "created", "status", "review", "score"):
-        table.add_column(column, no_wrap=True, justify="right" if column == "score" else "left")
-    table.add_column("task", no_wrap=True, overflow="ellipsis", ratio=1)
-    for session in sessions:
-        table.add_row(*_row(session))
     if sessions:
-        console.print(table)
+        console.print(_table(sessions))
     more = found - offset - len(sessions)
     says = f"{len(sessions)} of {found} that match" + (f", {more} more" if more > 0 else "")
     reasons = f"; left out: {said_left_out(taken)}" if taken else ""
@@ -97,13 +96,31 @@ def _confirm(what: str, *, yes: bool) -> None:
         raise AtlasError("nothing was changed")
 
 
+def _table(sessions: Sequence[Session]) -> Table:
+    """Return a row a session, its task cut so that the row fits."""
+    titles = ("id", "created", "status", "review", "score", "task")
+    rows = [_row(session) for session in sessions]
+    widths = [
+        max(map(len, cells)) for cells in zip(titles[:-1], *(r[:-1] for r in rows), strict=True)
+    ]
+    room = max(SHORTEST_TASK, console.width - sum(widths) - 2 * len(widths))
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(
+            title, no_wrap=True, justify="right" if title in ("id", "score") else "left"
+        )
+    for *cells, task in rows:
+        cut = task if len(task) <= room else f"{task[: room - 1]}…"
+        table.add_row(*map(escape, cells), escape(cut))
+    return table
+
+
 def _row(session: Session) -> tuple[str, ...]:
-    created = "" if session.created_at is None else f"{session.created_at:%Y-%m-%d %H:%M}"
-    score = "" if session.score is None else f"{session.score:.2f}"
-    texts = (session.status or "", session.review_status or "", score, session.task)
-    # Brackets would be markup, and a line break another row.
     return (
         str(session.id),
-        created,
-        *(" ".join(text.split()).replace("[", r"\[") for text in texts),
+        "" if session.created_at is None else f"{session.created_at:%Y-%m-%d %H:%M}",
+        session.status or "",
+        session.review_status or "",
+        "" if session.score is None else f"{session.score:.2f}",
+        " ".join(session.task.split()),
     )

@@ -1,6 +1,7 @@
-"""Is an answer right? reasoning-gym's own scorers, on the answer that a text ends with.
+"""Is an answer right? Decided on the answer that a text ends with.
 
-Input: a `Task` and what the student wrote. Output: a `Verdict`.
+Input: a `Task` and what the student wrote. Output: a `Verdict`. A family of reasoning-gym has its
+own scorer there. Any other family is a label of the user's: `matches` decides.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import reasoning_gym
 
+from atlas.rewards.matching import matches
 from atlas.types import Completion, Outcome, Task
 
 # The last "Answer:" counts, on its line too: a text that corrects itself is read as it ends.
@@ -51,8 +53,23 @@ def verify(task: Task, text: str) -> Verdict:
     answer = read_answer(text)
     if answer is None:
         return Verdict(score=0.0, parsed=False)
+    if task.family not in reasoning_gym.factory.DATASETS:
+        return Verdict(score=float(matches(task.answer, answer)), parsed=True)
     entry = {"question": task.question, "answer": task.answer, "metadata": dict(task.metadata)}
     return Verdict(score=float(_scorer(task.family)(answer, entry)), parsed=True)
+
+
+def accepts_reference(task: Task) -> str | None:
+    """Return why the verifier does not take the task's own answer for right; None where it does.
+
+    Such a task can't be solved: its answer is wrong, or its verifier needs metadata that isn't
+    there.
+    """
+    try:
+        right = verify(task, f"Answer: {task.answer}").correct
+    except Exception as error:  # a foreign scorer may raise anything
+        return f"the verifier of family '{task.family}' fails: {type(error).__name__}: {error}"
+    return None if right else f"the verifier of family '{task.family}' refuses its own answer"
 
 
 def outcome(task: Task, completion: Completion) -> Outcome:

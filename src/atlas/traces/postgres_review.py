@@ -11,7 +11,12 @@ from contextlib import closing
 from typing import Final, Literal, get_args
 
 from atlas.errors import AtlasError
-from atlas.traces.postgres_connection import connect, describe, explained
+from atlas.traces.postgres_connection import (
+    connect,
+    describe,
+    explained,
+    read_only_snapshot,
+)
 
 ReviewStatus = Literal["pending", "approved", "quarantined"]
 
@@ -20,6 +25,7 @@ MAX_NAMED: Final = 10
 """Unknown ids that a message lists; the others are counted."""
 
 _LOCK: Final = "SELECT id FROM sessions WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
+_STATUSES: Final = "SELECT id, review_status FROM sessions WHERE id = ANY(%s)"
 _UPDATE: Final = (
     "UPDATE sessions SET review_status = %(status)s,"
     " review_notes = COALESCE(%(notes)s::text, review_notes)"
@@ -62,6 +68,20 @@ def set_review_status(
             raise AtlasError(f"{place} has no session {_named(unknown)}: nothing was changed")
         values = {"status": status, "notes": notes, "ids": ids}
         return sorted(row[0] for row in connection.execute(_UPDATE, values))
+
+
+def review_statuses(db_url: str, session_ids: Sequence[int]) -> dict[int, str | None]:
+    """Return the review status of each of these sessions that is there, by id.
+
+    Raises:
+        AtlasError: the database can't be reached, or is no Atlas database.
+    """
+    with (
+        closing(connect(db_url)) as connection,
+        explained(describe(db_url)),
+        read_only_snapshot(connection, STATEMENT_TIMEOUT_MS / 1000),
+    ):
+        return dict(connection.execute(_STATUSES, [sorted(set(session_ids))]).fetchall())
 
 
 def _named(ids: list[int]) -> str:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.rewards.verifiers import Verdict, outcome, read_answer, verify
+from atlas.rewards.verifiers import (
+    Verdict,
+    accepts_reference,
+    outcome,
+    read_answer,
+    verify,
+)
 from atlas.types import Completion, Task
 
 LEGS = Task(question="How many legs?", answer="14", family="leg_counting")
@@ -87,3 +93,21 @@ def test_outcome_of_a_completion() -> None:
     found = outcome(LEGS, completion)
     assert (found.text, found.correct, found.parsed) == ("Answer: 14", True, True)
     assert (found.num_tokens, found.finished) == (3, False)
+
+
+@pytest.mark.parametrize("family", ["match", "billing"])
+def test_a_family_that_reasoning_gym_does_not_have_is_matched(family: str) -> None:
+    task = Task(question="Capital of France?", answer="Paris", family=family)
+    assert verify(task, "I think so. Answer: paris.") == Verdict(score=1.0, parsed=True)
+    assert verify(task, "Answer: London") == Verdict(score=0.0, parsed=True)
+    assert verify(task, "Paris") == Verdict(score=0.0, parsed=False)
+
+
+def test_a_task_that_its_own_verifier_refuses_is_told() -> None:
+    assert accepts_reference(LEGS) is None
+    assert accepts_reference(Task(question="q", answer="Paris", family="match")) is None
+    numbers = {"numbers": [1, 2, 3, 4], "target": 24}
+    refused = Task(question="Make 24.", answer="4 * 6", family="countdown", metadata=numbers)
+    assert accepts_reference(refused) == "the verifier of family 'countdown' refuses its own answer"
+    bare = Task(question="Make 24.", answer="4 * 6", family="countdown")
+    assert str(accepts_reference(bare)).startswith("the verifier of family 'countdown' fails: Key")

@@ -5,7 +5,7 @@ import pytest
 
 from atlas.errors import AtlasError
 from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_review import set_review_status
+from atlas.traces.postgres_review import review_statuses, set_review_status
 from atlas.traces.postgres_write import write_sessions
 from atlas.traces.store import SessionQuery
 
@@ -73,3 +73,11 @@ def test_a_database_without_the_column_is_named(empty_db_url):
 
     with pytest.raises(AtlasError, match='column "review_status" does not exist'):
         set_review_status(empty_db_url, [1], "approved")
+
+
+def test_statuses_of_sessions_that_are_there(fresh_db_url, ids):
+    set_review_status(fresh_db_url, ids[1:2], "quarantined")
+
+    asked = [ids[1], ids[0], ids[1], 10**18]
+    assert review_statuses(fresh_db_url, asked) == {ids[0]: "pending", ids[1]: "quarantined"}
+    assert review_statuses(fresh_db_url, []) == {}
