@@ -109,5 +109,5 @@ def test_a_task_that_its_own_verifier_refuses_is_told() -> None:
     numbers = {"numbers": [1, 2, 3, 4], "target": 24}
     refused = Task(question="Make 24.", answer="4 * 6", family="countdown", metadata=numbers)
     assert accepts_reference(refused) == "the verifier of family 'countdown' refuses its own answer"
-    bare = Task(question="Make 24.", answer="4 * 6", family="countdown")
-    assert str(accepts_reference(bare)).startswith("the verifier of family 'countdown' fails: Key")
+    bare = Task(question="Solve it.", answer="1", family="sudoku")
+    assert accepts_reference(bare) == "the verifier of family 'sudoku' fails: KeyError: 'solution'"

@@ -40,9 +40,9 @@ def test_a_url_that_can_t_be_read_is_refused_without_its_password() -> None:
 
 
 def test_a_run_directory_its_data_folder_and_the_prefix_are_one_database(
-    tmp_path: Path, make_session
+    server_folder: Path, make_session
 ) -> None:
-    run = tmp_path / "run"
+    run = server_folder / "run"
     with database(run / "pg", create=True) as db_url:
         write_sessions(db_url, [make_session(0)])
         for place in (str(run), run / "pg", f"embedded:{run}/pg", f"embedded:{run}"):
