@@ -19,7 +19,8 @@ from typing import BinaryIO, Final, Literal, NoReturn, cast
 
 from atlas.errors import AtlasError
 from atlas.session import Session
-from atlas.traces.codec import MisshapenError, session_from_record, session_to_record
+from atlas.traces.codec import session_from_record, session_to_record
+from atlas.traces.codec_fields import MisshapenError
 from atlas.traces.sdk_export import record_from_export
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
 

@@ -19,7 +19,8 @@ from psycopg.rows import dict_row
 
 from atlas.errors import AtlasError
 from atlas.session import Session
-from atlas.traces.codec import MisshapenError, Record, session_from_record
+from atlas.traces.codec import session_from_record
+from atlas.traces.codec_fields import MisshapenError, Record
 from atlas.traces.postgres_connection import Connection, Reader
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
 
