@@ -55,6 +55,7 @@ from atlas.traces.codec_fields import (
     each,
     each_back,
     encoded,
+    fields,
     no_more_than,
     of_type,
     open_metadata,
@@ -63,7 +64,7 @@ from atlas.traces.codec_fields import (
     unpack,
 )
 
-_VERDICT = (
+_VERDICT = fields(
     Field("identifier", as_text),
     Field("score", as_number),
     Field("rationale", as_text),
@@ -72,7 +73,7 @@ _VERDICT = (
     Field("escalated", as_boolean),
     Field("escalation_reason", as_text),
 )
-_REWARD = (
+_REWARD = fields(
     Field("score", as_number),
     Field("rationale", as_text),
     Field(
@@ -82,34 +83,34 @@ _REWARD = (
     ),
     Field("raw", anything),
 )
-_PLAN_STEP = (
+_PLAN_STEP = fields(
     Field("id", of_type(int, str)),
     Field("description", as_text),
     Field("tool", as_text),
     Field("tool_params", as_object),
     Field("depends_on", as_ids, encode=list),
 )
-_PLAN = (
+_PLAN = fields(
     Field("steps", each(decoded(PlanStep, _PLAN_STEP)), encode=each_back(encoded(_PLAN_STEP))),
     Field("execution_mode", as_text),
 )
-_EVALUATION = (
+_EVALUATION = fields(
     Field("validation", as_object),
     Field("reward", decoded(SessionReward, _REWARD), encode=encoded(_REWARD)),
 )
-_SUMMARY = (
+_SUMMARY = fields(
     Field("lane", as_text, "adaptive_mode"),
     Field("confidence", as_number),
     Field("certification_run", as_boolean),
     Field("probe", as_object),
     Field("mode_history", as_items, encode=list),
 )
-_STEP_METADATA = (
+_STEP_METADATA = fields(
     Field("artifacts", anything),
     Field("runtime", anything),
     Field("deliverable", anything),
 )
-_SESSION_METADATA = (
+_SESSION_METADATA = fields(
     Field("triage_dossier", as_object),
     Field("adaptive_summary", decoded(AdaptiveSummary, _SUMMARY), encode=encoded(_SUMMARY)),
     Field("personas_used", anything),
@@ -120,14 +121,14 @@ _SESSION_METADATA = (
 )
 _decode_evaluation = decoded(StepEvaluation, _EVALUATION)
 _encode_evaluation = encoded(_EVALUATION)
-_STEP = (
+_STEP = fields(
     Field("trace", as_text),
     Field("output", as_text),
     Field("evaluation", _decode_evaluation, encode=_encode_evaluation),
     Field("num_attempts", as_whole, "attempts"),
     Field("has_result", as_boolean),
 )
-_SESSION = (
+_SESSION = fields(
     Field("id", as_whole),
     Field("task", as_text),
     Field("status", as_text),
@@ -250,7 +251,7 @@ def session_from_record(record: Mapping[str, Any]) -> Session:
     extra.pop("steps", None)
     extra.pop("trajectory_events", None)
     open_metadata(values, "session_metadata", _SESSION_METADATA)
-    for item in _SESSION:
+    for item in _SESSION.values():
         absent = MISSING if item.attribute in _OPTIONAL_COLUMNS else None
         values.setdefault(item.attribute, absent)
     return Session(**values)

@@ -1,7 +1,7 @@
 """How a document's fields become attributes, and attributes a document again.
 
-Stage: under ``codec``, which says what the fields are. A JSON object and its list of ``Field`` ->
-the attributes that it has and ``extra``, the rest; ``pack`` undoes it.
+Stage: under ``codec``, which says what the fields are. A JSON object and its ``Fields`` -> the
+attributes that it has and ``extra``, the rest; ``pack`` undoes it.
 """
 
 from __future__ import annotations
@@ -35,37 +35,45 @@ class Field:
     """None: written as it is."""
 
 
-def unpack(document: Mapping[str, Any], fields: tuple[Field, ...]) -> dict[str, Any]:
+Fields = Mapping[str, Field]
+"""The fields of a document by their names in it."""
+
+
+def fields(*items: Field) -> Fields:
+    """Return the fields of a document by their names in it."""
+    return {item.key or item.attribute: item for item in items}
+
+
+def unpack(document: Mapping[str, Any], known: Fields) -> dict[str, Any]:
     """Split a document into the attributes that it has and ``extra``, the rest."""
-    rest = dict(document)
     values: dict[str, Any] = {}
-    for item in fields:
-        name = item.key or item.attribute
-        if name not in rest:
-            continue
-        value = rest[name]
-        try:
-            values[item.attribute] = None if value is None else item.decode(value)
-        except MisshapenError:
-            continue
-        del rest[name]
-    values["extra"] = rest
+    rest = values["extra"] = {}
+    for name, value in document.items():
+        item = known.get(name)
+        if item is None:
+            rest[name] = value
+        elif value is None:
+            values[item.attribute] = None
+        else:
+            try:
+                values[item.attribute] = item.decode(value)
+            except MisshapenError:
+                rest[name] = value
     return values
 
 
-def pack(source: Any, fields: tuple[Field, ...], extra: Mapping[str, Any]) -> Record:
+def pack(source: Any, known: Fields, extra: Mapping[str, Any]) -> Record:
     """Undo ``unpack``.
 
     Raises:
         AtlasError: ``extra`` holds a field that is also set by its own name.
     """
     document: Record = {}
-    for item in fields:
+    for name, item in known.items():
         value = getattr(source, item.attribute)
-        if value is MISSING:
-            continue
-        as_written = value if value is None or item.encode is None else item.encode(value)
-        document[item.key or item.attribute] = as_written
+        if value is not MISSING:
+            encode = None if value is None else item.encode
+            document[name] = value if encode is None else encode(value)
     if not document.keys().isdisjoint(extra):
         twice = sorted(document.keys() & extra.keys())
         raise AtlasError(f"a session sets {', '.join(twice)} twice: as a field and in its metadata")
@@ -111,14 +119,14 @@ def as_ids(value: Any) -> tuple[int | str, ...]:
     return tuple(value)
 
 
-def decoded(build: Callable[..., Any], fields: tuple[Field, ...]) -> Callable[[Any], Any]:
+def decoded(build: Callable[..., Any], known: Fields) -> Callable[[Any], Any]:
     """Return the reader of an object with these fields."""
-    return lambda value: build(**unpack(as_object(value), fields))
+    return lambda value: build(**unpack(as_object(value), known))
 
 
-def encoded(fields: tuple[Field, ...]) -> Callable[[Any], Record]:
+def encoded(known: Fields) -> Callable[[Any], Record]:
     """Return the writer of an object with these fields."""
-    return lambda value: pack(value, fields, value.extra)
+    return lambda value: pack(value, known, value.extra)
 
 
 def each(decode: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
@@ -143,7 +151,7 @@ def as_instant(value: Any) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-def open_metadata(values: dict[str, Any], key: str, fields: tuple[Field, ...]) -> None:
+def open_metadata(values: dict[str, Any], key: str, known: Fields) -> None:
     """Move the metadata document at ``extra[key]`` into attributes, ``metadata`` and ``extra``."""
     extra = values["extra"]
     document = extra.get(key)
@@ -152,16 +160,16 @@ def open_metadata(values: dict[str, Any], key: str, fields: tuple[Field, ...]) -
         values["metadata"] = None
     elif isinstance(document, dict):
         del extra[key]
-        found = unpack(document, fields)
+        found = unpack(document, known)
         rest = found.pop("extra")
         extra.update(take_extra(rest))
         values.update(found)
         values["metadata"] = rest
 
 
-def close_metadata(source: Session | Step, fields: tuple[Field, ...]) -> Record | None:
+def close_metadata(source: Session | Step, known: Fields) -> Record | None:
     """Undo ``open_metadata``."""
-    document = pack(source, fields, source.metadata or {})
+    document = pack(source, known, source.metadata or {})
     if source.extra:
         document[EXTRA_KEY] = dict(source.extra)
     return document or (None if source.metadata is None else {})

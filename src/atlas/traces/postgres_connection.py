@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -77,6 +77,11 @@ def connect(db_url: str) -> Connection:
     with explained(place):
         connection.execute("SET TimeZone TO 'UTC'")
     return connection
+
+
+def rows_of(connection: Connection, statement: LiteralString, values: list[Any]) -> list[Any]:
+    """Return all rows of a statement; ``values`` are bound, never part of the text."""
+    return connection.execute(statement, values).fetchall()
 
 
 def _load_json(document: str | bytes) -> Any:
