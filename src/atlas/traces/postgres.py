@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from functools import partial
+from typing import Final
 
 from atlas.session import Session
 from atlas.traces.postgres_connection import Connection, Reader, rows_of
@@ -25,7 +26,9 @@ from atlas.traces.postgres_listing import (
 from atlas.traces.postgres_page import OtherColumns, find_other_columns, read_page
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
 
-DEFAULT_STATEMENT_TIMEOUT_S = 60.0
+DEFAULT_STATEMENT_TIMEOUT_S: Final = 60.0
+MAX_STATEMENT_TIMEOUT_S: Final = 2_000_000
+"""23 days; PostgreSQL counts milliseconds in 31 bits."""
 
 
 class PostgresTraceStore:
@@ -46,11 +49,16 @@ class PostgresTraceStore:
         db_url: str,
         *,
         page_size: int = DEFAULT_PAGE_SIZE,
-        statement_timeout_s: float = 60.0,
+        statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
         retry_s: float = 30.0,
     ) -> None:
         if page_size < 1:
             raise ValueError(f"page_size is {page_size}: it must be at least 1")
+        if not 0 < statement_timeout_s < MAX_STATEMENT_TIMEOUT_S:
+            raise ValueError(
+                f"statement_timeout_s is {statement_timeout_s}: it must be positive and less than "
+                f"{MAX_STATEMENT_TIMEOUT_S:,} s"
+            )
         self._page_size = page_size
         self._reader = Reader(db_url=db_url, timeout_s=statement_timeout_s, retry_s=retry_s)
 
@@ -81,9 +89,10 @@ class PostgresTraceStore:
                 )
                 for keys in listing.pages:
                     page = read(partial(read_page, page=keys, query=query, others=others))
+                    left = None if left is None else left - len(page)
                     if page:
                         yield page
-                    left = None if left is None else left - len(page)
+                    del page  # before the next one is read
                 if listing.num_sessions < size:
                     return
                 position = listing.last
@@ -93,6 +102,7 @@ class PostgresTraceStore:
         """Yield the sessions one by one, newest first; see ``pages``."""
         for page in self.pages(query):
             yield from page
+            del page  # before the next one is read
 
     def count(self, query: SessionQuery) -> int:
         """Return how many sessions pass the filters, ``limit`` and ``offset`` set aside.
