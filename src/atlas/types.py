@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 FinishReason = Literal["stop", "length"]
+
+REFERENCE: Final = "reference"
+"""The family of tasks without a verifier of their own: answers must say what the reference says."""
 
 
 def task_id(question: str) -> str:
@@ -34,7 +37,7 @@ class Task:
     answer: str
     """The reference answer, as the verifier of the family writes it."""
     family: str
-    """Names the verifier: a reasoning-gym dataset."""
+    """Names the verifier: a reasoning-gym dataset; `REFERENCE` or any label has none of its own."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the verifier needs besides the answer; empty where it needs nothing."""
 

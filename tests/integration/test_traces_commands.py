@@ -152,7 +152,7 @@ def test_tasks_of_one_s_own_are_recorded_in_a_database_of_one_s_own(
     sessions = get_training_sessions(fresh_db_url, learning_key="mine")
     tasks = [task for session in sessions if (task := task_of(session))]
     assert {(task.question, task.answer, task.family) for task in tasks} == {
-        (question, str(answer), "match") for question, answer in questions.items()
+        (question, str(answer), "reference") for question, answer in questions.items()
     }
 
 

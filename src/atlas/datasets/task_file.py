@@ -2,7 +2,8 @@
 
 Input: one JSON object a line, ``{"question": …, "answer": …, "family": …, "metadata": {…}}``; the
 last two may be left out. Output: the tasks in the order of the file; or, where a line is broken,
-its number and the reason.
+its number and the reason. Without a family, or with one that reasoning-gym doesn't know, an answer
+is right where it says what the reference says.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from atlas.errors import AtlasError
-from atlas.types import Task
+from atlas.types import REFERENCE, Task
 
-MATCH: Final = "match"
-"""The family of a task that names none: its answer is compared with the reference."""
 _KEYS: Final = ("question", "answer", "family", "metadata")
 _EXAMPLE: Final = '{"question": "What is 2 + 3?", "answer": "5"}'
 
@@ -89,7 +88,7 @@ def _task(line: bytes) -> Task:
     return Task(
         question=_text(record, "question"),
         answer=_text(record, "answer"),
-        family=_text(record, "family") if "family" in record else MATCH,
+        family=_text(record, "family") if "family" in record else REFERENCE,
         metadata=_object(record.get("metadata", {})),
     )
 

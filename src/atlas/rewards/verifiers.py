@@ -1,25 +1,33 @@
 """Is an answer right? Decided on the answer that a text ends with.
 
-Input: a `Task` and what the student wrote. Output: a `Verdict`. A family of reasoning-gym has its
-own scorer there. Any other family is a label of the user's: `matches` decides.
+A family of reasoning-gym has its own scorer. Tasks of any other (`atlas.types.REFERENCE`, or a
+label of the user's) are right where the answer says what the reference says: the same number, or
+the same text but for case, blanks and marks around it.
+
+Input: a `Task` and what the student wrote. Output: a `Verdict`.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
 import reasoning_gym
 
-from atlas.rewards.matching import matches
 from atlas.types import Completion, Outcome, Task
 
 # The last "Answer:" counts, on its line too: a text that corrects itself is read as it ends.
 _ANSWER = re.compile(r"answer:[ \t]*((?:(?!answer:)[^\n])*)", re.IGNORECASE)
 _MARKUP = " \t*_`$"
+_AROUND = " \t\n*_`$.,;:!\"'"
+_BOXED = re.compile(r"\\boxed\{(.*)\}", re.DOTALL)
+_GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?: ?/ ?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +61,6 @@ def verify(task: Task, text: str) -> Verdict:
     answer = read_answer(text)
     if answer is None:
         return Verdict(score=0.0, parsed=False)
-    if task.family not in reasoning_gym.factory.DATASETS:
-        return Verdict(score=float(matches(task.answer, answer)), parsed=True)
     entry = {"question": task.question, "answer": task.answer, "metadata": dict(task.metadata)}
     return Verdict(score=float(_scorer(task.family)(answer, entry)), parsed=True)
 
@@ -72,6 +78,18 @@ def accepts_reference(task: Task) -> str | None:
     return None if right else f"the verifier of family '{task.family}' refuses its own answer"
 
 
+def says_the_same(answer: str, reference: str) -> bool:
+    """Tell whether two answers are one number, or one text but for case, blanks and marks.
+
+    Example:
+        >>> says_the_same("$1,200.0$", "1200"), says_the_same("7/2", "3.5"), says_the_same("a", "b")
+        (True, True, False)
+    """
+    one, other = _bare(answer), _bare(reference)
+    numbers = _number(one), _number(other)
+    return one == other if None in numbers else numbers[0] == numbers[1]
+
+
 def outcome(task: Task, completion: Completion) -> Outcome:
     """Return how one completion turned out."""
     verdict = verify(task, completion.text)
@@ -86,5 +104,26 @@ def outcome(task: Task, completion: Completion) -> Outcome:
 
 @cache
 def _scorer(family: str) -> Callable[[str, dict[str, object]], float]:
+    if family not in reasoning_gym.factory.DATASETS:
+        return lambda answer, entry: float(says_the_same(answer, str(entry["answer"])))
     scorer: Any = reasoning_gym.get_score_answer_fn(family)
     return scorer
+
+
+def _bare(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").casefold()
+    if boxed := _BOXED.fullmatch(text.strip(_AROUND)):
+        text = boxed[1]
+    return " ".join(text.strip(_AROUND).split())
+
+
+def _number(text: str) -> Fraction | None:
+    """Read a whole number, a decimal or a fraction; None where the text isn't one."""
+    plain = _GROUPS.sub("", text)
+    if not _NUMBER.fullmatch(plain):
+        return None
+    over, _, under = plain.replace(" ", "").partition("/")
+    try:
+        return Fraction(over) / Fraction(under or 1)
+    except (ZeroDivisionError, ValueError):  # ValueError: more digits than Python reads
+        return None

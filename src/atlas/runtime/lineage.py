@@ -65,6 +65,12 @@ def lineage_json(lineage: Lineage) -> str:
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
+def lineage_files(run_dir: Path) -> dict[str, str]:
+    """Return what a model folder keeps of the lineage of its run, by name; nothing without one."""
+    file = run_dir / FILE
+    return {FILE: file.read_text(encoding="utf-8")} if file.is_file() else {}
+
+
 def write_lineage(run_dir: Path, lineage: Lineage) -> None:
     """Write ``lineage.json`` into a run directory, whole or not at all.
 

@@ -25,7 +25,7 @@ def test_lines_become_tasks_in_their_order(tmp_path: Path, name: str) -> None:
     content = f"\ufeff{GOOD}\r\n\n{FULL}\n".encode()
     packed = gzip.compress(content) if name.endswith(".gz") else content
     assert read(tmp_path / name, packed) == [
-        Task(question="What is 2 + 3?", answer="5", family="match"),
+        Task(question="What is 2 + 3?", answer="5", family="reference"),
         Task(question="q", answer="a", family="f", metadata={"n": [1]}),
     ]
 

@@ -9,9 +9,10 @@ from atlas.rewards.verifiers import (
     accepts_reference,
     outcome,
     read_answer,
+    says_the_same,
     verify,
 )
-from atlas.types import Completion, Task
+from atlas.types import REFERENCE, Completion, Task
 
 LEGS = Task(question="How many legs?", answer="14", family="leg_counting")
 SUM = Task(question="1000 + 0 =", answer="1000", family="chain_sum")
@@ -95,8 +96,42 @@ def test_outcome_of_a_completion() -> None:
     assert (found.num_tokens, found.finished) == (3, False)
 
 
-@pytest.mark.parametrize("family", ["match", "billing"])
-def test_a_family_that_reasoning_gym_does_not_have_is_matched(family: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "reference", "same"),
+    [
+        ("Paris", " paris. ", True),
+        ("the  red\nhouse", "The red house", True),
+        ("Paris, France", "Paris", False),
+        ("1,200", "1200.0", True),
+        ("1,2", "12", False),
+        ("+7", "7", True),
+        ("7/2", "3.5", True),
+        ("14/4", "7 / 2", True),
+        ("1/0", "1/0", True),
+        ("1/0", "2/0", False),
+        (r"$\boxed{12}$", "12", True),
+        ("\u221212", "-12", True),
+        ("12", "-12", False),
+        ("12 km", "12", False),
+        ("", "0", False),
+    ],
+)
+def test_answers_that_say_the_same(answer: str, reference: str, same: bool) -> None:
+    assert says_the_same(answer, reference) is same
+    assert says_the_same(reference, answer) is same
+
+
+def test_a_task_of_no_family_is_held_against_its_reference() -> None:
+    task = Task(question="How far?", answer="1200", family=REFERENCE)
+    assert verify(task, "So. Answer: 1,200.") == Verdict(score=1.0, parsed=True)
+    assert verify(task, "So. Answer: 1,200 m.") == Verdict(score=0.0, parsed=True)
+    assert verify(task, "It is 1200.") == Verdict(score=0.0, parsed=False)
+
+
+@pytest.mark.parametrize("family", [REFERENCE, "billing"])
+def test_a_label_of_the_user_s_is_no_family_and_leaves_it_to_the_reference(
+    family: str,
+) -> None:
     task = Task(question="Capital of France?", answer="Paris", family=family)
     assert verify(task, "I think so. Answer: paris.") == Verdict(score=1.0, parsed=True)
     assert verify(task, "Answer: London") == Verdict(score=0.0, parsed=True)
@@ -105,7 +140,7 @@ def test_a_family_that_reasoning_gym_does_not_have_is_matched(family: str) -> No
 
 def test_a_task_that_its_own_verifier_refuses_is_told() -> None:
     assert accepts_reference(LEGS) is None
-    assert accepts_reference(Task(question="q", answer="Paris", family="match")) is None
+    assert accepts_reference(Task(question="q", answer="Paris", family=REFERENCE)) is None
     numbers = {"numbers": [1, 2, 3, 4], "target": 24}
     refused = Task(question="Make 24.", answer="4 * 6", family="countdown", metadata=numbers)
     assert accepts_reference(refused) == "the verifier of family 'countdown' refuses its own answer"

@@ -19,7 +19,7 @@ from atlas.training import collect as module
 from atlas.training.collect import collect, learning_key, tasks_to_collect
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task, task_id
 
-TASKS = [Task(question=f"{n} + 1 =", answer=str(n + 1), family="match") for n in range(7)]
+TASKS = [Task(question=f"{n} + 1 =", answer=str(n + 1), family="reference") for n in range(7)]
 CONFIG = CollectConfig(chunk_size=3, num_tasks=7)
 
 
