@@ -21,7 +21,14 @@ import pytest
 import typer.main
 
 from atlas.cli import app
-from atlas.config import BaseModelConfig, CollectConfig, QuickstartConfig, keys_of, load_config
+from atlas.config import (
+    BaseModelConfig,
+    CollectConfig,
+    QuickstartConfig,
+    RunConfig,
+    keys_of,
+    load_config,
+)
 from atlas.errors import AtlasError
 from atlas.small_lm import corpus
 
@@ -205,9 +212,9 @@ def table(text: str, *header: str) -> list[list[str]]:
     return [row for row in body if len(row) == width]
 
 
-def wrong_settings(text: str) -> list[str]:
+def wrong_settings(text: str, config_class: type[RunConfig] = QuickstartConfig) -> list[str]:
     """Return keys in the table of settings that don't exist or have another default."""
-    keys = keys_of(QuickstartConfig)
+    keys = keys_of(config_class)
     found = []
     for key, shown, *_ in table(text, "Key", "Default"):
         if key not in keys:
@@ -290,6 +297,7 @@ def test_code_blocks_are_closed_and_nothing_is_left_to_fill_in(page: Path) -> No
 
 def test_settings_have_the_defaults_of_the_configuration() -> None:
     assert wrong_settings((DOCS / "quickstart.md").read_text()) == []
+    assert wrong_settings((DOCS / "trace-commands.md").read_text(), CollectConfig) == []
 
 
 def test_every_room_has_a_line_in_the_tree() -> None:
