@@ -16,12 +16,24 @@ from atlas.traces.embedded import EmbeddedPostgres
 from atlas.traces.postgres_write import ensure_schema
 
 
+@pytest.fixture
+def server_folder() -> Iterator[Path]:
+    """An empty folder for a test that starts servers of its own, removed afterwards."""
+    folder = _make_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder() -> Path:
+    # Not under pytest's own folder: where root runs the tests, PostgreSQL's user can't go there
+    # whenever another run of pytest closes that folder again.
+    return Path(tempfile.mkdtemp(prefix="atlas-tests-"))
+
+
 @pytest.fixture(scope="session")
 def embedded_db_url() -> Iterator[str]:
     """The ``db_url`` of a server without tables; what a test writes there, the next one sees."""
-    # Not under pytest's own folder: where root runs the tests, PostgreSQL's user can't go there
-    # whenever another run of pytest closes that folder again.
-    folder = Path(tempfile.mkdtemp(prefix="atlas-tests-"))
+    folder = _make_folder()
     try:
         with EmbeddedPostgres.start(folder / "pg") as server:
             with psycopg.connect(server.db_url, autocommit=True) as connection:

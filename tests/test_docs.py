@@ -23,8 +23,10 @@ import typer.main
 from atlas.cli import app
 from atlas.config import (
     BaseModelConfig,
+    CollectConfig,
     GRPOConfig,
     QuickstartConfig,
+    RunConfig,
     SFTConfig,
     keys_of,
     load_config,
@@ -51,6 +53,7 @@ TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), r
 CONFIGS = {
     "quickstart": (QuickstartConfig, "quickstart"),
     "base-model": (BaseModelConfig, "base_model"),
+    "collect": (CollectConfig, "collect"),
 }
 """Commands that take settings: their configuration, and the file that they start from."""
 TRAININGS = {"sft": SFTConfig, "grpo": GRPOConfig}
@@ -152,7 +155,12 @@ def _wrong_atlas(words: Sequence[str]) -> list[str]:
         return []
     if name not in COMMANDS:
         return [f"atlas {name}"]
-    known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+    command = COMMANDS[name]
+    if rest and hasattr(command, "commands"):
+        name, command = f"{name} {rest[0]}", command.commands.get(rest[0])
+        if command is None:
+            return [f"atlas {name}"]
+    known = {option for parameter in command.params for option in parameter.opts}
     options = [word for word in rest if word.startswith("--")]
     found = [f"atlas {name} {option}" for option in options if option not in {*known, "--help"}]
     settings = [word for word in rest if word not in options]
@@ -209,9 +217,9 @@ def table(text: str, *header: str) -> list[list[str]]:
     return [row for row in body if len(row) == width]
 
 
-def wrong_settings(text: str) -> list[str]:
+def wrong_settings(text: str, config_class: type[RunConfig] = QuickstartConfig) -> list[str]:
     """Return keys in the table of settings that don't exist or have another default."""
-    keys = keys_of(QuickstartConfig)
+    keys = keys_of(config_class)
     found = []
     for key, shown, *_ in table(text, "Key", "Default"):
         if key not in keys:
@@ -294,6 +302,7 @@ def test_code_blocks_are_closed_and_nothing_is_left_to_fill_in(page: Path) -> No
 
 def test_settings_have_the_defaults_of_the_configuration() -> None:
     assert wrong_settings((DOCS / "quickstart.md").read_text()) == []
+    assert wrong_settings((DOCS / "trace-commands.md").read_text(), CollectConfig) == []
 
 
 def test_every_room_has_a_line_in_the_tree() -> None:
@@ -375,6 +384,9 @@ def test_rule_on_paths_bites() -> None:
         ("```sh\n.venv/bin/atlas report runs/x | less\n```", []),
         ("```sh\natlas \\\n  grow\n```", ["atlas grow"]),
         ("`atlas report --all`", ["atlas report --all"]),
+        ("`atlas review list --limit 3`", []),
+        ("`atlas review list --lim 3`", ["atlas review list --lim"]),
+        ("`atlas review forget 3`", ["atlas review forget"]),
         ('`make quickstart ARGS="seed=1 --fresh"`', []),
         ('`make base-model ARGS="max_steps=5"`', []),
         ("`atlas quickstart grpo.beta=0.1 families=chain_sum,leg_counting`", []),

@@ -13,7 +13,9 @@ twin; the plain ones work inside a running event loop, too, as in a notebook.
     )
 
 The filters are the fields of ``atlas.traces.store.SessionQuery``, explained there. They are applied
-in the database. An ``AtlasError`` says when the database can't be reached or is no Atlas database.
+in the database. Where a very large one needs more than a minute for a statement, raise
+``statement_timeout_s``. An ``AtlasError`` says when the database can't be reached or is no Atlas
+database.
 """
 
 from __future__ import annotations
@@ -24,10 +26,9 @@ from datetime import date, datetime
 from typing import TypedDict, Unpack
 
 from atlas.session import Session
-from atlas.traces.postgres import PostgresTraceStore
+from atlas.traces.postgres import DEFAULT_STATEMENT_TIMEOUT_S, PostgresTraceStore
+from atlas.traces.postgres_connection import DEFAULT_DB_URL
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
-
-DEFAULT_DB_URL = "postgresql://atlas:atlas@localhost:5433/atlas"
 
 
 class Filters(TypedDict, total=False):
@@ -53,7 +54,10 @@ class Selection(Filters, total=False):
 
 
 def get_training_sessions(
-    db_url: str = DEFAULT_DB_URL, **selection: Unpack[Selection]
+    db_url: str = DEFAULT_DB_URL,
+    *,
+    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
+    **selection: Unpack[Selection],
 ) -> list[Session]:
     """Return the sessions that pass, newest first.
 
@@ -61,26 +65,34 @@ def get_training_sessions(
 
     Args:
         db_url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``.
+        statement_timeout_s: The server cancels a statement that takes longer, in seconds.
         **selection: Filters, ``limit``, ``offset`` and what to leave out of each session.
 
     Raises:
         AtlasError: the database can't be reached, is no Atlas database or takes too long.
         ValueError: a filter can't be meant as it stands.
     """
-    return list(PostgresTraceStore(db_url).sessions(SessionQuery(**selection)))
+    store = PostgresTraceStore(db_url, statement_timeout_s=statement_timeout_s)
+    return list(store.sessions(SessionQuery(**selection)))
 
 
 async def get_training_sessions_async(
-    db_url: str = DEFAULT_DB_URL, **selection: Unpack[Selection]
+    db_url: str = DEFAULT_DB_URL,
+    *,
+    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
+    **selection: Unpack[Selection],
 ) -> list[Session]:
     """Do the same as ``get_training_sessions`` without blocking the event loop."""
-    return await asyncio.to_thread(get_training_sessions, db_url, **selection)
+    return await asyncio.to_thread(
+        get_training_sessions, db_url, statement_timeout_s=statement_timeout_s, **selection
+    )
 
 
 def paginate_sessions(
     db_url: str = DEFAULT_DB_URL,
     *,
     page_size: int = DEFAULT_PAGE_SIZE,
+    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
     **selection: Unpack[Selection],
 ) -> Iterator[list[Session]]:
     """Yield the sessions that pass in pages of ``page_size``, never more than one in memory.
@@ -88,23 +100,27 @@ def paginate_sessions(
     Args:
         db_url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``.
         page_size: Sessions per page.
+        statement_timeout_s: The server cancels a statement that takes longer, in seconds.
         **selection: As for ``get_training_sessions``.
 
     Raises:
         AtlasError: the database can't be reached, is no Atlas database or takes too long.
         ValueError: a filter can't be meant as it stands.
     """
-    return PostgresTraceStore(db_url, page_size=page_size).pages(SessionQuery(**selection))
+    store = PostgresTraceStore(db_url, page_size=page_size, statement_timeout_s=statement_timeout_s)
+    return store.pages(SessionQuery(**selection))
 
 
 async def paginate_sessions_async(
     db_url: str = DEFAULT_DB_URL,
     *,
     page_size: int = DEFAULT_PAGE_SIZE,
+    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
     **selection: Unpack[Selection],
 ) -> AsyncIterator[list[Session]]:
     """Do the same as ``paginate_sessions`` without blocking the event loop."""
-    pages = PostgresTraceStore(db_url, page_size=page_size).pages(SessionQuery(**selection))
+    store = PostgresTraceStore(db_url, page_size=page_size, statement_timeout_s=statement_timeout_s)
+    pages = store.pages(SessionQuery(**selection))
     waiting: asyncio.Future[list[Session] | None] | None = None
     try:
         while True:
@@ -115,6 +131,7 @@ async def paginate_sessions_async(
             if page is None:
                 return
             yield page
+            page = waiting = None  # before the next one is read
     finally:
         if waiting is not None and not waiting.done():
             await asyncio.wait([waiting])
@@ -127,13 +144,14 @@ def get_session_by_id(
     *,
     include_trajectory_events: bool = True,
     include_learning_data: bool = True,
+    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
 ) -> Session | None:
     """Return one session, or None where there is none of this id.
 
     Raises:
         AtlasError: the database can't be reached, is no Atlas database or takes too long.
     """
-    return PostgresTraceStore(db_url).get(
+    return PostgresTraceStore(db_url, statement_timeout_s=statement_timeout_s).get(
         session_id,
         include_trajectory_events=include_trajectory_events,
         include_learning_data=include_learning_data,
@@ -146,6 +164,7 @@ async def get_session_by_id_async(
     *,
     include_trajectory_events: bool = True,
     include_learning_data: bool = True,
+    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
 ) -> Session | None:
     """Do the same as ``get_session_by_id`` without blocking the event loop."""
     return await asyncio.to_thread(
@@ -154,21 +173,33 @@ async def get_session_by_id_async(
         session_id,
         include_trajectory_events=include_trajectory_events,
         include_learning_data=include_learning_data,
+        statement_timeout_s=statement_timeout_s,
     )
 
 
-def count_training_sessions(db_url: str = DEFAULT_DB_URL, **filters: Unpack[Filters]) -> int:
+def count_training_sessions(
+    db_url: str = DEFAULT_DB_URL,
+    *,
+    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
+    **filters: Unpack[Filters],
+) -> int:
     """Return how many sessions pass, without reading them.
 
     Raises:
         AtlasError: the database can't be reached, is no Atlas database or takes too long.
         ValueError: a filter can't be meant as it stands.
     """
-    return PostgresTraceStore(db_url).count(SessionQuery(**filters))
+    store = PostgresTraceStore(db_url, statement_timeout_s=statement_timeout_s)
+    return store.count(SessionQuery(**filters))
 
 
 async def count_training_sessions_async(
-    db_url: str = DEFAULT_DB_URL, **filters: Unpack[Filters]
+    db_url: str = DEFAULT_DB_URL,
+    *,
+    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
+    **filters: Unpack[Filters],
 ) -> int:
     """Do the same as ``count_training_sessions`` without blocking the event loop."""
-    return await asyncio.to_thread(count_training_sessions, db_url, **filters)
+    return await asyncio.to_thread(
+        count_training_sessions, db_url, statement_timeout_s=statement_timeout_s, **filters
+    )

@@ -37,7 +37,7 @@ class Task:
     answer: str
     """The reference answer, as the verifier of the family writes it."""
     family: str
-    """Names the verifier: a reasoning-gym dataset, or `REFERENCE`."""
+    """Names the verifier: a reasoning-gym dataset; `REFERENCE` or any label has none of its own."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the verifier needs besides the answer; empty where it needs nothing."""
 

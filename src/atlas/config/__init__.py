@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atlas.config.base_model import BaseModelConfig
+from atlas.config.collect import CollectConfig
 from atlas.config.compose import Composed, compose_config, load_config
 from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
@@ -15,12 +16,14 @@ JOBS: dict[str, type[RunConfig]] = {
     "grpo": GRPOConfig,
     "quickstart": QuickstartConfig,
     "base_model": BaseModelConfig,
+    "collect": CollectConfig,
 }
 """The configuration of each job, by the value of its key ``job``."""
 
 __all__ = [
     "JOBS",
     "BaseModelConfig",
+    "CollectConfig",
     "Composed",
     "ConfigRow",
     "GRPOConfig",

@@ -56,7 +56,7 @@ def load_config(
     """Return the checked configuration of a job.
 
     Args:
-        config_class: ``SFTConfig``, ``GRPOConfig``, ``QuickstartConfig`` or ``BaseModelConfig``.
+        config_class: One of ``atlas.config.JOBS``.
         source: Path of a YAML file, or name of one in ``configs/run``; None for defaults alone.
         overrides: Words of the command line, as `atlas.config.overrides` understands them.
         world_size: Training processes, for the batch arithmetic.

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import yaml
 
+from atlas.config.collect import DEFAULT_NUM_TASKS, CollectConfig
 from atlas.config.data import DataConfig, resolve_source
 from atlas.config.grpo import GRPOConfig
 from atlas.config.schema import KeyInfo, RunConfig, keys_of, masked
@@ -49,6 +50,8 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
         resolved = resolve_source(resolved)
     if isinstance(resolved, GRPOConfig):
         resolved = _resolve_batch(resolved, given, world_size)
+    if isinstance(resolved, CollectConfig):
+        resolved = _resolve_collect(resolved, given)
     return cast(C, resolved)
 
 
@@ -152,6 +155,16 @@ def _resolve_batch(config: GRPOConfig, given: Collection[str], world_size: int) 
             f"gradient_accumulation_steps={accumulation}"
         )
     return replace(config, gradient_accumulation_steps=accumulation)
+
+
+def _resolve_collect(config: CollectConfig, given: Collection[str]) -> CollectConfig:
+    for one, other in (("tasks", "families"), ("db_url", "output")):
+        # Families have a default, so that only what was given tells a contradiction.
+        if getattr(config, one) and (other in given and getattr(config, other)):
+            raise AtlasError(f"{one} and {other} contradict each other; leave one of them out")
+    if config.num_tasks is None and not config.tasks:
+        config = replace(config, num_tasks=DEFAULT_NUM_TASKS)
+    return config
 
 
 def _plain(info: KeyInfo, value: Any) -> Any:

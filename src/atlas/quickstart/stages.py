@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atlas.checkpoints import load_model, load_tokenizer
+from atlas.config.collect import CollectConfig
 from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.resolve import resolve, save_config, section
@@ -27,7 +28,6 @@ from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs import evaluate_pairs
 from atlas.evaluation.pairs_file import write_pairs
 from atlas.report import write_report
-from atlas.rewards.uplift import UpliftWeights
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
@@ -38,13 +38,12 @@ from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.sources.runtime_pg import get_runtime_pg_dataset
 from atlas.sources.training_sets import RLSet, rl_set, sft_set
+from atlas.traces.collection import PostgresCollection
 from atlas.traces.embedded import EmbeddedPostgres
-from atlas.traces.postgres_write import ensure_schema, write_sessions
-from atlas.traces.record import sessions_from_groups
-from atlas.training.groups import Classroom, roll_out
+from atlas.training.collect import collect as record_sessions
+from atlas.training.collect import tasks_to_collect
 from atlas.training.grpo import train_grpo
 from atlas.training.sft import train_sft
-from atlas.training_data import count_training_sessions
 
 Stage = Callable[["Quickstart", Progress, StopRequest], Mapping[str, Any]]
 
@@ -67,33 +66,30 @@ class Quickstart:
 
 def collect(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
     """Record a session of the untrained teacher and the student on every task."""
-    config = job.config
-    seed = derive_seed(config.seed, "collect")
-    tasks = mixed_tasks(config.families, config.collect_tasks, seed=seed)
-    room = Classroom(
-        teacher=_teacher(config, config.model_name_or_path, config.collect_temperature, 1.0),
-        student=_student(config),
-        likelihood=None,
-        weights=UpliftWeights(),
+    config = section(
+        job.config,
+        "collect",
+        CollectConfig,
+        tasks=None,  # here collect_tasks is a number
+        num_tasks=job.config.collect_tasks,
+        teacher_model=job.config.model_name_or_path,
+        student_model=job.config.model_name_or_path,
+        output_dir=str(job.run.path),
+        chunk_size=_COLLECT_CHUNK,
     )
-    progress.begin(len(tasks))
+    tasks = tasks_to_collect(config)
     with EmbeddedPostgres.start(job.run.postgres) as server:
-        ensure_schema(server.db_url)
-        done = count_training_sessions(server.db_url, learning_key=job.learning_key)
-        progress.advance(done)
-        for start in range(done, len(tasks), _COLLECT_CHUNK):
-            stop.check()
-            chunk = tasks[start : start + _COLLECT_CHUNK]
-            groups = roll_out(room, chunk, num_samples=1, seed=derive_seed(seed, start))
-            sessions = sessions_from_groups(groups, learning_key=job.learning_key)
-            # A byte-level model can say U+0000, which PostgreSQL has no room for.
-            write_sessions(server.db_url, sessions, unstorable="replace")
-            progress.advance(len(chunk), note="sessions to PostgreSQL")
-        total = count_training_sessions(server.db_url, learning_key=job.learning_key)
-        good = count_training_sessions(
-            server.db_url, learning_key=job.learning_key, status_filters=["succeeded"]
+        collection = PostgresCollection(server.db_url, job.learning_key)
+        record_sessions(
+            config,
+            tasks,
+            collection,
+            learning_key=job.learning_key,
+            progress=progress,
+            stop=stop,
         )
-    return {"sessions": total, "succeeded": good}
+        found = collection.by_status()
+    return {"sessions": sum(found.values()), "succeeded": found.get("succeeded", 0)}
 
 
 def sft(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
-"""Is an answer right? reasoning-gym's own scorers, on the answer that a text ends with.
+"""Is an answer right? Decided on the answer that a text ends with.
 
-Tasks of no family of reasoning-gym (`atlas.types.REFERENCE`) are right where the answer says what
-the reference says: the same number, or the same text but for case, blanks and marks around it.
+A family of reasoning-gym has its own scorer. Tasks of any other (`atlas.types.REFERENCE`, or a
+label of the user's) are right where the answer says what the reference says: the same number, or
+the same text but for case, blanks and marks around it.
 
 Input: a `Task` and what the student wrote. Output: a `Verdict`.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 import reasoning_gym
 
-from atlas.types import REFERENCE, Completion, Outcome, Task
+from atlas.types import Completion, Outcome, Task
 
 # The last "Answer:" counts, on its line too: a text that corrects itself is read as it ends.
 _ANSWER = re.compile(r"answer:[ \t]*((?:(?!answer:)[^\n])*)", re.IGNORECASE)
@@ -64,6 +65,19 @@ def verify(task: Task, text: str) -> Verdict:
     return Verdict(score=float(_scorer(task.family)(answer, entry)), parsed=True)
 
 
+def accepts_reference(task: Task) -> str | None:
+    """Return why the verifier does not take the task's own answer for right; None where it does.
+
+    Such a task can't be solved: its answer is wrong, or its verifier needs metadata that isn't
+    there.
+    """
+    try:
+        right = verify(task, f"Answer: {task.answer}").correct
+    except Exception as error:  # a foreign scorer may raise anything
+        return f"the verifier of family '{task.family}' fails: {type(error).__name__}: {error}"
+    return None if right else f"the verifier of family '{task.family}' refuses its own answer"
+
+
 def says_the_same(answer: str, reference: str) -> bool:
     """Tell whether two answers are one number, or one text but for case, blanks and marks.
 
@@ -90,7 +104,7 @@ def outcome(task: Task, completion: Completion) -> Outcome:
 
 @cache
 def _scorer(family: str) -> Callable[[str, dict[str, object]], float]:
-    if family == REFERENCE:
+    if family not in reasoning_gym.factory.DATASETS:
         return lambda answer, entry: float(says_the_same(answer, str(entry["answer"])))
     scorer: Any = reasoning_gym.get_score_answer_fn(family)
     return scorer

@@ -19,11 +19,9 @@ under ``atlas_extra``. ``session_from_record(session_to_record(s)) == s`` for ev
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Any
 
-from atlas.errors import AtlasError
 from atlas.session import (
     MISSING,
     AdaptiveSummary,
@@ -38,207 +36,113 @@ from atlas.session import (
     StepEvaluation,
     TrajectoryEvent,
 )
-
-EXTRA_KEY: Final = "atlas_extra"
-
-Record = dict[str, Any]
-
-
-class MisshapenError(ValueError):
-    """A value does not have the shape that its field has; the text says which and where."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """How one field of a document is read and written."""
-
-    attribute: str
-    decode: Callable[[Any], Any]
-    key: str = ""
-    """The name in the document; empty: the attribute's own."""
-    encode: Callable[[Any], Any] | None = None
-    """None: written as it is."""
-
-
-def _unpack(document: Mapping[str, Any], fields: tuple[_Field, ...]) -> dict[str, Any]:
-    """Split a document into the attributes that it has and ``extra``, the rest."""
-    rest = dict(document)
-    values: dict[str, Any] = {}
-    for item in fields:
-        name = item.key or item.attribute
-        if name not in rest:
-            continue
-        value = rest[name]
-        try:
-            values[item.attribute] = None if value is None else item.decode(value)
-        except MisshapenError:
-            continue
-        del rest[name]
-    values["extra"] = rest
-    return values
-
-
-def _pack(source: Any, fields: tuple[_Field, ...], extra: Mapping[str, Any]) -> Record:
-    """Undo ``_unpack``.
-
-    Raises:
-        AtlasError: ``extra`` holds a field that is also set by its own name.
-    """
-    document: Record = {}
-    for item in fields:
-        value = getattr(source, item.attribute)
-        if value is MISSING:
-            continue
-        encoded = value if value is None or item.encode is None else item.encode(value)
-        document[item.key or item.attribute] = encoded
-    if not document.keys().isdisjoint(extra):
-        twice = sorted(document.keys() & extra.keys())
-        raise AtlasError(f"a session sets {', '.join(twice)} twice: as a field and in its metadata")
-    document.update(extra)
-    return document
-
-
-def _anything(value: Any) -> Any:
-    return value
-
-
-def _of(*types: type) -> Callable[[Any], Any]:
-    expected = " or ".join(item.__name__ for item in types)
-
-    def check(value: Any) -> Any:
-        if type(value) not in types:
-            raise MisshapenError(f"expected {expected}, found {type(value).__name__}")
-        return value
-
-    return check
-
-
-_text = _of(str)
-_number = _of(int, float)
-_whole = _of(int)
-_boolean = _of(bool)
-_object = _of(dict)
-
-
-def _items(value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, list):
-        raise MisshapenError(f"expected list, found {type(value).__name__}")
-    return tuple(value)
-
-
-def _ids(value: Any) -> tuple[int | str, ...]:
-    if any(type(item) not in (int, str) for item in _items(value)):
-        raise MisshapenError("expected ids")
-    return tuple(value)
-
-
-def _decoded(build: Callable[..., Any], fields: tuple[_Field, ...]) -> Callable[[Any], Any]:
-    return lambda value: build(**_unpack(_object(value), fields))
-
-
-def _encoded(fields: tuple[_Field, ...]) -> Callable[[Any], Record]:
-    return lambda value: _pack(value, fields, value.extra)
-
-
-def _each(decode: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
-    return lambda value: tuple(decode(item) for item in _items(value))
-
-
-def _each_back(encode: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
-    return lambda value: [encode(item) for item in value]
-
-
-def _instant(value: Any) -> datetime:
-    """Read a time: a datetime as it is, else ISO 8601 text; without a zone it is UTC."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise MisshapenError(f"{value!r} is no time") from None
-    if not isinstance(value, datetime):
-        raise MisshapenError(f"expected a time, found {type(value).__name__}")
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-_VERDICT = (
-    _Field("identifier", _text),
-    _Field("score", _number),
-    _Field("rationale", _text),
-    _Field("principles", _items, encode=list),
-    _Field("samples", _items, encode=list),
-    _Field("escalated", _boolean),
-    _Field("escalation_reason", _text),
+from atlas.traces.codec_fields import (
+    EXTRA_KEY,
+    Field,
+    MisshapenError,
+    Record,
+    anything,
+    as_boolean,
+    as_ids,
+    as_instant,
+    as_items,
+    as_number,
+    as_object,
+    as_text,
+    as_whole,
+    close_metadata,
+    decoded,
+    each,
+    each_back,
+    encoded,
+    fields,
+    no_more_than,
+    of_type,
+    open_metadata,
+    pack,
+    take_extra,
+    unpack,
 )
-_REWARD = (
-    _Field("score", _number),
-    _Field("rationale", _text),
-    _Field(
+
+_VERDICT = fields(
+    Field("identifier", as_text),
+    Field("score", as_number),
+    Field("rationale", as_text),
+    Field("principles", as_items, encode=list),
+    Field("samples", as_items, encode=list),
+    Field("escalated", as_boolean),
+    Field("escalation_reason", as_text),
+)
+_REWARD = fields(
+    Field("score", as_number),
+    Field("rationale", as_text),
+    Field(
         "judges",
-        _each(_decoded(JudgeVerdict, _VERDICT)),
-        encode=_each_back(_encoded(_VERDICT)),
+        each(decoded(JudgeVerdict, _VERDICT)),
+        encode=each_back(encoded(_VERDICT)),
     ),
-    _Field("raw", _anything),
+    Field("raw", anything),
 )
-_PLAN_STEP = (
-    _Field("id", _of(int, str)),
-    _Field("description", _text),
-    _Field("tool", _text),
-    _Field("tool_params", _object),
-    _Field("depends_on", _ids, encode=list),
+_PLAN_STEP = fields(
+    Field("id", of_type(int, str)),
+    Field("description", as_text),
+    Field("tool", as_text),
+    Field("tool_params", as_object),
+    Field("depends_on", as_ids, encode=list),
 )
-_PLAN = (
-    _Field("steps", _each(_decoded(PlanStep, _PLAN_STEP)), encode=_each_back(_encoded(_PLAN_STEP))),
-    _Field("execution_mode", _text),
+_PLAN = fields(
+    Field("steps", each(decoded(PlanStep, _PLAN_STEP)), encode=each_back(encoded(_PLAN_STEP))),
+    Field("execution_mode", as_text),
 )
-_EVALUATION = (
-    _Field("validation", _object),
-    _Field("reward", _decoded(SessionReward, _REWARD), encode=_encoded(_REWARD)),
+_EVALUATION = fields(
+    Field("validation", as_object),
+    Field("reward", decoded(SessionReward, _REWARD), encode=encoded(_REWARD)),
 )
-_SUMMARY = (
-    _Field("lane", _text, "adaptive_mode"),
-    _Field("confidence", _number),
-    _Field("certification_run", _boolean),
-    _Field("probe", _object),
-    _Field("mode_history", _items, encode=list),
+_SUMMARY = fields(
+    Field("lane", as_text, "adaptive_mode"),
+    Field("confidence", as_number),
+    Field("certification_run", as_boolean),
+    Field("probe", as_object),
+    Field("mode_history", as_items, encode=list),
 )
-_STEP_METADATA = (
-    _Field("artifacts", _anything),
-    _Field("runtime", _anything),
-    _Field("deliverable", _anything),
+_STEP_METADATA = fields(
+    Field("artifacts", anything),
+    Field("runtime", anything),
+    Field("deliverable", anything),
 )
-_SESSION_METADATA = (
-    _Field("triage_dossier", _object),
-    _Field("adaptive_summary", _decoded(AdaptiveSummary, _SUMMARY), encode=_encoded(_SUMMARY)),
-    _Field("personas_used", _anything),
-    _Field("persona_updates", _anything),
-    _Field("learning_key", _text),
-    _Field("learning_history", _object),
-    _Field("drift", _object),
+_SESSION_METADATA = fields(
+    Field("triage_dossier", as_object),
+    Field("adaptive_summary", decoded(AdaptiveSummary, _SUMMARY), encode=encoded(_SUMMARY)),
+    Field("personas_used", anything),
+    Field("persona_updates", anything),
+    Field("learning_key", as_text),
+    Field("learning_history", as_object),
+    Field("drift", as_object),
 )
-_decode_evaluation = _decoded(StepEvaluation, _EVALUATION)
-_encode_evaluation = _encoded(_EVALUATION)
-_STEP = (
-    _Field("trace", _text),
-    _Field("output", _text),
-    _Field("evaluation", _decode_evaluation, encode=_encode_evaluation),
-    _Field("num_attempts", _whole, "attempts"),
-    _Field("has_result", _boolean),
+_decode_evaluation = decoded(StepEvaluation, _EVALUATION)
+_encode_evaluation = encoded(_EVALUATION)
+_STEP = fields(
+    Field("trace", as_text),
+    Field("output", as_text),
+    Field("evaluation", _decode_evaluation, encode=_encode_evaluation),
+    Field("num_attempts", as_whole, "attempts"),
+    Field("has_result", as_boolean),
 )
-_SESSION = (
-    _Field("id", _whole),
-    _Field("task", _text),
-    _Field("status", _text),
-    _Field("final_answer", _text),
-    _Field("review_status", _text),
-    _Field("review_notes", _text),
-    _Field("created_at", _instant, encode=datetime.isoformat),
-    _Field("completed_at", _instant, encode=datetime.isoformat),
-    _Field("student_learning", _text),
-    _Field("teacher_learning", _text),
-    _Field("plan", _decoded(Plan, _PLAN), encode=_encoded(_PLAN)),
-    _Field("reward", _decoded(SessionReward, _REWARD), "session_reward", _encoded(_REWARD)),
-    _Field("reward_stats", _object),
-    _Field("reward_audit", _items, encode=list),
+_SESSION = fields(
+    Field("id", as_whole),
+    Field("task", as_text),
+    Field("status", as_text),
+    Field("final_answer", as_text),
+    Field("review_status", as_text),
+    Field("review_notes", as_text),
+    Field("created_at", as_instant, encode=datetime.isoformat),
+    Field("completed_at", as_instant, encode=datetime.isoformat),
+    Field("student_learning", as_text),
+    Field("teacher_learning", as_text),
+    Field("plan", decoded(Plan, _PLAN), encode=encoded(_PLAN)),
+    Field("reward", decoded(SessionReward, _REWARD), "session_reward", encoded(_REWARD)),
+    Field("reward_stats", as_object),
+    Field("reward_audit", as_items, encode=list),
 )
 _NOTE_FIELDS = frozenset({"sequence", "note"})
 _EVENT_FIELDS = frozenset({"id", "created_at", "event"})
@@ -246,46 +150,17 @@ _OPTIONAL_COLUMNS = frozenset({"student_learning", "teacher_learning"})
 """Columns that a query may leave out; absent, they are MISSING and not None."""
 
 
-def _open_metadata(values: dict[str, Any], key: str, fields: tuple[_Field, ...]) -> None:
-    """Move the metadata document at ``extra[key]`` into attributes, ``metadata`` and ``extra``."""
-    extra = values["extra"]
-    document = extra.get(key)
-    if document is None:
-        extra.pop(key, None)
-        values["metadata"] = None
-    elif isinstance(document, dict):
-        del extra[key]
-        found = _unpack(document, fields)
-        rest = found.pop("extra")
-        extra.update(_take_extra(rest))
-        values.update(found)
-        values["metadata"] = rest
-
-
-def _close_metadata(source: Session | Step, fields: tuple[_Field, ...]) -> Record | None:
-    """Undo ``_open_metadata``."""
-    document = _pack(source, fields, source.metadata or {})
-    if source.extra:
-        document[EXTRA_KEY] = dict(source.extra)
-    return document or (None if source.metadata is None else {})
-
-
-def _take_extra(document: Record) -> Record:
-    kept = document.get(EXTRA_KEY)
-    return document.pop(EXTRA_KEY) if isinstance(kept, dict) else {}
-
-
 def _step_from(record: Any, planned: Mapping[object, PlanStep]) -> Step:
-    values = _unpack(_object(record), _STEP)
+    values = unpack(as_object(record), _STEP)
     extra = values["extra"]
-    step_id = values["id"] = _whole(extra.pop("step_id", None))
+    step_id = values["id"] = as_whole(extra.pop("step_id", None))
     if step_id in planned:
         values["description"] = planned[step_id].description
         values["depends_on"] = planned[step_id].depends_on
-    _open_metadata(values, "metadata", _STEP_METADATA)
-    attempts = _items(extra.pop("attempt_details", []))
+    open_metadata(values, "metadata", _STEP_METADATA)
+    attempts = as_items(extra.pop("attempt_details", []))
     values["attempts"] = tuple([_attempt_from(item) for item in attempts])
-    values["guidance"] = tuple([_note_from(item) for item in _items(extra.pop("guidance", []))])
+    values["guidance"] = tuple([_note_from(item) for item in as_items(extra.pop("guidance", []))])
     for name in ("trace", "output", "num_attempts"):
         values.setdefault(name, None)
     return Step(**values)
@@ -294,23 +169,23 @@ def _step_from(record: Any, planned: Mapping[object, PlanStep]) -> Step:
 def _step_to(step: Step) -> Record:
     return {
         "step_id": step.id,
-        **_pack(step, _STEP, {}),
-        "metadata": _close_metadata(step, _STEP_METADATA),
+        **pack(step, _STEP, {}),
+        "metadata": close_metadata(step, _STEP_METADATA),
         "attempt_details": [_attempt_to(item) for item in step.attempts],
         "guidance": [{"sequence": note.sequence, "note": note.note} for note in step.guidance],
     }
 
 
 def _attempt_from(record: Any) -> StepAttempt:
-    extra = dict(_object(record))
-    attempt = _whole(extra.pop("attempt", None))
+    extra = dict(as_object(record))
+    attempt = as_whole(extra.pop("attempt", None))
     document = extra.pop("evaluation", None)
     if document is None:
         return StepAttempt(attempt=attempt, extra=extra)
     if not isinstance(document, dict):
         return StepAttempt(attempt=attempt, extra={**extra, "evaluation": document})
     document = dict(document)
-    extra.update(_take_extra(document))
+    extra.update(take_extra(document))
     return StepAttempt(attempt=attempt, evaluation=_decode_evaluation(document), extra=extra)
 
 
@@ -323,14 +198,14 @@ def _attempt_to(attempt: StepAttempt) -> Record:
 
 
 def _note_from(record: Any) -> GuidanceNote:
-    _no_more_than(_object(record), _NOTE_FIELDS)
-    return GuidanceNote(sequence=_whole(record.get("sequence")), note=_text(record.get("note")))
+    no_more_than(as_object(record), _NOTE_FIELDS)
+    return GuidanceNote(sequence=as_whole(record.get("sequence")), note=as_text(record.get("note")))
 
 
 def _event_from(record: Any) -> TrajectoryEvent:
-    _no_more_than(_object(record), _EVENT_FIELDS)
+    no_more_than(as_object(record), _EVENT_FIELDS)
     created_at = record.get("created_at")
-    at = None if created_at is None else _instant(created_at)
+    at = None if created_at is None else as_instant(created_at)
     return TrajectoryEvent(event=record.get("event"), created_at=at, id=record.get("id"))
 
 
@@ -339,17 +214,12 @@ def _event_to(event: TrajectoryEvent) -> Record:
     return {"id": event.id, "created_at": created_at, "event": event.event}
 
 
-def _no_more_than(record: Mapping[str, Any], names: frozenset[str]) -> None:
-    if not record.keys() <= names:
-        raise MisshapenError(f"unknown field {', '.join(sorted(record.keys() - names))}")
-
-
 def _list_of(record: Mapping[str, Any], name: str, decode: Callable[[Any], Any]) -> tuple[Any, ...]:
     """Decode every item of a list that a session can't do without, saying which one is wrong."""
     decoded: list[Any] = []
     place = name
     try:
-        for index, item in enumerate(_items(record.get(name) or [])):
+        for index, item in enumerate(as_items(record.get(name) or [])):
             place = f"{name}[{index}]"
             decoded.append(decode(item))
     except MisshapenError as error:
@@ -367,7 +237,7 @@ def session_from_record(record: Mapping[str, Any]) -> Session:
         MisshapenError: The task is no text, or ``steps`` or ``trajectory_events`` can't be read.
             Any other field of an unexpected shape is kept in ``extra``.
     """
-    values = _unpack(record, _SESSION)
+    values = unpack(record, _SESSION)
     extra = values["extra"]
     if not isinstance(values.get("task"), str):
         raise MisshapenError("the field 'task' is missing or no text")
@@ -380,8 +250,8 @@ def session_from_record(record: Mapping[str, Any]) -> Session:
     )
     extra.pop("steps", None)
     extra.pop("trajectory_events", None)
-    _open_metadata(values, "session_metadata", _SESSION_METADATA)
-    for item in _SESSION:
+    open_metadata(values, "session_metadata", _SESSION_METADATA)
+    for item in _SESSION.values():
         absent = MISSING if item.attribute in _OPTIONAL_COLUMNS else None
         values.setdefault(item.attribute, absent)
     return Session(**values)
@@ -393,8 +263,8 @@ def session_to_record(session: Session) -> Record:
     Raises:
         AtlasError: a field is set twice, once by its name and once in ``metadata`` or ``extra``.
     """
-    record = _pack(session, _SESSION, {})
-    record["session_metadata"] = _close_metadata(session, _SESSION_METADATA)
+    record = pack(session, _SESSION, {})
+    record["session_metadata"] = close_metadata(session, _SESSION_METADATA)
     record["steps"] = [_step_to(step) for step in session.steps]
     if session.trajectory_events is not MISSING:
         record["trajectory_events"] = [_event_to(event) for event in session.trajectory_events]

@@ -19,7 +19,8 @@ from typing import BinaryIO, Final, Literal, NoReturn, cast
 
 from atlas.errors import AtlasError
 from atlas.session import Session
-from atlas.traces.codec import MisshapenError, session_from_record, session_to_record
+from atlas.traces.codec import session_from_record, session_to_record
+from atlas.traces.codec_fields import MisshapenError
 from atlas.traces.sdk_export import record_from_export
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
 
@@ -100,6 +101,7 @@ class JsonlTraceStore:
         sessions = self.sessions(query)
         while page := list(islice(sessions, self._page_size)):
             yield page
+            del page  # before the next one is read
 
     def sessions(self, query: SessionQuery) -> Iterator[Session]:
         """Yield the sessions that pass one by one.
@@ -109,8 +111,7 @@ class JsonlTraceStore:
                 the text names file, line and reason.
         """
         passing = (session for session in self._all() if query.matches(session))
-        stop = None if query.limit is None else query.offset + query.limit
-        for session in islice(passing, query.offset, stop):
+        for session in islice(islice(passing, query.offset, None), query.limit):
             yield query.trimmed(session)
 
     def count(self, query: SessionQuery) -> int:

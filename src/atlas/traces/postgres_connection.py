@@ -7,11 +7,12 @@ an ``AtlasError`` that names host, port and database and never the password.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import errors
@@ -24,6 +25,9 @@ from atlas.errors import AtlasError
 Connection = psycopg.Connection[TupleRow]
 
 T = TypeVar("T")
+
+DEFAULT_DB_URL = "postgresql://atlas:atlas@localhost:5433/atlas"
+"""The database that the guide and the Atlas SDK start with."""
 
 CONNECT_TIMEOUT_S = 10
 RETRY_PAUSE_S = 0.2
@@ -79,6 +83,11 @@ def connect(db_url: str) -> Connection:
     return connection
 
 
+def rows_of(connection: Connection, statement: LiteralString, values: list[Any]) -> list[Any]:
+    """Return all rows of a statement; ``values`` are bound, never part of the text."""
+    return connection.execute(statement, values).fetchall()
+
+
 def _load_json(document: str | bytes) -> Any:
     # The server sends UTF-8 with nothing around it; json.loads looks for both, at half the speed.
     text = document if isinstance(document, str) else document.decode()
@@ -97,7 +106,7 @@ def read_only_snapshot(connection: Connection, timeout_s: float) -> Iterator[Non
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     with connection.transaction():
         connection.execute(
-            "SELECT set_config('statement_timeout', %s, true)", [str(int(timeout_s * 1000))]
+            "SELECT set_config('statement_timeout', %s, true)", [str(math.ceil(timeout_s * 1000))]
         )
         yield
 
@@ -110,11 +119,12 @@ def explained(place: str) -> Iterator[None]:
     except (errors.UndefinedTable, errors.UndefinedColumn) as error:
         raise AtlasError(
             f"{place} is not an Atlas trace database: {_first_line(error)}; point db_url at one "
-            "that the Atlas SDK or `atlas collect` has written"
+            "that the Atlas SDK (0.1.13 or later) or `atlas collect` has written"
         ) from error
     except errors.QueryCanceled as error:
         raise AtlasError(
-            f"{place} took too long ({_first_line(error)}): narrow the filters or raise the timeout"
+            f"{place} took too long ({_first_line(error)}): narrow the filters or raise "
+            "statement_timeout_s"
         ) from error
     except UnicodeEncodeError as error:
         raise AtlasError(f"{place}: {error.object!r} is no text that it can hold") from error

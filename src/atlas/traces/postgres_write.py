@@ -18,7 +18,8 @@ from typing import Any, Final, Literal, LiteralString, cast
 
 from atlas.errors import AtlasError
 from atlas.session import Session
-from atlas.traces.codec import Record, session_to_record
+from atlas.traces.codec import session_to_record
+from atlas.traces.codec_fields import Record
 from atlas.traces.postgres_connection import Connection, connect, explained, place_name
 
 Unstorable = Literal["error", "replace"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from atlas.traces.codec import Record
+from atlas.traces.codec_fields import Record
 
 _FILLED_INTO_METADATA: Final = {
     "session_id": "id",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Protocol
 
 from atlas.session import MISSING, Session
@@ -59,10 +59,14 @@ class SessionQuery:
                 raise ValueError(f"{name} is {bound}: give a finite number, or leave it out")
         for name in ("status_filters", "review_status_filters"):
             object.__setattr__(self, name, _statuses(name, getattr(self, name)))
+        for name in ("created_after", "start_date", "end_date"):
+            bound = getattr(self, name)
+            if bound is not None and not isinstance(bound, date):
+                raise ValueError(f"{name} is {bound!r}: give a date or a datetime")
         for name in ("limit", "offset"):
             number = getattr(self, name)
-            if number is not None and number < 0:
-                raise ValueError(f"{name} is {number}: it must not be negative")
+            if number is not None and not 0 <= number < 2**63:
+                raise ValueError(f"{name} is {number}: it must not be negative, and below 2**63")
 
     @property
     def earliest(self) -> datetime | None:
@@ -75,8 +79,7 @@ class SessionQuery:
         """The last instant that is included; None: no bound."""
         if self.end_date is None or isinstance(self.end_date, datetime):
             return None if self.end_date is None else _first_instant(self.end_date)
-        next_day = _first_instant(self.end_date + timedelta(days=1))
-        return next_day - timedelta(microseconds=1)
+        return datetime.combine(self.end_date, time.max, UTC)
 
     def matches(self, session: Session) -> bool:
         """Return whether a session passes the filters; a database answers the same question."""

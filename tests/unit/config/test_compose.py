@@ -29,6 +29,7 @@ REQUIRED = {
     "grpo": ["model_name_or_path=m", "student_model=s"],
     "quickstart": [],
     "base_model": [],
+    "collect": [],
 }
 
 GUIDE_SFT = """\

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.rewards.verifiers import Verdict, outcome, read_answer, says_the_same, verify
+from atlas.rewards.verifiers import (
+    Verdict,
+    accepts_reference,
+    outcome,
+    read_answer,
+    says_the_same,
+    verify,
+)
 from atlas.types import REFERENCE, Completion, Task
 
 LEGS = Task(question="How many legs?", answer="14", family="leg_counting")
@@ -119,3 +126,23 @@ def test_a_task_of_no_family_is_held_against_its_reference() -> None:
     assert verify(task, "So. Answer: 1,200.") == Verdict(score=1.0, parsed=True)
     assert verify(task, "So. Answer: 1,200 m.") == Verdict(score=0.0, parsed=True)
     assert verify(task, "It is 1200.") == Verdict(score=0.0, parsed=False)
+
+
+@pytest.mark.parametrize("family", [REFERENCE, "billing"])
+def test_a_label_of_the_user_s_is_no_family_and_leaves_it_to_the_reference(
+    family: str,
+) -> None:
+    task = Task(question="Capital of France?", answer="Paris", family=family)
+    assert verify(task, "I think so. Answer: paris.") == Verdict(score=1.0, parsed=True)
+    assert verify(task, "Answer: London") == Verdict(score=0.0, parsed=True)
+    assert verify(task, "Paris") == Verdict(score=0.0, parsed=False)
+
+
+def test_a_task_that_its_own_verifier_refuses_is_told() -> None:
+    assert accepts_reference(LEGS) is None
+    assert accepts_reference(Task(question="q", answer="Paris", family=REFERENCE)) is None
+    numbers = {"numbers": [1, 2, 3, 4], "target": 24}
+    refused = Task(question="Make 24.", answer="4 * 6", family="countdown", metadata=numbers)
+    assert accepts_reference(refused) == "the verifier of family 'countdown' refuses its own answer"
+    bare = Task(question="Solve it.", answer="1", family="sudoku")
+    assert accepts_reference(bare) == "the verifier of family 'sudoku' fails: KeyError: 'solution'"

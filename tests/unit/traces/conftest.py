@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import strategies as st
 
@@ -26,6 +27,10 @@ from atlas.session import (
 
 Strategy = st.SearchStrategy[Any]
 
+STORABLE_TEXT = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8
+)
+
 TIMES = st.datetimes(
     min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC)
 )
@@ -41,6 +46,20 @@ def json_values(text: Strategy) -> Strategy:
         st.none() | st.booleans() | numbers | text,
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(text, inner, max_size=2),
         max_leaves=4,
+    )
+
+
+def nested(depth: int) -> dict[str, Any]:
+    document: dict[str, Any] = {"leaf": None}
+    for level in range(depth):
+        document = {"x": [document, level]}
+    return document
+
+
+def huge(text: Strategy) -> Strategy:
+    """Text of up to a megabyte, more than the few kilobytes that PostgreSQL keeps in a row."""
+    return st.builds(
+        lambda part, times: (part + "é\u20ac\U0001f600") * times, text, st.just(60_000)
     )
 
 
@@ -119,12 +138,14 @@ def steps_with_id(draw: st.DrawFn, step_id: int, text: Strategy, objects: Strate
 
 
 @st.composite
-def step_lists(draw: st.DrawFn, text: Strategy, objects: Strategy) -> tuple[Step, ...]:
-    ids = sorted(draw(st.sets(st.integers(1, 4), max_size=2)))
+def step_lists(
+    draw: st.DrawFn, text: Strategy, objects: Strategy, *, unique: bool
+) -> tuple[Step, ...]:
+    ids = sorted(draw(st.lists(st.integers(1, 4), max_size=2, unique=unique)))
     return tuple(draw(steps_with_id(step_id, text, objects)) for step_id in ids)
 
 
-def make_session_strategy(text: Strategy) -> Strategy:
+def make_session_strategy(text: Strategy, *, unique_steps: bool) -> Strategy:
     # Keys that no field has, so that a document never sets a field twice.
     objects = st.dictionaries(text.map("x".__add__), json_values(text), max_size=2)
     events = st.builds(TrajectoryEvent, event=json_values(text), created_at=TIMES)
@@ -139,14 +160,14 @@ def make_session_strategy(text: Strategy) -> Strategy:
     return st.builds(
         Session,
         task=text,
-        final_answer=st.none() | text,
+        final_answer=st.none() | text | huge(text),
         status=st.none() | text,
         review_status=st.sampled_from(["pending", "approved", "quarantined"]),
         review_notes=st.none() | text,
         created_at=TIMES,
         completed_at=st.none() | TIMES,
         plan=maybe(plans(text, objects)),
-        steps=step_lists(text, objects),
+        steps=step_lists(text, objects, unique=unique_steps),
         reward=st.none() | rewards(text, objects),
         reward_stats=maybe(objects),
         reward_audit=st.none() | st.lists(objects, max_size=1).map(tuple),
@@ -160,23 +181,50 @@ def make_session_strategy(text: Strategy) -> Strategy:
         learning_key=maybe(text),
         learning_history=maybe(objects),
         drift=maybe(objects),
-        metadata=st.none() | objects,
+        metadata=st.none() | objects | st.integers(1, 80).map(nested),
         extra=objects,
     )
 
 
 @pytest.fixture(scope="session")
 def storable_sessions() -> Strategy:
-    """Sessions with text that PostgreSQL can hold, in the order in which it gives steps back."""
-    return make_session_strategy(
-        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
-    )
+    """Sessions that PostgreSQL can hold: its text, a step an id, in the order in which it gives."""
+    return make_session_strategy(STORABLE_TEXT, unique_steps=True)
 
 
 @pytest.fixture(scope="session")
 def any_sessions() -> Strategy:
-    """Sessions with any text that Python can hold, half surrogate pairs and U+0000 included."""
-    return make_session_strategy(st.text(st.characters(), max_size=8))
+    """Any session: half surrogate pairs and U+0000 in its texts, an id for two steps included."""
+    return make_session_strategy(st.text(st.characters(), max_size=8), unique_steps=False)
+
+
+SDK_TABLES = """
+    CREATE TABLE sessions (id SERIAL PRIMARY KEY, task TEXT NOT NULL,
+        status TEXT NOT NULL DEFAULT 'running', metadata JSONB, final_answer TEXT, reward JSONB,
+        reward_stats JSONB, reward_audit JSONB, student_learning TEXT, teacher_learning TEXT,
+        review_status TEXT NOT NULL DEFAULT 'pending', review_notes TEXT,
+        created_at TIMESTAMPTZ NOT NULL DEFAULT now(), completed_at TIMESTAMPTZ);
+    CREATE INDEX ON sessions ((metadata ->> 'learning_key'));
+    CREATE TABLE plans (session_id INT PRIMARY KEY REFERENCES sessions, plan JSONB NOT NULL);
+    CREATE TABLE step_results (session_id INT REFERENCES sessions, step_id INT, trace TEXT,
+        output TEXT, evaluation JSONB, attempts INT, metadata JSONB,
+        PRIMARY KEY (session_id, step_id));
+    CREATE TABLE step_attempts (session_id INT REFERENCES sessions, step_id INT, attempt INT,
+        evaluation JSONB, PRIMARY KEY (session_id, step_id, attempt));
+    CREATE TABLE guidance_notes (session_id INT REFERENCES sessions, step_id INT, sequence INT,
+        note TEXT NOT NULL, PRIMARY KEY (session_id, step_id, sequence));
+    CREATE TABLE trajectory_events (id SERIAL PRIMARY KEY, session_id INT REFERENCES sessions,
+        event JSONB NOT NULL, created_at TIMESTAMPTZ NOT NULL DEFAULT now());
+    CREATE TABLE persona_memory (memory_id UUID PRIMARY KEY, persona TEXT NOT NULL);
+"""
+
+
+@pytest.fixture
+def sdk_db_url(empty_db_url: str) -> str:
+    """The ``db_url`` of a new place with the tables and indexes that the Atlas SDK creates."""
+    with psycopg.connect(empty_db_url, autocommit=True) as connection:
+        connection.execute(SDK_TABLES)
+    return empty_db_url
 
 
 @pytest.fixture

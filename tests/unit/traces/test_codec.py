@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from atlas.errors import AtlasError
 from atlas.session import MISSING, Session
-from atlas.traces.codec import MisshapenError, session_from_record, session_to_record
+from atlas.traces.codec import session_from_record, session_to_record
+from atlas.traces.codec_fields import MisshapenError
 
 
 @given(data=st.data())

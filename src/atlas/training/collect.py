@@ -1,0 +1,142 @@
+"""Sessions of a teacher and a student on tasks, recorded: what ``atlas collect`` does.
+
+Input: a configuration, a `Collection`. Output: a session for each task in the collection. Chunks of
+tasks are recorded as a whole, and a task that is recorded is not worked again, so that whatever
+stops this, the same call goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from atlas.checkpoints import load_model, load_tokenizer
+from atlas.config.collect import CollectConfig
+from atlas.config.schema import keys_of
+from atlas.datasets.task_file import read_tasks
+from atlas.datasets.tasks import mixed_tasks
+from atlas.rewards.uplift import UpliftWeights
+from atlas.rewards.verifiers import accepts_reference
+from atlas.rollouts.dialogue import Student, Teacher
+from atlas.rollouts.generator import Sampling
+from atlas.rollouts.local import LocalGenerator
+from atlas.runtime.progress import Progress
+from atlas.runtime.seeding import derive_seed
+from atlas.runtime.stopping import StopRequest
+from atlas.traces.collection import Collection
+from atlas.traces.record import sessions_from_groups
+from atlas.training.groups import Classroom, roll_out
+from atlas.types import Task
+
+# Where things go and how fast decides nothing about the sessions; the tasks count themselves.
+_BESIDE_THE_POINT = frozenset(
+    {"output_dir", "db_url", "output", "learning_key", "logging_steps", "num_threads"}
+    | {"tasks", "num_tasks", "families"}
+)
+
+
+def tasks_to_collect(config: CollectConfig) -> list[Task]:
+    """Return the tasks of a configuration, in the order in which they are worked.
+
+    Raises:
+        AtlasError: A family doesn't exist or is too small; or the file of tasks is broken, or an
+            answer in it isn't accepted by the task's own verifier.
+    """
+    if config.tasks:
+        return read_tasks(config.tasks, limit=config.num_tasks, check=accepts_reference)
+    assert config.num_tasks is not None  # resolved
+    seed = derive_seed(config.seed, "collect")
+    return mixed_tasks(config.families, config.num_tasks, seed=seed)
+
+
+def learning_key(config: CollectConfig, tasks: Sequence[Task]) -> str:
+    """Return what names the sessions: given, or made of all that decides what is in them."""
+    if config.learning_key:
+        return config.learning_key
+    settings = {
+        name: getattr(config, name)
+        for name in keys_of(CollectConfig)
+        if name not in _BESIDE_THE_POINT
+    }
+    asked = [[task.id, task.answer, task.family] for task in tasks]
+    decisive = json.dumps([settings, asked])
+    return f"collect-{hashlib.sha256(decisive.encode()).hexdigest()[:12]}"
+
+
+def check_models(config: CollectConfig) -> None:
+    """Look whether the two models are there, by their tokenizers, before anything is begun.
+
+    Raises:
+        AtlasError: One isn't.
+    """
+    for folder in (config.teacher_model, config.student_model):
+        load_tokenizer(folder)
+
+
+def collect(
+    config: CollectConfig,
+    tasks: Sequence[Task],
+    collection: Collection,
+    *,
+    learning_key: str,
+    progress: Progress,
+    stop: StopRequest,
+) -> None:
+    """Record a session of the teacher and the student on every task that has none yet.
+
+    Args:
+        config: Resolved.
+        tasks: As ``tasks_to_collect`` gives them.
+        collection: Takes the sessions.
+        learning_key: Names them.
+        progress: Counts tasks.
+        stop: Asked between chunks.
+
+    Raises:
+        Stopped: The user asked to stop; what was recorded stays.
+    """
+    recorded = collection.recorded()
+    seed = derive_seed(config.seed, "collect")
+    progress.begin(len(tasks))
+    room: Classroom | None = None
+    for start in range(0, len(tasks), config.chunk_size):
+        chunk = tasks[start : start + config.chunk_size]
+        missing = [task for task in chunk if task.id not in recorded]
+        progress.advance(len(chunk) - len(missing), note="recorded before")
+        if not missing:
+            continue
+        stop.check()
+        room = room or classroom(config)
+        groups = roll_out(room, missing, num_samples=1, seed=derive_seed(seed, start))
+        collection.add(sessions_from_groups(groups, learning_key=learning_key))
+        progress.advance(len(missing), note="sessions recorded")
+
+
+def classroom(config: CollectConfig) -> Classroom:
+    """Load the two models.
+
+    Raises:
+        AtlasError: One can't be loaded.
+    """
+    teacher_tokenizer = load_tokenizer(config.teacher_model)
+    student_tokenizer = load_tokenizer(config.student_model)
+    return Classroom(
+        teacher=Teacher(
+            LocalGenerator(load_model(config.teacher_model), teacher_tokenizer),
+            teacher_tokenizer,
+            Sampling(
+                max_new_tokens=config.max_new_tokens,
+                temperature=config.temperature,
+                top_p=config.top_p,
+            ),
+        ),
+        student=Student(
+            LocalGenerator(load_model(config.student_model), student_tokenizer),
+            student_tokenizer,
+            Sampling(max_new_tokens=config.student_max_new_tokens),
+            approach_tokens=config.approach_max_new_tokens,
+        ),
+        likelihood=None,
+        weights=UpliftWeights(),
+    )

@@ -1,0 +1,165 @@
+"""Recording sessions: whole chunks, each task once, whatever comes between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atlas.config.collect import CollectConfig
+from atlas.errors import AtlasError
+from atlas.runtime.progress import Silent
+from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.session import Session
+from atlas.training import collect as module
+from atlas.training.collect import collect, learning_key, tasks_to_collect
+from atlas.types import Completion, Rollout, RolloutGroup, Score, Task, task_id
+
+TASKS = [Task(question=f"{n} + 1 =", answer=str(n + 1), family="reference") for n in range(7)]
+CONFIG = CollectConfig(chunk_size=3, num_tasks=7)
+
+
+class Memory:
+    """A collection that keeps its chunks."""
+
+    place = "memory"
+
+    def __init__(self, stop: StopRequest | None = None) -> None:
+        self.chunks: list[list[str]] = []
+        self.keys: set[object] = set()
+        self.stop = stop
+
+    def recorded(self) -> set[str]:
+        return {task_id(task) for chunk in self.chunks for task in chunk}
+
+    def add(self, sessions: Sequence[Session]) -> None:
+        self.chunks.append([session.task for session in sessions])
+        self.keys |= {session.learning_key for session in sessions}
+        if self.stop is not None:
+            self.stop.asked = True
+
+    def by_status(self) -> Mapping[str, int]:
+        return {"succeeded": sum(map(len, self.chunks))}
+
+
+class Bar(Silent):
+    """Adds up."""
+
+    total = done = 0
+
+    def begin(self, total: int) -> None:
+        self.total = total
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self.done += units
+
+
+@pytest.fixture
+def seeds(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Rollouts without models; the seed that each question was worked with."""
+    seen: dict[str, int] = {}
+    said = Completion(
+        prompt_ids=(1,), token_ids=(2,), logprobs=(0.0,), text="x", finish_reason="stop"
+    )
+
+    def roll_out(room: Any, tasks: Sequence[Task], *, num_samples: int, seed: int) -> list[Any]:
+        assert num_samples == 1
+        seen.update({task.question: seed for task in tasks})
+        score = Score(value=1.0, parts={"uplift": 1.0})
+        rollouts = (Rollout(teaching=said, attempt=said, score=score),)
+        zero = Score(value=0.0)
+        return [
+            RolloutGroup(
+                task=task, baseline=said, baseline_score=zero, approach=said, rollouts=rollouts
+            )
+            for task in tasks
+        ]
+
+    monkeypatch.setattr(module, "roll_out", roll_out)
+    monkeypatch.setattr(module, "classroom", lambda config: object())
+    return seen
+
+
+def run(collection: Memory, *, stop: StopRequest | None = None) -> Bar:
+    bar = Bar()
+    collect(
+        CONFIG,
+        TASKS,
+        collection,
+        learning_key="k",
+        progress=bar,
+        stop=stop or StopRequest(),
+    )
+    return bar
+
+
+def test_every_task_is_recorded_once_in_chunks(seeds: dict[str, int]) -> None:
+    memory = Memory()
+    bar = run(memory)
+    questions = [task.question for task in TASKS]
+    assert memory.chunks == [questions[:3], questions[3:6], questions[6:]]
+    assert memory.keys == {"k"}
+    assert (bar.total, bar.done) == (7, 7)
+    assert len({seeds[chunk[0]] for chunk in memory.chunks}) == 3
+
+
+def test_a_stopped_collection_goes_on_with_the_seeds_that_it_would_have_had(
+    seeds: dict[str, int],
+) -> None:
+    run(Memory())
+    undisturbed = dict(seeds)
+    stop = StopRequest()
+    memory = Memory(stop)
+    with pytest.raises(Stopped):
+        run(memory, stop=stop)
+    assert [len(chunk) for chunk in memory.chunks] == [3]
+    seeds.clear()
+    memory.stop = None
+    assert run(memory).done == 7
+    assert [len(chunk) for chunk in memory.chunks] == [3, 3, 1]
+    assert seeds == {q: seed for q, seed in undisturbed.items() if q not in memory.chunks[0]}
+
+
+def test_a_task_that_is_recorded_is_not_worked_again_wherever_it_stands(
+    seeds: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory()
+    memory.chunks = [[TASKS[4].question, TASKS[0].question]]
+    run(memory)
+    assert [len(chunk) for chunk in memory.chunks] == [2, 2, 2, 1]
+    assert memory.recorded() == {task.id for task in TASKS}
+    # Nothing is left to do, so no model is loaded.
+    monkeypatch.setattr(module, "classroom", lambda config: pytest.fail("loaded"))
+    assert run(memory).done == 7
+
+
+def test_the_learning_key_follows_from_all_that_decides_the_sessions() -> None:
+    key = learning_key(CONFIG, TASKS)
+    assert key.startswith("collect-")
+    elsewhere = replace(CONFIG, output_dir="o", db_url="postgresql://h/d", num_threads=1)
+    assert learning_key(elsewhere, TASKS) == key
+    assert learning_key(replace(CONFIG, learning_key="mine"), TASKS) == "mine"
+    others = [
+        learning_key(replace(CONFIG, teacher_model="t"), TASKS),
+        learning_key(replace(CONFIG, seed=1), TASKS),
+        learning_key(CONFIG, TASKS[1:]),
+        learning_key(CONFIG, [replace(TASKS[0], answer="7"), *TASKS[1:]]),
+        learning_key(CONFIG, [replace(TASKS[0], family="chain_sum"), *TASKS[1:]]),
+    ]
+    assert len({key, *others}) == 6
+
+
+def test_tasks_come_from_a_file_checked_by_their_verifiers(tmp_path: Path) -> None:
+    lines = [{"question": task.question, "answer": task.answer} for task in TASKS]
+    path = tmp_path / "tasks.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    config = CollectConfig(tasks=str(path))
+    assert tasks_to_collect(config) == TASKS
+    assert tasks_to_collect(replace(config, num_tasks=2)) == TASKS[:2]
+    path.write_text('{"question": "q", "answer": "x", "family": "sudoku"}')
+    with pytest.raises(AtlasError, match=r"tasks\.jsonl, line 1: the verifier of family 'sudoku'"):
+        tasks_to_collect(config)
