@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain
 
 import psycopg
 import pytest
@@ -13,7 +12,6 @@ from atlas.errors import AtlasError
 from atlas.session import MISSING, GuidanceNote, SessionReward, Step
 from atlas.traces.jsonl import JsonlTraceStore, write_jsonl
 from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_connection import connect, read_only_snapshot
 from atlas.traces.postgres_write import write_sessions
 from atlas.traces.store import SessionQuery
 
@@ -220,73 +218,6 @@ def test_text_that_looks_like_sql_is_only_text(text, varied_db_url, make_session
 def test_text_that_the_database_cannot_hold_is_an_error_in_a_filter(text, fresh_db_url):
     with pytest.raises(AtlasError, match="PostgreSQL database postgres on"):
         PostgresTraceStore(fresh_db_url).count(SessionQuery(learning_key=text))
-
-
-def test_nothing_can_be_written_while_reading(varied_db_url):
-    connection = connect(varied_db_url)
-    try:
-        with (
-            pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
-            read_only_snapshot(connection, 9.0),
-        ):
-            connection.execute("DELETE FROM trajectory_events")
-    finally:
-        connection.close()
-
-
-def test_a_statement_that_waits_too_long_is_cancelled(varied_db_url):
-    store = PostgresTraceStore(varied_db_url, statement_timeout_s=0.2)
-    with psycopg.connect(varied_db_url) as blocker:
-        blocker.execute("LOCK TABLE plans IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(AtlasError, match="took too long"):
-            list(store.sessions(ALL))
-
-
-def test_reading_goes_on_where_it_was_when_the_server_drops_the_connection(
-    fresh_db_url, make_session
-):
-    write_sessions(fresh_db_url, [make_session(n) for n in range(6)])
-    pages = PostgresTraceStore(fresh_db_url, page_size=2).pages(ALL)
-
-    found = [next(pages)]
-    with psycopg.connect(fresh_db_url, autocommit=True) as killer:
-        killer.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-    found += list(pages)
-    assert numbers(chain.from_iterable(found)) == [5, 4, 3, 2, 1, 0]
-
-
-@pytest.mark.parametrize(
-    ("damage", "named"),
-    [
-        ("DROP TABLE guidance_notes", 'relation "guidance_notes" does not exist'),
-        ("ALTER TABLE step_results DROP COLUMN evaluation", 'column "evaluation" does not exist'),
-        ("DROP TABLE sessions CASCADE", 'relation "sessions" does not exist'),
-    ],
-)
-def test_a_missing_table_or_column_is_named(damage, named, varied_db_url):
-    with psycopg.connect(varied_db_url, autocommit=True) as connection:
-        connection.execute(damage)
-
-    with pytest.raises(AtlasError, match=f"is not an Atlas trace database: {named}"):
-        list(PostgresTraceStore(varied_db_url).sessions(ALL))
-
-
-def test_a_server_that_is_not_there_is_named_without_the_password():
-    store = PostgresTraceStore("postgresql://atlas:s3cret@127.0.0.1:1/traces")
-
-    with pytest.raises(AtlasError, match=r"database traces on 127\.0\.0\.1:1") as caught:
-        list(store.sessions(ALL))
-    assert "s3cret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("db_url", ["postgresql://u:s3cret@h/d?n=1", "s3cret", "host=h s3cret"])
-def test_a_db_url_that_cannot_be_read_is_not_repeated(db_url):
-    with pytest.raises(AtlasError, match="db_url can't be read") as caught:
-        list(PostgresTraceStore(db_url).sessions(ALL))
-    assert "s3cret" not in str(caught.value)
 
 
 SDK_STYLE_TABLES = """
