@@ -5,11 +5,18 @@ from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import AtlasError
-from atlas.session import MISSING, GuidanceNote, SessionReward, Step
+from atlas.session import (
+    MISSING,
+    GuidanceNote,
+    Session,
+    SessionReward,
+    Step,
+    TrajectoryEvent,
+)
 from atlas.traces.jsonl import JsonlTraceStore, write_jsonl
 from atlas.traces.postgres import PostgresTraceStore
 from atlas.traces.postgres_write import write_sessions
@@ -187,31 +194,67 @@ def test_guidance_without_a_result_is_a_step_without_result(fresh_db_url, make_s
     assert found.steps[1] == lost
 
 
-INJECTIONS = [
-    "'; DROP TABLE sessions; --",
-    "k') OR 1=1 --",
-    "%s %(x)s {0}",
-    '"; DELETE FROM plans; --',
-    "\\'; SELECT pg_sleep(9); --",
-]
+SCORES = st.sampled_from([-1, 0, 1, 0.3, 0.1 + 0.2, 0.8, 0.8 + 1e-16, 1e-310, 2**70, 1e300])
+KEYS = st.sampled_from(["a", "b", "%", "'"])
+DAYS = st.sampled_from([START + timedelta(hours=hours) for hours in (0, 1, 23, 24, 25, 48)])
+FILTERED = st.builds(
+    Session,
+    task=st.just("t"),
+    status=st.sampled_from([None, "succeeded", "failed"]),
+    review_status=st.sampled_from([None, "pending", "approved"]),
+    created_at=DAYS,
+    reward=st.none()
+    | st.builds(SessionReward, score=st.just(MISSING) | st.none() | SCORES)
+    | st.builds(SessionReward, extra=st.sampled_from([{"score": "0.8"}, {"score": True}])),
+    reward_stats=st.none() | st.builds(lambda score: {"score": score}, SCORES | st.just("1")),
+    learning_key=st.just(MISSING) | st.none() | KEYS,
+    learning_history=st.just({"n": 1}),
+    student_learning=st.just("s"),
+    trajectory_events=st.just((TrajectoryEvent(event={}, created_at=START),)),
+) | st.builds(Session, task=st.just("t"), created_at=DAYS, metadata=st.just({"learning_key": 5}))
+QUERIES = st.builds(
+    SessionQuery,
+    min_reward=st.none() | SCORES,
+    max_reward=st.none() | SCORES,
+    status_filters=st.none() | st.just(["succeeded"]) | st.just(["failed", "running"]),
+    review_status_filters=st.none() | st.just(["approved", "pending"]),
+    learning_key=st.none() | KEYS | st.just("5"),
+    created_after=st.none() | DAYS,
+    start_date=st.none() | DAYS.map(datetime.date),
+    end_date=st.none() | DAYS | DAYS.map(datetime.date),
+    limit=st.none() | st.integers(0, 8),
+    offset=st.just(0) | st.integers(0, 8),
+    include_trajectory_events=st.booleans(),
+    include_learning_data=st.booleans(),
+)
 
 
-@pytest.mark.parametrize("text", INJECTIONS)
-def test_text_that_looks_like_sql_is_only_text(text, varied_db_url, make_session):
-    store = PostgresTraceStore(varied_db_url)
-    before = list(store.sessions(ALL))
+@given(
+    sessions=st.lists(FILTERED, min_size=1, max_size=12),
+    queries=st.lists(QUERIES, min_size=2, max_size=5),
+)
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[Phase.explicit, Phase.generate],
+)
+def test_database_and_file_give_what_the_query_says(sessions, queries, fresh_db_url, tmp_path):
+    with psycopg.connect(fresh_db_url) as connection:
+        connection.execute("TRUNCATE sessions CASCADE")
+    write_sessions(fresh_db_url, sessions)
+    database = PostgresTraceStore(fresh_db_url, page_size=4)
+    newest_first = list(database.sessions(ALL))
+    write_jsonl(tmp_path / "t.jsonl", newest_first)
+    file = JsonlTraceStore(tmp_path / "t.jsonl", page_size=2)
 
-    for query in (
-        SessionQuery(learning_key=text),
-        SessionQuery(status_filters=[text]),
-        SessionQuery(review_status_filters=[text]),
-    ):
-        assert list(store.sessions(query)) == []
-        assert store.count(query) == 0
-    strange = make_session(99, learning_key=text, status=text, created_at=START + timedelta(9))
-    write_sessions(varied_db_url, [strange])
-    assert list(store.sessions(SessionQuery(learning_key=text, status_filters=[text]))) == [strange]
-    assert list(store.sessions(ALL))[1:] == before
+    for query in queries:
+        passing = [query.trimmed(found) for found in newest_first if query.matches(found)]
+        end = None if query.limit is None else query.offset + query.limit
+        expected = passing[query.offset : end]
+        assert list(database.sessions(query)) == expected
+        assert list(file.sessions(query)) == expected
+        assert database.count(query) == file.count(query) == len(passing)
 
 
 @pytest.mark.parametrize("text", ["nul \x00", "half \ud800"])
