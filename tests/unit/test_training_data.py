@@ -266,10 +266,31 @@ def test_leaving_async_pages_early_or_by_cancelling_closes_the_connection(db_url
     assert open_connections(db_url) == 0
 
 
+def test_every_function_gives_up_after_the_time_that_it_is_given(db_url):
+    with psycopg.connect(db_url) as blocker:
+        blocker.execute("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE")
+        for call in (
+            lambda: get_training_sessions(db_url, statement_timeout_s=0.05),
+            lambda: next(paginate_sessions(db_url, statement_timeout_s=0.05)),
+            lambda: get_session_by_id(db_url, 1, statement_timeout_s=0.05),
+            lambda: count_training_sessions(db_url, statement_timeout_s=0.05),
+            lambda: asyncio.run(get_training_sessions_async(db_url, statement_timeout_s=0.05)),
+            lambda: asyncio.run(get_session_by_id_async(db_url, 1, statement_timeout_s=0.05)),
+            lambda: asyncio.run(count_training_sessions_async(db_url, statement_timeout_s=0.05)),
+            lambda: asyncio.run(
+                anext(paginate_sessions_async(db_url, statement_timeout_s=0.05))  # pyright: ignore
+            ),
+        ):
+            with pytest.raises(AtlasError, match=r"took too long.* raise statement_timeout_s"):
+                call()
+
+
 def test_mistakes_are_said_before_anything_is_read(db_url):
     with pytest.raises(TypeError, match="min_rewrd"):
         get_training_sessions(db_url, min_rewrd=0.8)  # pyright: ignore[reportCallIssue]
     with pytest.raises(ValueError, match="status_filters is the text"):
         get_training_sessions(db_url, status_filters="succeeded")
+    with pytest.raises(ValueError, match="statement_timeout_s is 0"):
+        count_training_sessions(db_url, statement_timeout_s=0)
     with pytest.raises(AtlasError, match=r"127\.0\.0\.1:1"):
         get_training_sessions("postgresql://atlas:atlas@127.0.0.1:1/atlas")

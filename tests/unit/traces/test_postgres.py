@@ -106,6 +106,25 @@ def test_a_reward_bound_keeps_exactly_the_scores_within_it(varied_db_url):
     assert numbers(store.sessions(SessionQuery(min_reward=0.8))) == [7, 3, 2, 1]
 
 
+def test_a_bound_counts_to_the_last_digit(fresh_db_url, make_session):
+    above = 0.1 + 0.2
+    rewards = [SessionReward(score=0.3), SessionReward(score=above)]
+    write_sessions(fresh_db_url, [make_session(n, reward=r) for n, r in enumerate(rewards)])
+    store = PostgresTraceStore(fresh_db_url)
+
+    assert numbers(store.sessions(SessionQuery(min_reward=above))) == [1]
+    assert numbers(store.sessions(SessionQuery(max_reward=0.3))) == [0]
+    assert store.count(SessionQuery(min_reward=2**70, max_reward=2**70)) == 0
+
+
+def test_a_number_is_no_learning_key(fresh_db_url):
+    number = Session(task="t", metadata={"learning_key": 5})
+    write_sessions(fresh_db_url, [number, Session(task="t", learning_key="5")])
+
+    [found] = PostgresTraceStore(fresh_db_url).sessions(SessionQuery(learning_key="5"))
+    assert found.learning_key == "5"
+
+
 def test_pages_come_newest_first_without_gap_or_repetition_at_equal_times(
     fresh_db_url, make_session
 ):

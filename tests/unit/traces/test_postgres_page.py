@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import AtlasError
-from atlas.session import MISSING, Session, Step
+from atlas.session import MISSING, Session, Step, TrajectoryEvent
 from atlas.traces.jsonl import JsonlTraceStore, write_jsonl
 from atlas.traces.postgres import PostgresTraceStore
 from atlas.traces.postgres_write import write_sessions
@@ -97,6 +97,14 @@ def test_the_sdks_tables_hold_every_session_that_has_a_status(data, storable_ses
 
     store = PostgresTraceStore(sdk_db_url)
     assert [store.get(session_id) for session_id in ids] == sessions
+
+
+def test_the_sdks_tables_hold_an_event_that_is_null(sdk_db_url, make_session):
+    session = make_session(trajectory_events=(TrajectoryEvent(event=None),))
+    [session_id] = write_sessions(sdk_db_url, [session])
+
+    found = PostgresTraceStore(sdk_db_url).get(session_id)
+    assert [event.event for event in found.trajectory_events] == [None]
 
 
 def test_a_session_with_two_steps_of_one_id_is_in_a_file_and_in_no_database(
