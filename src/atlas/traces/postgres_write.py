@@ -194,7 +194,8 @@ class _Row:
             seen.add(step["step_id"])
             row._add_step(step, encoder)
         for index, event in enumerate(record.get("trajectory_events", ())):
-            text = encoder.json(event["event"], f"trajectory_events[{index}]")
+            # The SDK's column holds JSON's null and no SQL null.
+            text = encoder.json(event["event"], f"trajectory_events[{index}]") or "null"
             row.events.append((text, event["created_at"] or "now"))
         return row
 

@@ -117,6 +117,11 @@ def test_filters_limit_offset_and_pages_hold_for_files(tmp_path, make_session):
     pages = [[session.metadata["number"] for session in page] for page in store.pages(query)]
     assert pages == [[3, 5], [7]]
     assert store.count(query) == 4
+    numbers = [
+        session.metadata["number"]
+        for session in store.sessions(SessionQuery(offset=6, limit=2**63 - 1))
+    ]
+    assert numbers == [6, 7]
 
 
 @pytest.mark.parametrize("name", ["missing.jsonl", "."])

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from atlas.session import Session
+from atlas.traces import postgres_listing
 from atlas.traces.postgres import PostgresTraceStore
 from atlas.traces.postgres_connection import connect
 from atlas.traces.postgres_listing import (
@@ -63,8 +64,10 @@ def test_the_sdks_tables_lead_from_no_session_to_its_events_and_ours_do(sdk_db_u
 
 @pytest.mark.parametrize("tables", ["sdk_db_url", "fresh_db_url"])
 def test_all_sessions_come_once_in_order_with_their_events_over_many_listings(
-    tables, many, request
+    tables, many, request, monkeypatch
 ):
+    # Else every event here would count as one that may have come after the listing.
+    monkeypatch.setattr(postgres_listing, "EVENT_ID_SLACK", 0)
     db_url = request.getfixturevalue(tables)
     written(db_url, many)
     store = PostgresTraceStore(db_url, page_size=2)
@@ -105,6 +108,22 @@ def test_an_event_recorded_after_the_listing_is_there(sdk_db_url, make_session):
     assert last.status == "failed"
     assert [event.event for event in last.trajectory_events][2:] == ["late"]
     assert len(last.trajectory_events) == 3
+
+
+def test_an_event_that_was_being_recorded_during_the_listing_is_there(sdk_db_url, make_session):
+    ids = write_sessions(sdk_db_url, [make_session(n, num_events=1) for n in range(4)])
+    with psycopg.connect(sdk_db_url) as slow:
+        slow.execute(
+            "INSERT INTO trajectory_events (session_id, event) VALUES (%s, '\"slow\"')", ids[:1]
+        )
+        execute(
+            sdk_db_url,
+            f"INSERT INTO trajectory_events (session_id, event) VALUES ({ids[1]}, '\"fast\"')",
+        )
+        pages = PostgresTraceStore(sdk_db_url, page_size=2).pages(ALL)
+        next(pages)
+    events = [[event.event for event in session.trajectory_events] for session in next(pages)]
+    assert [found[1:] for found in events] == [["fast"], ["slow"]]
 
 
 def test_what_goes_or_is_quarantined_after_the_listing_is_left_out(fresh_db_url, make_session):

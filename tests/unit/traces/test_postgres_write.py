@@ -124,6 +124,21 @@ def test_an_existing_database_is_left_unchanged(empty_db_url):
     assert query(empty_db_url, tables) == [("sessions",)]
 
 
+def test_the_sdks_tables_are_written_and_keep_their_indexes(sdk_db_url, make_session):
+    indexes = "SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema ORDER BY indexname"
+    columns = (
+        "SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod)"
+        " FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
+        " WHERE relnamespace::regnamespace::text = current_schema ORDER BY 1, 2"
+    )
+    before = query(sdk_db_url, indexes), query(sdk_db_url, columns)
+
+    write_sessions(sdk_db_url, [make_session()])
+    assert PostgresTraceStore(sdk_db_url).count(ALL) == 1
+    assert (query(sdk_db_url, indexes), query(sdk_db_url, columns)) == before
+    assert not any("trajectory_events USING btree (session_id" in row[0] for row in before[0])
+
+
 def test_a_database_without_the_tables_columns_is_named(empty_db_url, make_session):
     with psycopg.connect(empty_db_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE sessions (id INT)")

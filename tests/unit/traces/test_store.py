@@ -33,6 +33,7 @@ def session(**fields) -> Session:
         SessionQuery(created_after=NOON),
         SessionQuery(start_date=date(2025, 3, 1), end_date=date(2025, 3, 1)),
         SessionQuery(end_date=NOON.astimezone(timezone(timedelta(hours=5)))),
+        SessionQuery(start_date=date.min, end_date=date.max),
     ],
 )
 def test_bounds_include_their_ends(query):
@@ -74,6 +75,8 @@ def test_a_session_without_score_passes_no_reward_bound():
         ({"min_reward": float("nan")}, "min_reward is nan"),
         ({"limit": -1}, "limit is -1"),
         ({"offset": -3}, "offset is -3"),
+        ({"limit": 2**63}, "limit is 9223372036854775808: .* below"),
+        ({"start_date": "2025-03-01"}, "start_date is '2025-03-01': give a date or a datetime"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(fields, reason):
