@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -375,3 +376,10 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert len(done.err.strip().splitlines()) == 1
     assert "hush" not in done.err
     assert not list(Path().iterdir())
+
+
+def test_the_scripts_of_the_package_are_functions_of_the_command_line() -> None:
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
+    scripts = tomllib.loads(pyproject.read_text())["project"]["scripts"]
+    assert scripts == {"atlas": "atlas.cli:main", "arc-atlas": "atlas.cli:arc_atlas"}
+    assert all(callable(getattr(cli, place.split(":")[1])) for place in scripts.values())
