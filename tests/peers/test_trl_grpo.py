@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.numerics.step_parts import HoldingEngine, gradients_of
 from tests.peers.trl_oracle import (
     MAX_LENGTH,
     Oracle,
     Step,
     Verdict,
     disturb,
-    gradients_of,
     load_tiny,
     save_tiny,
 )
@@ -32,7 +32,6 @@ from atlas.objectives.advantages import AdvantageScale, group_advantages
 from atlas.objectives.loss import LossInputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings, LossType
 from atlas.objectives.reduction import StepCounts, count
-from atlas.runtime.engine.protocol import StepInfo
 from atlas.training.forward import completion_logprobs, group_batch, plain_completion_logprobs
 from atlas.training.groups import train_samples
 from atlas.training.update import update
@@ -305,27 +304,6 @@ def test_trls_default_kl_has_the_gradient_of_our_k2(folder: Path, loss_type: Los
 
 
 # ---- the production path, and what differs on purpose ------------------------------------------
-
-
-class HoldingEngine:
-    """An engine that adds up gradients and never steps."""
-
-    world_size = 1
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
-    def step(self) -> StepInfo:
-        return StepInfo(grad_norm=0.0, learning_rate=0.0)
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        pass
 
 
 def updated(

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from tests.numerics.step_parts import gradients_of
 from tests.unit.tiny_models import END, PAD, VOCAB, tiny_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
@@ -108,14 +109,6 @@ class Oracle:
         loss = self.trainer.compute_loss(model, inputs)
         loss.backward()
         return Verdict(loss=loss.detach(), gradients=gradients_of(model))
-
-
-def gradients_of(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Return a copy of every parameter's gradient; 0 where there is none."""
-    return {
-        name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
-        for name, p in model.named_parameters()
-    }
 
 
 def disturb(model: PreTrainedModel) -> None:
