@@ -1,11 +1,11 @@
 """A whole step of GRPO, side by side with TRL: generation, reference log-probabilities, update.
 
 Run: ``.venv/bin/python benchmarks/grpo_step.py [--only NAME ...] [--steps 5] [--threads 2]
-[--ours-only | --trl-only]``. Both sides get the same model, prompts, group size, law of lengths,
-precision, reward, beta, threads and matmul precision flag. Each side of each workload runs in a
-process of its own, TRL first, ours right after it. Prints medians, the split by phase, and which
-share of the machine's measured matmul peak our step reaches, counting only what is needed
-(sides/machine.py). A precision that the processor only emulates is left out.
+[--processor-time] [--ours-only | --trl-only]``. Both sides get the same model, prompts, group size,
+law of lengths, precision, reward, beta, threads and matmul precision flag. Each side of each
+workload runs in a process of its own, TRL first, ours right after it. Prints medians, the split by
+phase, and which share of the machine's measured matmul peak our step reaches, counting only what is
+needed (sides/machine.py). A precision that the processor only emulates is left out.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ def main() -> None:
         return
     columns = ("workload", "TRL ms", "ours ms", "ratio", "target", "reached")
     columns += ("TRL gen / rest", "ours gen / update", "length TRL / ours", "GFLOP/s peak", "share")
+    clock = "processor time" if args.processor_time else "wall time"
     table = Table(
         *columns,
-        title=f"One GRPO step, {args.threads} threads, median of {args.steps} after {WARMUP}, "
-        f'float32 matmul precision "{MATMUL_PRECISION}" on both sides',
+        title=f"One GRPO step, {args.threads} threads, {clock}, median of {args.steps} "
+        f'after {WARMUP}, float32 matmul precision "{MATMUL_PRECISION}" on both sides',
     )
     machine.prepare(args.threads)
     for workload in WORKLOADS:
@@ -60,6 +61,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, help="these workloads only")
     parser.add_argument("--steps", type=int, default=5, help="measured steps")
     parser.add_argument("--threads", type=int, default=2, help="threads of both sides")
+    parser.add_argument(
+        "--processor-time",
+        action="store_true",
+        help="count seconds of the processor, for a machine on which other work runs",
+    )
     sides = parser.add_mutually_exclusive_group()
     sides.add_argument("--ours-only", action="store_true", help="don't run TRL")
     sides.add_argument("--trl-only", action="store_true", help="don't run ours")
@@ -94,6 +100,8 @@ def _side(side: str, folder: str, workload: Workload, args: argparse.Namespace) 
     command = [sys.executable, __file__, "--child", side, folder, "--only", workload.name]
     command += ["--steps", str(args.steps), "--threads", str(args.threads)]
     threads = str(args.threads)
+    if args.processor_time:
+        command.append("--processor-time")
     env = os.environ | {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
@@ -105,6 +113,8 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     side, folder = args.child
     (workload,) = (w for w in WORKLOADS if w.name == args.only[0])
     machine.prepare(args.threads)
+    if args.processor_time:
+        machine.use_processor_time()
     peak = machine.measured_peak(workload.dtype)
     # Imported here, so that each side is alone in its process.
     module = importlib.import_module(f"sides.{side}_side")

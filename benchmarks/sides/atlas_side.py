@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +43,18 @@ def run(folder: Path, workload: Workload, *, steps: int, warmup: int) -> dict[st
     prompts = make_prompts(size * total, workload.prompt_length, model.config.vocab_size)
     steps_s, generate_s, lengths = [], [], []
     for step in range(total):
-        started = time.perf_counter()
+        started = machine.now()
         completions = generator.generate(
             prompts[step * size : (step + 1) * size],
             sampling,
             num_samples=workload.group_size,
             seed=step,
         )
-        generated = time.perf_counter()
+        generated = machine.now()
         groups = [_group(members) for members in completions]
         samples, _ = train_samples(groups, scale="group", mask_truncated=False)
         update(engine, reference, samples, settings, temperature=1.0, max_tokens=MAX_TOKENS)
-        steps_s.append(time.perf_counter() - started)
+        steps_s.append(machine.now() - started)
         generate_s.append(generated - started)
         lengths += [completion.num_tokens for members in completions for completion in members]
     mean_length = sum(lengths) / len(lengths)

@@ -6,7 +6,6 @@ checkpointing, no logging, no saving; weights in the precision of the workload, 
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from sides import machine
 from sides.models import make_prompts
 from sides.workloads import BETA, LEARNING_RATE, Workload, reward
 
@@ -25,10 +25,10 @@ class _Clock(TrainerCallback):
         self.times: list[float] = []
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        self.times.append(time.perf_counter())
+        self.times.append(machine.now())
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        self.times.append(time.perf_counter())
+        self.times.append(machine.now())
 
 
 def run(folder: Path, workload: Workload, *, steps: int, warmup: int) -> dict[str, Any]:
@@ -56,9 +56,9 @@ def run(folder: Path, workload: Workload, *, steps: int, warmup: int) -> dict[st
     plain: Any = trainer._generate_single_turn
 
     def timed(*args: Any, **kwargs: Any) -> Any:
-        started = time.perf_counter()
+        started = machine.now()
         result = plain(*args, **kwargs)
-        generate_s.append(time.perf_counter() - started)
+        generate_s.append(machine.now() - started)
         return result
 
     trainer._generate_single_turn = timed
