@@ -10,7 +10,7 @@ from tests.unit.tiny_models import END, KINDS, PAD, tiny_model, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator, left_pad
+from atlas.rollouts.local import LocalGenerator
 from atlas.training.forward import completion_logprobs, group_batch
 from atlas.types import Completion
 
@@ -153,9 +153,3 @@ def test_the_model_is_left_in_the_mode_that_it_was_in_and_the_version_is_stamped
 
 def test_no_prompts_no_completions() -> None:
     assert generator(tiny_model()).generate([], GREEDY) == []
-
-
-def test_left_pad() -> None:
-    ids_PL, mask_PL = left_pad([[5, 6], [7]], 0, torch.device("cpu"))
-    assert ids_PL.tolist() == [[5, 6], [0, 7]]
-    assert mask_PL.tolist() == [[1, 1], [0, 1]]
