@@ -24,8 +24,9 @@ from atlas.rollouts.llama_weights import computing_dtype, read_weights, unfit
 _log = logging.getLogger(__name__)
 
 # Largest difference of logits, in standard deviations of the model's: rounding, and no more.
-_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+_TOLERANCE = 1e-3
 _TOLERANCE_HALF = 0.2
+"""Where the model, or the setting for products of float32, rounds to half precision or to TF32."""
 _CHECKED_TOKENS = 64
 
 
@@ -44,6 +45,7 @@ class DecoderChoice:
         self._reason: str | None = None
         self._logged: set[str] = set()
 
+    @torch.no_grad()
     def decoder(self, prompts: Sequence[Prompt], longest: int) -> Decoder:
         """Return a decoder for one call of the engine.
 
@@ -58,8 +60,7 @@ class DecoderChoice:
             if not self._checked:
                 self._checked = True
                 difference = self._difference(LlamaDecoder(weights, longest), max(prompts, key=len))
-                limit = _TOLERANCE.get(self._model.dtype, _TOLERANCE_HALF)
-                if not difference <= limit:
+                if not difference <= self._tolerance():
                     self._reason = reason = (
                         f"decoding from its weights gave other logits (by {difference:.2g} of "
                         "their deviation)"
@@ -68,6 +69,11 @@ class DecoderChoice:
                 return LlamaDecoder(weights, longest)
         self._log_once(reason)
         return GenericDecoder(self._model, self._pad_id)
+
+    def _tolerance(self) -> float:
+        whole = self._model.dtype in (torch.float32, torch.float64)
+        exact = whole and torch.get_float32_matmul_precision() == "highest"
+        return _TOLERANCE if exact else _TOLERANCE_HALF
 
     def _difference(self, decoder: LlamaDecoder, prompt: Prompt) -> float:
         """Return how far the logits of a decoder are from those of the model's own forward."""

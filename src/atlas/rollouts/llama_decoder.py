@@ -39,7 +39,7 @@ class LlamaDecoder:
         self._device = weights.embedding_VD.device
         self._scale = weights.head_width**-0.5
         self._cos, self._sin = _rotations(weights, longest)
-        self._cache = SharedCache(len(weights.layers))
+        self._cache = SharedCache()
         self._positions_B = torch.zeros(0, dtype=torch.int64, device=self._device)
 
     def admit(self, prompts: Sequence[Prompt], num_samples: int) -> Tensor:

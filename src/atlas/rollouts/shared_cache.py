@@ -24,17 +24,17 @@ from torch import Tensor
 # Columns of room made at a time, and the share by which room grows.
 _ROOM = 32
 _GROWTH = 1.5
+# Devices whose attention kernel also returns the logarithm of the sum.
+_HAS_KERNEL = ("cpu",)
 
 
 class SharedCache:
-    """Keys and values of all layers.
+    """Keys and values of all layers."""
 
-    Args:
-        num_layers: of the model.
-    """
+    def __init__(self) -> None:
+        self._empty()
 
-    def __init__(self, num_layers: int) -> None:
-        self._num_layers = num_layers
+    def _empty(self) -> None:
         self._groups: list[int] = []
         """The group of each row in flight: rising places in the prompt part."""
         self._lengths: list[int] = []
@@ -44,11 +44,6 @@ class SharedCache:
         self._num_written = 0
         self._prompts: list[tuple[Tensor, Tensor]] = []
         self._own: list[tuple[Tensor, Tensor]] = []
-
-    @property
-    def num_rows(self) -> int:
-        """B."""
-        return len(self._groups)
 
     def admit(
         self, layers: Sequence[tuple[Tensor, Tensor]], lengths: Sequence[int], num_samples: int
@@ -60,25 +55,25 @@ class SharedCache:
         self._starts += [self._num_written] * (len(lengths) * num_samples)
         if not self._prompts:
             self._prompts = list(layers)
-            self._own = [_no_columns(keys, self.num_rows) for keys, _ in layers]
+            self._own = [_no_columns(keys, len(self._groups)) for keys, _ in layers]
         else:
             self._prompts = [
                 (_stacked(old[0], new[0]), _stacked(old[1], new[1]))
                 for old, new in zip(self._prompts, layers, strict=True)
             ]
             self._own = [
-                (_more_rows(keys, self.num_rows), _more_rows(values, self.num_rows))
+                (_more_rows(keys, len(self._groups)), _more_rows(values, len(self._groups)))
                 for keys, values in self._own
             ]
         self._lay_out()
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only the rows at these places, and the prompts that they need."""
+        if not rows:
+            self._empty()
+            return
         groups = sorted({self._groups[row] for row in rows})
         place = {group: i for i, group in enumerate(groups)}
-        if not rows:
-            self.__init__(self._num_layers)
-            return
         device = self._prompts[0][0].device
         if len(groups) < len(self._lengths):
             kept_S = torch.tensor(groups, device=device)
@@ -144,7 +139,7 @@ class SharedCache:
     def _lay_out(self) -> None:
         """Work out how rows stack into groups, and which columns are masked."""
         device = self._prompts[0][0].device
-        num_groups, num_rows = len(self._lengths), self.num_rows
+        num_groups, num_rows = len(self._lengths), len(self._groups)
         members: list[list[int]] = [[] for _ in range(num_groups)]
         for row, group in enumerate(self._groups):
             members[group].append(row)
@@ -153,7 +148,9 @@ class SharedCache:
         self._place_of_row_B: Tensor | None = None
         if num_groups * self._most != num_rows:
             rows = [m + [m[0]] * (self._most - len(m)) for m in members]
-            places = [group * self._most + i for group, m in enumerate(members) for i in range(len(m))]
+            places = [
+                group * self._most + i for group, m in enumerate(members) for i in range(len(m))
+            ]
             self._row_of_place_SG = torch.tensor(rows, device=device).flatten()
             self._place_of_row_B = torch.tensor(places, device=device)
         longest = self._prompts[0][0].shape[2]
@@ -201,7 +198,7 @@ def attention_part(
     Returns:
         The output [B, H, Q, D], and float32 logsumexp of the scores, [B, H, Q].
     """
-    if queries.device.type == "cpu":
+    if queries.device.type in _HAS_KERNEL:
         # One pass over the keys, four times faster than the products one after another.
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             queries, keys, values, attn_mask=mask, scale=1.0

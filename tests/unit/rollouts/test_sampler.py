@@ -129,7 +129,11 @@ def test_inverting_finds_every_token_at_the_edges_of_its_share(width: int) -> No
     held = list(range(1, width, 3))
     weights_V = torch.zeros(width)
     weights_V[held] = 2.0
-    edges = [((i + inside) / len(held), token) for i, token in enumerate(held) for inside in (1e-3, 0.999)]
+    edges = [
+        ((i + inside) / len(held), token)
+        for i, token in enumerate(held)
+        for inside in (1e-3, 0.999)
+    ]
     uniform_B = torch.tensor([edge for edge, _ in edges])
     found_B = inverted(weights_V.expand(len(edges), -1), uniform_B)
     assert found_B.tolist() == [token for _, token in edges]
