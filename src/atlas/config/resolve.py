@@ -151,11 +151,11 @@ def _resolve_batch(config: GRPOConfig, given: Collection[str], world_size: int) 
 
 
 def _plain(info: KeyInfo, value: Any) -> Any:
-    return list(value) if info.many else masked(info, value)
+    return list(value) if isinstance(value, tuple) else masked(info, value)
 
 
 def _shown(info: KeyInfo, value: Any) -> str:
-    return ", ".join(map(str, value)) if info.many else str(masked(info, value))
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(masked(info, value))
 
 
 def _origin(info: KeyInfo, value: Any, origins: Mapping[str, str]) -> str:

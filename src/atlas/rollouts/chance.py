@@ -1,6 +1,7 @@
 """Uniform random numbers that depend on what is sampled, not on what is sampled beside it.
 
-Input: a seed, the place of a row (its prompt, its sample) and of a token. Output: a number in [0, 1).
+Input: a seed, the place of a row (its prompt, its sample) and of a token. Output: a number in
+[0, 1).
 
 A number is a hash of its place (the finaliser of SplitMix64, Steele et al. 2014, fig. 14), so no
 state goes from token to token. A completion is the same whichever rows share its batch, in

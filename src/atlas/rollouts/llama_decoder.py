@@ -4,8 +4,8 @@ For one new token a row, what `transformers` does around the matrix products (mo
 objects) costs as much as the products. Here a layer is four products and the operations between
 them; prompts are computed once a group and attended to once a group (`shared_cache.py`).
 
-Shapes: P prompts, G samples, B rows in flight, L longest prompt, N tokens, M model width, H heads of
-queries, K heads of keys and of values, R = H / K, D width of a head, V vocabulary.
+Shapes: P prompts, G samples, B rows in flight, L longest prompt, N tokens, M model width, H heads
+of queries, K heads of keys and of values, R = H / K, D width of a head, V vocabulary.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ costs less than one decoded token. What isn't joined or converted is the model's
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,5 +166,5 @@ def _joined(parts: Iterable[nn.Linear], dtype: torch.dtype) -> Linear:
     )
 
 
-def _cat(tensors: list[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+def _cat(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))

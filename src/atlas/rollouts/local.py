@@ -167,7 +167,7 @@ class LocalGenerator:
     ) -> list[list[Completion]]:
         sampled = rows.results()
         texts = self.tokenizer.batch_decode(
-            [row.token_ids for row in sampled], skip_special_tokens=True
+            [list(row.token_ids) for row in sampled], skip_special_tokens=True
         )
         made = [
             Completion(

@@ -8,8 +8,8 @@ it: what lies in the nucleus keeps its proportions, so the law is exact, and one
 1 / ``top_p`` is enough in the mean. Tokens exactly as likely as the last one of the nucleus belong
 to it too.
 
-Shapes: B rows, V vocabulary, K tokens that ``top_k`` keeps, N rows that are looked at again, C blocks
-of _BLOCK tokens.
+Shapes: B rows, V vocabulary, K tokens that ``top_k`` keeps, N rows that are looked at again, C
+blocks of _BLOCK tokens.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ def test_the_window_cuts_completions_and_refuses_prompts_that_fill_it(kind: str)
     assert found[0][0].num_tokens == 3
     assert found[0][0].finish_reason in ("length", "stop")
     with pytest.raises(AtlasError, match=r"64 tokens.*window holds 64"):
-        engine.generate([[7], long + [5, 5, 5]], GREEDY)
+        engine.generate([[7], [*long, 5, 5, 5]], GREEDY)
 
 
 def test_a_stop_text_ends_a_completion_with_its_last_token() -> None:

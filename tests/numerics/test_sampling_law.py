@@ -5,6 +5,7 @@ The seed is fixed, so these tests always find the same numbers: they can't fail 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.unit.tiny_models import VOCAB, tiny_model, tiny_tokenizer
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 
-NUM_DRAWS = 20_000
+NUM_DRAWS = 6_000
 PROMPT = [5, 9, 12]
 
 LAWS: list[dict[str, Any]] = [
@@ -68,7 +69,7 @@ def test_sampled_tokens_follow_the_models_distribution(how: dict[str, Any]) -> N
     firsts = [completion.token_ids[0] for completion in group]
     common = max(set(firsts) - {1}, key=firsts.count)
     seconds = [c.token_ids[1] for c in group if c.token_ids[0] == common]
-    assert len(seconds) > 800
+    assert len(seconds) > 300
     for context, tokens in ((PROMPT, firsts), ([*PROMPT, common], seconds)):
         with torch.no_grad():
             logits = model(torch.tensor([context])).logits[0, -1].tolist()
@@ -78,9 +79,9 @@ def test_sampled_tokens_follow_the_models_distribution(how: dict[str, Any]) -> N
         rare = [i for i in range(VOCAB) if 0 < probs[i] * len(tokens) < 5]
         cells = [[i] for i in range(VOCAB) if probs[i] and i not in rare]
         cells += [rare] if sum(probs[i] for i in rare) * len(tokens) >= 5 else []
-        distance = 0.0
+        counts, distance = Counter(tokens), 0.0
         for cell in cells:
             wanted = sum(probs[i] for i in cell) * len(tokens)
-            distance += (sum(tokens.count(i) for i in cell) - wanted) ** 2 / wanted
+            distance += (sum(counts[i] for i in cell) - wanted) ** 2 / wanted
         assert len(cells) > 1
         assert distance < chi_square_quantile(len(cells) - 1)
