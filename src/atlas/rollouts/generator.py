@@ -15,9 +15,14 @@ Prompt = Sequence[int]
 class Sampling:
     """How tokens are drawn.
 
-    ``rollout_logprobs`` are those of softmax(logits / temperature) before ``top_p`` cuts the
-    tail, the distribution whose log-probabilities the trainer computes; greedy sampling reports
-    them at temperature 1.
+    ``rollout_logprobs`` are those of softmax(logits / temperature), the distribution whose
+    log-probabilities the trainer computes; greedy sampling reports them at temperature 1. They are
+    taken before ``top_k``, ``top_p`` and ``min_p`` cut the tail and before ``repetition_penalty``:
+    the trainer knows of neither. A penalty therefore samples from another distribution than the
+    one reported, and training on such samples is a little off-policy without a correction.
+
+    Raises:
+        ValueError: A value is out of its range; the message names it.
     """
 
     max_new_tokens: int
@@ -25,6 +30,29 @@ class Sampling:
     """0 is greedy."""
     top_p: float = 1.0
     """Nucleus: the smallest set of tokens that holds this share of the probability."""
+    top_k: int = 0
+    """Only this many of the likeliest tokens; 0: all. ``top_p`` is a share of what is left."""
+    min_p: float = 0.0
+    """Only tokens with at least this share of the likeliest token's probability."""
+    repetition_penalty: float = 1.0
+    """Logits of tokens that stand in the prompt or the completion are divided by it where they are
+    positive, multiplied where negative; 1 changes nothing."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a completion. It keeps the token that completes one of them."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing."""
+        for name, fits, expected in (
+            ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
+            ("temperature", self.temperature >= 0, "at least 0"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("top_k", self.top_k >= 0, "at least 0"),
+            ("min_p", 0 <= self.min_p <= 1, "between 0 and 1"),
+            ("repetition_penalty", self.repetition_penalty > 0, "above 0"),
+            ("stop", not isinstance(self.stop, str) and all(self.stop), "texts, none empty"),
+        ):
+            if not fits:
+                raise ValueError(f"{name} must be {expected}, not {getattr(self, name)!r}")
 
 
 class Generator(Protocol):

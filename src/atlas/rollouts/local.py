@@ -1,13 +1,21 @@
 """The in-process rollout engine, on any `transformers` causal language model.
 
-Every prompt is computed once, whatever the number of samples; rows that have ended leave the
-batch, so that a long completion doesn't hold up the short ones.
+A queue of groups, longest prompts first. Every prompt is computed once, whatever the number of
+samples. Rows that have ended leave the batch, and where the decoder can take them waiting groups
+enter, so that the batch stays full::
 
-Shapes: P prompts, G samples, B = P * G rows (fewer as rows end), L longest prompt, V vocabulary.
+    queue ──admit──► rows in flight ──step, draw──► one token more each ──► ended: leave
+                          ▲                                  │
+                          └──────────────────────────────────┘
+
+Which decoder runs the model is said in `decoder.py`.
+
+Shapes: P prompts, G samples, B rows in flight, V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +23,22 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from atlas.errors import AtlasError
+from atlas.rollouts.chance import row_keys
+from atlas.rollouts.decoder import Decoder
+from atlas.rollouts.decoder_choice import DecoderChoice
 from atlas.rollouts.generator import Prompt, Sampling
-from atlas.rollouts.growing_cache import GrowingCache
+from atlas.rollouts.rows import Rows
 from atlas.rollouts.sampler import draw
+from atlas.rollouts.stop_strings import StopStrings
 from atlas.types import Completion
 
-# Batches are gathered again only once this share of the rows has ended: copying the cache costs.
+# Rows leave only once this share of them has ended: copying the cache costs.
 _COMPACT_BELOW = 0.75
+# While groups wait, it pays earlier.
+_COMPACT_BELOW_QUEUED = 0.9
+# On an accelerator, asking how many rows run waits for it; so it is asked every so many tokens.
+_ASK_EVERY = 8
 
 
 class LocalGenerator:
@@ -31,7 +48,7 @@ class LocalGenerator:
         model: any causal language model that takes a `DynamicCache`.
         tokenizer: decodes completions; they are ended by its end-of-sequence token, and by those
             of the model's configuration.
-        max_rows: most rows decoded at a time.
+        max_rows: most rows decoded at a time (a group is never cut).
         policy_version: stamped on every completion; the trainer raises it after each update.
     """
 
@@ -47,80 +64,121 @@ class LocalGenerator:
         self.tokenizer = tokenizer
         self.max_rows = max_rows
         self.policy_version = policy_version
+        self._choice = DecoderChoice(model, self._pad_id)
 
     @torch.inference_mode()
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, *, num_samples: int = 1, seed: int = 0
     ) -> list[list[Completion]]:
-        """Complete every prompt ``num_samples`` times; see `Generator.generate`."""
-        random = torch.Generator(device=self.model.device).manual_seed(seed)
-        groups_per_batch = max(1, self.max_rows // num_samples)
-        # Neighbours in length share a batch: padding is computed too.
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        results: dict[int, list[Completion]] = {}
+        """Complete every prompt ``num_samples`` times; see `Generator.generate`.
+
+        A completion depends on the seed and on its own place (prompt, sample), not on what is
+        computed beside it, up to rounding in the model.
+
+        Raises:
+            AtlasError: A prompt leaves no room for a token in the model's window.
+            ValueError: A prompt is empty.
+        """
+        if not prompts:
+            return []
+        limits = self._limits(prompts, sampling)
+        device = self.model.device
+        rows = Rows(
+            torch.tensor(limits, device=device).repeat_interleave(num_samples),
+            row_keys(seed, len(prompts), num_samples, device).flatten(),
+            self._eos_ids,
+            StopStrings(self.tokenizer, sampling.stop) if sampling.stop else None,
+        )
         was_training = self.model.training
         self.model.eval()
         try:
-            for start in range(0, len(order), groups_per_batch):
-                chosen = order[start : start + groups_per_batch]
-                batch = self._complete([prompts[i] for i in chosen], sampling, num_samples, random)
-                results.update(zip(chosen, batch, strict=True))
+            decoder = self._choice.decoder(prompts, max(map(len, prompts)) + max(limits))
+            self._run(decoder, rows, prompts, sampling, num_samples)
         finally:
             self.model.train(was_training)
-        return [results[i] for i in range(len(prompts))]
+        return self._completions(prompts, rows, num_samples)
 
-    def _complete(
+    def _run(
         self,
+        decoder: Decoder,
+        rows: Rows,
         prompts: Sequence[Prompt],
         sampling: Sampling,
         num_samples: int,
-        random: torch.Generator,
-    ) -> list[list[Completion]]:
-        ids_PL, mask_PL = left_pad(prompts, self._pad_id, self.model.device)
-        cache = GrowingCache(self.model.config)
-        logits_PV = self._forward(ids_PL, mask_PL, cache)
-        cache.batch_repeat_interleave(num_samples)
-        rows = _Rows(mask_PL.repeat_interleave(num_samples, dim=0), self._eos_ids)
-        logits_BV = logits_PV.repeat_interleave(num_samples, dim=0)
-        for step in range(sampling.max_new_tokens):
-            tokens_B, logprobs_B = draw(logits_BV, sampling, random)
-            if rows.append(tokens_B, logprobs_B) == 0 or step == sampling.max_new_tokens - 1:
-                break
-            kept_B = rows.compact()
-            if kept_B is not None:
-                cache.batch_select_indices(kept_B)
-                tokens_B = tokens_B[kept_B]
-            logits_BV = self._forward(tokens_B.unsqueeze(-1), rows.mask_BL, cache)
-        return self._completions(prompts, rows, num_samples)
+    ) -> None:
+        # Neighbours in length enter together (padding is computed too), and the longest first:
+        # later ones then fit beside them.
+        queue = deque(sorted(range(len(prompts)), key=lambda i: -len(prompts[i])))
+        seen = _Seen(self.model, sampling)
+        logits_BV: Tensor | None = None
+        since_asked = 0
+        while True:
+            room = (self.max_rows - len(rows)) // num_samples
+            if queue and (not len(rows) or (decoder.joins and room > 0)):
+                chosen = [queue.popleft() for _ in range(min(max(room, 1), len(queue)))]
+                rows.admit([i * num_samples + g for i in chosen for g in range(num_samples)])
+                new_BV = decoder.admit([prompts[i] for i in chosen], num_samples)
+                logits_BV = new_BV if logits_BV is None else torch.cat([logits_BV, new_BV])
+                seen.admit([prompts[i] for i in chosen], num_samples)
+            assert logits_BV is not None
+            tokens_B, logprobs_B = draw(
+                logits_BV, sampling, rows.keys_B, rows.positions_B, seen.tokens_BV
+            )
+            rows.record(tokens_B, logprobs_B)
+            seen.add(tokens_B)
+            since_asked += 1
+            if tokens_B.device.type == "cpu" or since_asked == _ASK_EVERY:
+                since_asked = 0
+                kept = self._leaving(rows, waiting=bool(queue) and decoder.joins)
+                if kept is not None:
+                    tokens_B = tokens_B[kept]
+                    seen.keep(kept)
+                    decoder.keep(kept)
+            if len(rows):
+                logits_BV = decoder.step(tokens_B)
+            elif queue:
+                logits_BV = None
+            else:
+                return
 
-    def _forward(self, ids_BL: Tensor, mask_BL: Tensor, cache: GrowingCache) -> Tensor:
-        """Run the model on new tokens and return the logits of the last position, [B, V]."""
-        positions_BL = (mask_BL.cumsum(dim=-1) - 1).clamp(min=0)[:, -ids_BL.shape[1] :]
-        model: Any = self.model
-        output = model(
-            input_ids=ids_BL,
-            attention_mask=mask_BL,
-            position_ids=positions_BL,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1]
+    def _leaving(self, rows: Rows, *, waiting: bool) -> list[int] | None:
+        """Let ended rows go where that pays; returns the places of those that stay, if any left."""
+        share = _COMPACT_BELOW_QUEUED if waiting else _COMPACT_BELOW
+        return rows.compact() if rows.num_running() <= share * len(rows) else None
+
+    def _limits(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[int]:
+        """Return the most tokens of a completion of each prompt."""
+        window = getattr(self.model.config, "max_position_embeddings", None)
+        limits: list[int] = []
+        for index, prompt in enumerate(prompts):
+            if not prompt:
+                raise ValueError(f"prompt {index} is empty")
+            room = window - len(prompt) if window else sampling.max_new_tokens
+            if room < 1:
+                raise AtlasError(
+                    f"a prompt has {len(prompt)} tokens, but the model's window holds {window} "
+                    "with the completion; shorten the prompt or choose another model"
+                )
+            limits.append(min(room, sampling.max_new_tokens))
+        return limits
 
     def _completions(
-        self, prompts: Sequence[Prompt], rows: _Rows, num_samples: int
+        self, prompts: Sequence[Prompt], rows: Rows, num_samples: int
     ) -> list[list[Completion]]:
-        texts = self.tokenizer.batch_decode(rows.tokens, skip_special_tokens=True)
+        sampled = rows.results()
+        texts = self.tokenizer.batch_decode(
+            [list(row.token_ids) for row in sampled], skip_special_tokens=True
+        )
         made = [
             Completion(
-                prompt_ids=tuple(prompts[row // num_samples]),
-                token_ids=tuple(rows.tokens[row]),
-                logprobs=tuple(rows.logprobs[row]),
+                prompt_ids=tuple(prompts[index // num_samples]),
+                token_ids=row.token_ids,
+                logprobs=row.logprobs,
                 text=text.strip(),
-                finish_reason="stop" if rows.ended(row) else "length",
+                finish_reason="stop" if row.stopped else "length",
                 policy_version=self.policy_version,
             )
-            for row, text in enumerate(texts)
+            for index, (row, text) in enumerate(zip(sampled, texts, strict=True))
         ]
         return [made[i : i + num_samples] for i in range(0, len(made), num_samples)]
 
@@ -141,49 +199,29 @@ class LocalGenerator:
         return min(self._eos_ids) if pad is None else pad
 
 
-class _Rows:
-    """The rows of one batch: their tokens so far, and which of them still run.
+class _Seen:
+    """Which tokens each row in flight has seen; kept only for a repetition penalty."""
 
-    ``alive`` holds, for each row of the batch that is still computed, its index in ``tokens``.
-    """
+    def __init__(self, model: PreTrainedModel, sampling: Sampling) -> None:
+        self._needed = sampling.repetition_penalty != 1
+        self._shape_source: Any = model
+        self.tokens_BV: Tensor | None = None
 
-    def __init__(self, mask_BL: Tensor, eos_ids: frozenset[int]) -> None:
-        self.mask_BL = mask_BL
-        self.tokens: list[list[int]] = [[] for _ in range(mask_BL.shape[0])]
-        self.logprobs: list[list[float]] = [[] for _ in range(mask_BL.shape[0])]
-        self._eos_ids = eos_ids
-        self._alive = list(range(mask_BL.shape[0]))
-        self._running = [True] * mask_BL.shape[0]
+    def admit(self, prompts: Sequence[Prompt], num_samples: int) -> None:
+        if not self._needed:
+            return
+        device = self._shape_source.device
+        width = self._shape_source.config.get_text_config().vocab_size
+        new_PV = torch.zeros(len(prompts), width, dtype=torch.bool, device=device)
+        for place, prompt in enumerate(prompts):
+            new_PV[place, torch.tensor(prompt, device=device)] = True
+        new_BV = new_PV.repeat_interleave(num_samples, dim=0)
+        self.tokens_BV = new_BV if self.tokens_BV is None else torch.cat([self.tokens_BV, new_BV])
 
-    def append(self, tokens_B: Tensor, logprobs_B: Tensor) -> int:
-        """Take one token a row; returns how many rows still run."""
-        drawn = zip(self._alive, tokens_B.tolist(), logprobs_B.tolist(), strict=True)
-        for row, token, logprob in drawn:
-            if self._running[row]:
-                self.tokens[row].append(token)
-                self.logprobs[row].append(logprob)
-                self._running[row] = token not in self._eos_ids
-        self.mask_BL = torch.cat([self.mask_BL, self.mask_BL.new_ones(len(self._alive), 1)], dim=1)
-        return sum(self._running)
+    def add(self, tokens_B: Tensor) -> None:
+        if self.tokens_BV is not None:
+            self.tokens_BV.scatter_(1, tokens_B.unsqueeze(-1), True)
 
-    def compact(self) -> Tensor | None:
-        """Drop ended rows where that pays; returns the positions kept, None if nothing changed."""
-        kept = [i for i, row in enumerate(self._alive) if self._running[row]]
-        if len(kept) > _COMPACT_BELOW * len(self._alive):
-            return None
-        kept_B = torch.tensor(kept, device=self.mask_BL.device)
-        self._alive = [self._alive[i] for i in kept]
-        self.mask_BL = self.mask_BL[kept_B]
-        return kept_B
-
-    def ended(self, row: int) -> bool:
-        """Tell whether the row ended by itself."""
-        return not self._running[row]
-
-
-def left_pad(prompts: Sequence[Prompt], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return ids [P, L] and mask [P, L] (1 = real), padded on the left."""
-    longest = max(len(prompt) for prompt in prompts)
-    ids = [[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+    def keep(self, rows: Sequence[int]) -> None:
+        if self.tokens_BV is not None:
+            self.tokens_BV = self.tokens_BV[list(rows)]

@@ -24,7 +24,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from atlas.errors import AtlasError
 from atlas.objectives.logprobs import SelectedLogprobs, selected_logprobs
-from atlas.rollouts.local import left_pad
+from atlas.rollouts.generic_decoder import left_pad
 
 # What models of Gemma 2, Cohere, Granite, Falcon H1 and others do to their logits, with the value
 # that changes nothing. A projection in chunks that left it out would be silently wrong.

@@ -142,9 +142,7 @@ def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
         Sampling(max_new_tokens=config.student_max_new_tokens),
         approach_tokens=config.approach_max_new_tokens,
     )
-    teaching = Sampling(
-        max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
-    )
+    teaching = teaching_sampling(config)
     weights = UpliftWeights(
         dense=config.reward_dense_weight,
         degrade_penalty=config.reward_degrade_penalty,
@@ -172,6 +170,19 @@ def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
             kl_estimator=config.kl_estimator,
             max_completion_length=config.max_new_tokens,
         ),
+    )
+
+
+def teaching_sampling(config: GRPOConfig) -> Sampling:
+    """Return how teachings are drawn, in training and wherever the trained teacher is evaluated."""
+    return Sampling(
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
+        top_p=config.top_p,
+        top_k=config.top_k,
+        min_p=config.min_p,
+        repetition_penalty=config.repetition_penalty,
+        stop=config.stop or (),
     )
 
 

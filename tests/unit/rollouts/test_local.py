@@ -9,8 +9,10 @@ import torch
 from tests.unit.tiny_models import END, KINDS, PAD, tiny_model, tiny_tokenizer
 from transformers import PreTrainedModel
 
+from atlas.errors import AtlasError
+from atlas.rollouts import decoder_choice
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator, left_pad
+from atlas.rollouts.local import LocalGenerator
 from atlas.training.forward import completion_logprobs, group_batch
 from atlas.types import Completion
 
@@ -64,13 +66,39 @@ def test_rows_that_end_early_leave_the_others_unchanged() -> None:
         assert END not in group[0].token_ids[:-1]
 
 
-@pytest.mark.parametrize("max_rows", [1, 2, 4])
-def test_the_size_of_batches_changes_nothing(max_rows: int) -> None:
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])  # one with groups that join, one without
+@pytest.mark.parametrize("max_rows", [1, 2, 4, 7])
+def test_the_size_of_batches_changes_nothing(kind: str, max_rows: int) -> None:
+    """Not even what is drawn: chance belongs to a place, not to a batch."""
+    model = ending_model(kind)
+    sampling = Sampling(max_new_tokens=12, temperature=1.2, top_p=0.9)
+    whole = generator(model).generate(PROMPTS, sampling, num_samples=2, seed=3)
+    cut = generator(model, max_rows=max_rows).generate(PROMPTS, sampling, num_samples=2, seed=3)
+    assert tokens(cut) == tokens(whole)
+    assert len({row.num_tokens for group in whole for row in group}) > 2
+
+
+def test_both_decoders_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ending_model()
-    whole = tokens(generator(model).generate(PROMPTS, GREEDY, num_samples=2))
-    cut = generator(model, max_rows=max_rows).generate(PROMPTS, GREEDY, num_samples=2)
-    assert tokens(cut) == whole
-    assert all(first == second for first, second in whole)
+    sampling = Sampling(max_new_tokens=12, temperature=1.2, min_p=0.05)
+    direct = generator(model).generate(PROMPTS, sampling, num_samples=3)
+    monkeypatch.setattr(decoder_choice, "unfit", lambda *_: "a test says so")
+    through = generator(model).generate(PROMPTS, sampling, num_samples=3)
+    assert tokens(direct) == tokens(through)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_weights_changed_in_place_count_at_once(kind: str) -> None:
+    """However they were changed: ``.data`` leaves no trace in a tensor's version."""
+    model = ending_model(kind)
+    engine = generator(model)
+    before = engine.generate(PROMPTS, GREEDY)
+    for parameter in model.parameters():
+        parameter.data.mul_(torch.linspace(0.5, 1.5, parameter.shape[-1]))
+    found = engine.generate(PROMPTS, GREEDY)
+    assert tokens(found) != tokens(before)
+    for prompt, (completion,) in zip(PROMPTS, found, strict=True):
+        assert list(completion.token_ids) == alone(model, prompt, 12)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.3])
@@ -151,11 +179,57 @@ def test_the_model_is_left_in_the_mode_that_it_was_in_and_the_version_is_stamped
     assert not model.training
 
 
-def test_no_prompts_no_completions() -> None:
-    assert generator(tiny_model()).generate([], GREEDY) == []
+def test_dropout_is_off_while_sampling() -> None:
+    dropping = tiny_model("llama", attention_dropout=0.9).train()
+    plain = tiny_model("llama")
+    assert tokens(generator(dropping).generate(PROMPTS, GREEDY)) == tokens(
+        generator(plain).generate(PROMPTS, GREEDY)
+    )
 
 
-def test_left_pad() -> None:
-    ids_PL, mask_PL = left_pad([[5, 6], [7]], 0, torch.device("cpu"))
-    assert ids_PL.tolist() == [[5, 6], [0, 7]]
-    assert mask_PL.tolist() == [[1, 1], [0, 1]]
+def test_no_prompts_no_completions_and_no_empty_prompts() -> None:
+    engine = generator(tiny_model())
+    assert engine.generate([], GREEDY) == []
+    with pytest.raises(ValueError, match="prompt 1 is empty"):
+        engine.generate([[5], []], GREEDY)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_the_window_cuts_completions_and_refuses_prompts_that_fill_it(kind: str) -> None:
+    engine = generator(tiny_model(kind))  # a window of 64
+    long = [5 + i % 30 for i in range(61)]
+    model = engine.model
+    model.generation_config.eos_token_id = model.config.eos_token_id = None
+    found = engine.generate([long, [7]], Sampling(max_new_tokens=9))
+    assert found[0][0].num_tokens == 3
+    assert found[0][0].finish_reason in ("length", "stop")
+    with pytest.raises(AtlasError, match=r"64 tokens.*window holds 64"):
+        engine.generate([[7], [*long, 5, 5, 5]], GREEDY)
+
+
+def test_a_stop_text_ends_a_completion_with_its_last_token() -> None:
+    model = tiny_model(vocab_size=len(tiny_tokenizer()), seed=1)
+    (plain,) = generator(model).generate([[5, 6]], Sampling(max_new_tokens=20))[0]
+    texts = [tiny_tokenizer().decode(plain.token_ids[: n + 1]) for n in range(20)]
+    place = next(n for n in range(4, 20) if len(texts[n]) >= len(texts[n - 1]) + 1)
+    stop = texts[place][-3:]  # spans tokens, or lies in one
+    first = next(n for n in range(20) if stop in texts[n])
+    sampling = Sampling(max_new_tokens=20, stop=(stop, "never there"))
+    (cut,) = generator(model).generate([[5, 6]], sampling)[0]
+    assert cut.token_ids == plain.token_ids[: first + 1]
+    assert cut.logprobs == pytest.approx(plain.logprobs[: first + 1], abs=1e-5)
+    assert cut.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_penalty_counts_prompt_and_completion_of_the_row_alone(kind: str) -> None:
+    """Greedy with a penalty is transformers' own, token for token, as rows come and go."""
+    model: Any = ending_model(kind)
+    sampling = Sampling(max_new_tokens=12, repetition_penalty=1.9)
+    found = generator(model, max_rows=2).generate(PROMPTS, sampling)
+    for prompt, (completion,) in zip(PROMPTS, found, strict=True):
+        ids = model.generate(
+            torch.tensor([prompt]), max_new_tokens=12, do_sample=False, repetition_penalty=1.9
+        )
+        assert list(completion.token_ids) == ids[0, len(prompt) :].tolist()
+    assert tokens(found) != tokens(generator(model).generate(PROMPTS, GREEDY))

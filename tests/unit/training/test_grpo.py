@@ -13,10 +13,11 @@ from atlas.checkpoints import load_model
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import resolve
 from atlas.errors import AtlasError
+from atlas.rollouts.generator import Sampling
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import Stopped, StopRequest
-from atlas.training.grpo import chosen_tasks, train_grpo
+from atlas.training.grpo import chosen_tasks, teaching_sampling, train_grpo
 from atlas.types import Task
 
 
@@ -104,6 +105,21 @@ def test_an_epoch_meets_every_task_once(tasks: list[Task]) -> None:
     again = [task.id for step in range(7, 13) for task in chosen_tasks(tasks, config, step)]
     assert sorted(again) == sorted(met)
     assert again != met
+
+
+def test_every_key_of_the_sampling_reaches_it(tmp_path: Path) -> None:
+    values = {
+        "temperature": 0.8,
+        "top_p": 0.7,
+        "top_k": 6,
+        "min_p": 0.05,
+        "repetition_penalty": 1.1,
+        "stop": ("Answer:", "END"),
+        "max_new_tokens": 9,
+    }
+    found = teaching_sampling(config_for(tmp_path, tmp_path, **values))
+    assert found == Sampling(**values)  # pyright: ignore[reportArgumentType]
+    assert teaching_sampling(config_for(tmp_path, tmp_path)).stop == ()
 
 
 def test_too_few_tasks_are_refused(tmp_path: Path, model_folder: Path, tasks: list[Task]) -> None:

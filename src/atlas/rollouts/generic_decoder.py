@@ -1,0 +1,80 @@
+"""Any `transformers` causal language model, one token further a step, through its own forward.
+
+Prompts are padded on the left, so that all rows write at the same place of the cache.
+
+Shapes: P prompts, B rows, L tokens held (padding included), V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from atlas.rollouts.generator import Prompt
+from atlas.rollouts.growing_cache import GrowingCache
+
+
+class GenericDecoder:
+    """Decodes one batch of prompts at a time.
+
+    Args:
+        model: any causal language model that takes a `DynamicCache`.
+        pad_id: fills up short prompts.
+    """
+
+    joins = False
+
+    def __init__(self, model: PreTrainedModel, pad_id: int) -> None:
+        self._model: Any = model
+        self._pad_id = pad_id
+
+    def admit(self, prompts: Sequence[Prompt], num_samples: int) -> Tensor:
+        """Begin a batch; see `Decoder.admit`."""
+        ids_PL, mask_PL = left_pad(prompts, self._pad_id, self._model.device)
+        self._cache = GrowingCache(self._model.config)
+        positions_PL = (mask_PL.cumsum(dim=-1) - 1).clamp(min=0)
+        logits_PV = self._forward(ids_PL, mask_PL, positions_PL)
+        self._cache.batch_repeat_interleave(num_samples)
+        self._mask_BL = mask_PL.repeat_interleave(num_samples, dim=0)
+        self._position_B = mask_PL.sum(dim=-1).repeat_interleave(num_samples)
+        return logits_PV.repeat_interleave(num_samples, dim=0)
+
+    def step(self, tokens_B: Tensor) -> Tensor:
+        """Take one more token of every row; see `Decoder.step`."""
+        new_B1 = self._mask_BL.new_ones(len(tokens_B), 1)
+        self._mask_BL = torch.cat([self._mask_BL, new_B1], dim=1)
+        logits_BV = self._forward(
+            tokens_B.unsqueeze(-1), self._mask_BL, self._position_B.unsqueeze(-1)
+        )
+        self._position_B = self._position_B + 1
+        return logits_BV
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep only the rows at these places."""
+        kept_B = torch.tensor(rows, dtype=torch.int64, device=self._mask_BL.device)
+        self._cache.batch_select_indices(kept_B)
+        self._mask_BL = self._mask_BL[kept_B]
+        self._position_B = self._position_B[kept_B]
+
+    def _forward(self, ids_BL: Tensor, mask_BL: Tensor, positions_BL: Tensor) -> Tensor:
+        output = self._model(
+            input_ids=ids_BL,
+            attention_mask=mask_BL,
+            position_ids=positions_BL,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output.logits[:, -1]
+
+
+def left_pad(prompts: Sequence[Prompt], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return ids [P, L] and mask [P, L] (1 = real), padded on the left."""
+    longest = max(len(prompt) for prompt in prompts)
+    ids = [[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

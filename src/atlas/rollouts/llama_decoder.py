@@ -1,0 +1,161 @@
+"""Models of the Llama family, run from their weights: few operations a token, no masks built.
+
+For one new token a row, what `transformers` does around the matrix products (modules, masks, cache
+objects) costs as much as the products. Here a layer is four products and the operations between
+them; prompts are computed once a group and attended to once a group (`shared_cache.py`).
+
+Shapes: P prompts, G samples, B rows in flight, L longest prompt, N tokens, M model width, H heads
+of queries, K heads of keys and of values, R = H / K, D width of a head, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from atlas.rollouts.generator import Prompt
+from atlas.rollouts.llama_weights import Layer, Linear, LlamaWeights
+from atlas.rollouts.shared_cache import SharedCache
+
+# Most tokens of prompts in one pass: what lies between the products then stays in the cache.
+_PREFILL_TOKENS = 4096
+
+
+class LlamaDecoder:
+    """Decodes rows of groups that may enter at any time.
+
+    Args:
+        weights: of the model.
+        longest: most tokens of a sequence, the completion included.
+    """
+
+    joins = True
+
+    def __init__(self, weights: LlamaWeights, longest: int) -> None:
+        self._weights = weights
+        self._device = weights.embedding_VD.device
+        self._scale = weights.head_width**-0.5
+        self._cos, self._sin = _rotations(weights, longest)
+        self._cache = SharedCache()
+        self._positions_B = torch.zeros(0, dtype=torch.int64, device=self._device)
+
+    def admit(self, prompts: Sequence[Prompt], num_samples: int) -> Tensor:
+        """Compute prompts and add their rows; see `Decoder.admit`."""
+        longest = max(map(len, prompts))
+        size = max(1, _PREFILL_TOKENS // longest)
+        logits: list[Tensor] = []
+        for start in range(0, len(prompts), size):
+            chosen = prompts[start : start + size]
+            lengths = [len(prompt) for prompt in chosen]
+            logits_PV, layers = self._prefill(chosen, lengths)
+            self._cache.admit(layers, lengths, num_samples)
+            logits.append(logits_PV)
+        lengths_P = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
+        entering_B = lengths_P.repeat_interleave(num_samples)
+        self._positions_B = torch.cat([self._positions_B, entering_B])
+        return torch.cat(logits).repeat_interleave(num_samples, dim=0)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep only the rows at these places."""
+        self._positions_B = self._positions_B[list(rows)]
+        self._cache.keep(rows)
+
+    def step(self, tokens_B: Tensor) -> Tensor:
+        """Take one more token of every row; see `Decoder.step`."""
+        self._cache.begin_step()
+        cos, sin = self._cos[self._positions_B], self._sin[self._positions_B]
+        self._positions_B = self._positions_B + 1
+        hidden_BM = self._weights.embedding_VD[tokens_B]
+        num_kv, width = self._weights.num_kv_heads, self._weights.head_width
+        for index, layer in enumerate(self._weights.layers):
+            queries_BHD, keys_BKD, values_BKD = self._heads(layer, hidden_BM, cos, sin)
+            queries_BKRD = (queries_BHD * self._scale).view(len(tokens_B), num_kv, -1, width)
+            attended = self._cache.attend(index, queries_BKRD, keys_BKD, values_BKD)
+            hidden_BM = self._rest(layer, hidden_BM, attended.reshape(len(tokens_B), -1))
+        return self._logits(hidden_BM)
+
+    def _prefill(
+        self, prompts: Sequence[Prompt], lengths: Sequence[int]
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Return the logits after each prompt, and keys and values [P, K, L, D] of each layer.
+
+        Padding stands on the right, where no token of a prompt looks.
+        """
+        longest, num = max(lengths), len(prompts)
+        ids = [list(prompt) + [0] * (longest - len(prompt)) for prompt in prompts]
+        hidden_NM = self._weights.embedding_VD[torch.tensor(ids, device=self._device).flatten()]
+        cos, sin = self._cos[:longest].repeat(num, 1, 1), self._sin[:longest].repeat(num, 1, 1)
+        last_P = torch.tensor([i * longest + n - 1 for i, n in enumerate(lengths)])
+        last_P = last_P.to(self._device)
+        layers: list[tuple[Tensor, Tensor]] = []
+        for index, layer in enumerate(self._weights.layers):
+            heads = self._heads(layer, hidden_NM, cos, sin)
+            q, k, v = (part.view(num, longest, *part.shape[1:]).transpose(1, 2) for part in heads)
+            k, v = k.contiguous(), v.contiguous()
+            layers.append((k, v))
+            attended = F.scaled_dot_product_attention(
+                q, k, v, is_causal=True, scale=self._scale, enable_gqa=True
+            )
+            attended_NM = attended.transpose(1, 2).reshape(num * longest, -1)
+            if index == len(self._weights.layers) - 1:
+                # Of the last layer only the last token's output is needed.
+                hidden_NM, attended_NM = hidden_NM[last_P], attended_NM[last_P]
+            hidden_NM = self._rest(layer, hidden_NM, attended_NM)
+        return self._logits(hidden_NM), layers
+
+    def _heads(
+        self, layer: Layer, hidden_NM: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rotated queries [N, H, D], rotated keys and values [N, K, D]."""
+        weights = self._weights
+        num_rotated = weights.num_heads + weights.num_kv_heads
+        heads = _linear(self._normed(hidden_NM, layer.attention_norm), layer.qkv)
+        heads = heads.view(len(hidden_NM), -1, weights.head_width)
+        rotated = heads[:, :num_rotated]
+        if layer.head_norm is not None:
+            rotated = F.rms_norm(rotated, (weights.head_width,), None, weights.epsilon)
+            rotated = rotated * layer.head_norm
+        # The halves of sin carry the signs of rotate_half.
+        rotated = torch.addcmul(rotated * cos, rotated.roll(weights.head_width // 2, -1), sin)
+        return (
+            rotated[:, : weights.num_heads],
+            rotated[:, weights.num_heads :],
+            heads[:, num_rotated:],
+        )
+
+    def _rest(self, layer: Layer, hidden_NM: Tensor, attended_NM: Tensor) -> Tensor:
+        """Return the output of a layer from what its attention found."""
+        hidden_NM = _added(hidden_NM, attended_NM, layer.output)
+        both = _linear(self._normed(hidden_NM, layer.mlp_norm), layer.gate_up)
+        gate, up = both.chunk(2, dim=-1)
+        return _added(hidden_NM, F.silu(gate).mul_(up), layer.down)
+
+    def _normed(self, hidden_NM: Tensor, weight_M: Tensor) -> Tensor:
+        return F.rms_norm(hidden_NM, weight_M.shape, weight_M, self._weights.epsilon)
+
+    def _logits(self, hidden_BM: Tensor) -> Tensor:
+        return _linear(self._normed(hidden_BM, self._weights.final_norm), self._weights.head)
+
+
+def _rotations(weights: LlamaWeights, longest: int) -> tuple[Tensor, Tensor]:
+    """Return cosines and signed sines of every position, [positions, 1, D]."""
+    device, dtype = weights.embedding_VD.device, weights.embedding_VD.dtype
+    positions = torch.arange(longest, device=device).unsqueeze(0)
+    cos, sin = weights.rotary(weights.embedding_VD[:1], positions)
+    half = weights.head_width // 2
+    sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
+    return cos[0].unsqueeze(1).to(dtype), sin[0].unsqueeze(1).to(dtype)
+
+
+def _linear(input_NM: Tensor, linear: Linear) -> Tensor:
+    return F.linear(input_NM, linear.weight, linear.bias)
+
+
+def _added(hidden_NM: Tensor, input_NM: Tensor, linear: Linear) -> Tensor:
+    """Return hidden + linear(input)."""
+    if linear.bias is not None:
+        hidden_NM = hidden_NM + linear.bias
+    return torch.addmm(hidden_NM, input_NM, linear.weight.t())

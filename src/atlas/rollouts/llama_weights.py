@@ -1,0 +1,170 @@
+"""The weights of a model of the Llama family, as `LlamaDecoder` reads them.
+
+Input: a `transformers` model. Output: its tensors by role, the projections that share their input
+joined into one, in the precision that this processor multiplies fastest.
+
+They are read anew for each call of the engine, since the trainer changes weights in place; that
+costs less than one decoded token. What isn't joined or converted is the model's own tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+_CLASSES = (
+    "LlamaForCausalLM",
+    "MistralForCausalLM",
+    "Qwen2ForCausalLM",
+    "Qwen3ForCausalLM",
+)
+# Their frequencies don't depend on the length of the sequence.
+_ROPES = ("default", "linear", "llama3", "yarn")
+_NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm")
+_SLOW_HALVES = (torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Linear:
+    """A projection."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """One block of the model."""
+
+    attention_norm: Tensor
+    qkv: Linear
+    """Queries, keys and values under one another."""
+    head_norm: Tensor | None
+    """[heads, width]: weights of the norm of each query and key head (Qwen3)."""
+    output: Linear
+    mlp_norm: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LlamaWeights:
+    """All of the model."""
+
+    embedding_VD: Tensor
+    layers: tuple[Layer, ...]
+    final_norm: Tensor
+    head: Linear
+    epsilon: float
+    num_heads: int
+    num_kv_heads: int
+    head_width: int
+    rotary: Any
+    """The model's own module: positions to cosines and sines."""
+
+
+def unfit(model: PreTrainedModel, longest: int) -> str | None:
+    """Say why a model can't be decoded from its weights; None if it can.
+
+    Args:
+        model: any.
+        longest: most tokens of a sequence, the completion included.
+    """
+    if type(model).__name__ not in _CLASSES:
+        return f"{type(model).__name__} is not of the Llama family"
+    config: Any = model.config
+    windows = [kind != "full_attention" for kind in getattr(config, "layer_types", None) or []]
+    window = getattr(config, "sliding_window", None)
+    if window and (any(windows) or not windows) and longest > window:
+        return f"its attention window of {window} is shorter than the sequences"
+    if config.hidden_act not in ("silu", "swish"):
+        return f"its activation is {config.hidden_act}"
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope not in _ROPES:
+        return f"its rotary embedding is of type {rope}"
+    return _altered(model)
+
+
+def _altered(model: PreTrainedModel) -> str | None:
+    for name, module in model.named_modules():
+        hooked: Any = module
+        if hooked._forward_hooks or hooked._forward_pre_hooks or "forward" in vars(module):
+            return f"{name or 'the model'} has a hook or a forward of its own"
+        if name.endswith("_proj") and type(module) is not nn.Linear:
+            return f"{name} is a {type(module).__name__}"
+        if name.endswith("norm") and type(module).__name__ not in _NORMS:
+            return f"{name} is a {type(module).__name__}"
+    places = {(type(p.data), p.device, p.dtype) for p in model.parameters()}
+    if len(places) > 1:
+        return "its parameters differ in precision or place"
+    return None
+
+
+def computing_dtype(model: PreTrainedModel) -> torch.dtype:
+    """Return the precision to compute in: float32 where the processor has no half precision.
+
+    A processor without such units emulates them, several times slower than float32, which holds the
+    same weights exactly.
+    """
+    if model.device.type != "cpu" or model.dtype not in _SLOW_HALVES:
+        return model.dtype
+    can = torch.cpu.get_capabilities()
+    units = ("avx512_bf16", "amx_bf16") if model.dtype == torch.bfloat16 else ("amx_fp16",)
+    known_slow = can.get("architecture") == "x86_64" and not any(can.get(u) for u in units)
+    return torch.float32 if known_slow else model.dtype
+
+
+def read_weights(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:
+    """Read a model that `unfit` has nothing against."""
+    causal: Any = model
+    config: Any = model.config
+    attention: Any = causal.model.layers[0].self_attn
+    width = attention.head_dim
+    return LlamaWeights(
+        embedding_VD=causal.model.embed_tokens.weight.to(dtype),
+        layers=tuple(_read_layer(layer, config, dtype) for layer in causal.model.layers),
+        final_norm=causal.model.norm.weight.to(dtype),
+        head=_joined([causal.lm_head], dtype),
+        epsilon=config.rms_norm_eps,
+        num_heads=config.num_attention_heads,
+        num_kv_heads=config.num_key_value_heads,
+        head_width=width,
+        rotary=causal.model.rotary_emb,
+    )
+
+
+def _read_layer(layer: Any, config: Any, dtype: torch.dtype) -> Layer:
+    attention, mlp = layer.self_attn, layer.mlp
+    head_norm = None
+    if hasattr(attention, "q_norm"):
+        norms = [attention.q_norm.weight] * config.num_attention_heads
+        norms += [attention.k_norm.weight] * config.num_key_value_heads
+        head_norm = torch.stack(norms).to(dtype)
+    return Layer(
+        attention_norm=layer.input_layernorm.weight.to(dtype),
+        qkv=_joined([attention.q_proj, attention.k_proj, attention.v_proj], dtype),
+        head_norm=head_norm,
+        output=_joined([attention.o_proj], dtype),
+        mlp_norm=layer.post_attention_layernorm.weight.to(dtype),
+        gate_up=_joined([mlp.gate_proj, mlp.up_proj], dtype),
+        down=_joined([mlp.down_proj], dtype),
+    )
+
+
+def _joined(parts: Iterable[nn.Linear], dtype: torch.dtype) -> Linear:
+    parts = list(parts)
+    biases = [part.bias for part in parts if part.bias is not None]
+    assert len(biases) in (0, len(parts))
+    return Linear(
+        weight=_cat([part.weight for part in parts]).to(dtype),
+        bias=_cat(biases).to(dtype) if biases else None,
+    )
+
+
+def _cat(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))

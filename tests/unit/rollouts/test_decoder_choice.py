@@ -1,0 +1,78 @@
+"""Which models are decoded from their weights, and what happens when that would be wrong."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from tests.unit.tiny_models import tiny_model
+from torch import nn
+
+from atlas.rollouts.decoder_choice import DecoderChoice
+from atlas.rollouts.generic_decoder import GenericDecoder
+from atlas.rollouts.llama_decoder import LlamaDecoder
+
+PROMPTS = [[5, 6, 7], [8]]
+
+
+def chosen(model: Any, longest: int = 20) -> type:
+    return type(DecoderChoice(model, 0).decoder(PROMPTS, longest))
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_models_of_the_llama_family_are_decoded_from_their_weights(
+    kind: str, dtype: torch.dtype
+) -> None:
+    assert chosen(tiny_model(kind, dtype)) is LlamaDecoder
+
+
+def test_a_window_matters_where_sequences_are_longer() -> None:
+    mistral = tiny_model("mistral")  # a window of 4
+    assert chosen(mistral, longest=4) is LlamaDecoder
+    assert chosen(mistral, longest=5) is GenericDecoder
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gemma3"])
+def test_other_families_run_through_their_own_forward(kind: str) -> None:
+    assert chosen(tiny_model(kind)) is GenericDecoder
+
+
+def test_so_do_models_that_are_not_quite_what_their_class_says() -> None:
+    hooked: Any = tiny_model()
+    hooked.model.layers[0].mlp.register_forward_hook(lambda *_: None)
+    replaced: Any = tiny_model()
+    replaced.model.layers[1].self_attn.q_proj = nn.Sequential(replaced.model.layers[1].mlp)
+    patched: Any = tiny_model()
+    patched.model.norm.forward = lambda hidden: hidden
+    mixed: Any = tiny_model()
+    mixed.model.norm.to(torch.bfloat16)
+    scaled = tiny_model(rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4})
+    activated = tiny_model(hidden_act="gelu")
+    for model in (hooked, replaced, patched, mixed, scaled, activated):
+        assert chosen(model) is GenericDecoder
+
+
+def test_a_model_whose_logits_come_out_otherwise_falls_back_and_the_log_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    true_step = LlamaDecoder.step
+    monkeypatch.setattr(
+        LlamaDecoder, "step", lambda self, tokens_B: true_step(self, tokens_B).roll(1, -1)
+    )
+    choice = DecoderChoice(tiny_model(), 0)
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            assert isinstance(choice.decoder(PROMPTS, 20), GenericDecoder)
+    (record,) = caplog.records
+    assert "other logits" in record.getMessage()
+
+
+def test_prompts_of_one_token_are_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    true_admit = LlamaDecoder.admit
+    choice = DecoderChoice(tiny_model(), 0)
+    assert isinstance(choice.decoder([[5]], 20), LlamaDecoder)
+    monkeypatch.setattr(LlamaDecoder, "admit", lambda *given: true_admit(*given).roll(1, -1))
+    assert isinstance(DecoderChoice(tiny_model(), 0).decoder([[5]], 20), GenericDecoder)
