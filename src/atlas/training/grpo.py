@@ -17,20 +17,10 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.checkpoints import (
-    load_model,
-    load_state,
-    load_tokenizer,
-    newest_checkpoint,
-    prune_checkpoints,
-    save_checkpoint,
-    save_model,
-    step_name,
-)
+from atlas.checkpoints import load_model, load_tokenizer, save_model, step_name
 from atlas.config.grpo import GRPOConfig
 from atlas.errors import AtlasError
 from atlas.objectives.loss_types import LossSettings
@@ -47,6 +37,7 @@ from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.training.groups import Classroom, roll_out, train_samples
 from atlas.training.likelihood import AnswerLikelihood
+from atlas.training.resuming import Resumable
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.update import update
 from atlas.types import Task
@@ -94,18 +85,22 @@ def train_grpo(
             f"{len(tasks)} tasks, but prompts_per_step is {config.prompts_per_step}; "
             "give more tasks or lower it"
         )
-    checkpoint = newest_checkpoint(run.checkpoints)
-    state: dict[str, Any] = load_state(checkpoint) if checkpoint else {"step": 0, "skipped": 0}
-    first, skipped = int(state["step"]), int(state["skipped"])
-    training = _prepare(config, load_model(checkpoint or config.model_name_or_path))
-    if checkpoint:
-        training.engine.load_state(state["engine"])
+    total = config.max_steps
+    saved = Resumable(
+        run.checkpoints,
+        total_steps=total,
+        save_steps=config.save_steps,
+        keep=config.save_total_limit,
+        stop=stop,
+    )
+    first, skipped = saved.first, int(saved.state.get("skipped", 0))
+    training = _prepare(config, load_model(saved.folder or config.model_name_or_path))
+    saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     # All at once: what the student does alone is the longest text, and large batches are cheap.
     training.room.student.alone(tasks)
 
-    progress.begin(config.max_steps - first)
-    total = config.max_steps
+    progress.begin(total - first)
     with MetricSink(run, stage="grpo", total_steps=total, resume_step=first or None) as sink:
         for step in range(first + 1, total + 1):
             stop.check()
@@ -114,9 +109,7 @@ def train_grpo(
             progress.advance(note=f"uplift {figures['train/uplift']:+.2f}")
             if step % config.logging_steps == 0:
                 sink.log(step, figures)
-            due = config.save_steps and step % config.save_steps == 0
-            if (due or stop.asked) and step < total:
-                _save_checkpoint(run, training, step, skipped)
+            saved.save_if_due(step, training.engine, training.tokenizer, skipped=skipped)
     trainer_state = {"global_step": total, "skipped_steps": skipped, **figures}
     text = json.dumps(trainer_state, indent=2) + "\n"
     write_atomic(run.trainer_state, text)
@@ -225,10 +218,3 @@ def _order(size: int, seed: int, epoch: int) -> list[int]:
     order = list(range(size))
     random.Random(derive_seed(seed, "grpo order", epoch)).shuffle(order)
     return order
-
-
-def _save_checkpoint(run: RunDir, training: Training, step: int, skipped: int) -> None:
-    state = {"step": step, "skipped": skipped, "engine": training.engine.state()}
-    folder = run.checkpoints / step_name(step)
-    save_checkpoint(folder, training.engine.model, training.tokenizer, state)
-    prune_checkpoints(run.checkpoints, training.config.save_total_limit)

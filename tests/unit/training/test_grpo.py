@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 import torch
+from tests.unit.training.conftest import StopAfter
 
 from atlas.checkpoints import load_model
 from atlas.config.grpo import GRPOConfig
@@ -39,18 +40,6 @@ def config_for(model: Path, output: Path, **changed: object) -> GRPOConfig:
         "mask_truncated_completions": False,
     } | changed
     return resolve(GRPOConfig(**settings))  # pyright: ignore[reportArgumentType]
-
-
-class StopAfter(Silent):
-    """Asks for a stop once so many steps are done."""
-
-    def __init__(self, stop: StopRequest, steps: int) -> None:
-        self.stop, self.left = stop, steps
-
-    def advance(self, units: int = 1, note: str = "") -> None:
-        """Count down."""
-        self.left -= units
-        self.stop.asked = self.left <= 0
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
