@@ -67,8 +67,15 @@ def make_example(
     return Example(ids=ids, prompt_length=min(len(prompt), len(ids)), source=source)
 
 
-def collate(examples: list[Example], pad_id: int) -> tuple[Tensor, Tensor]:
+def collate(
+    examples: list[Example], pad_id: int, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
     """Pad examples on the right.
+
+    Args:
+        examples: One a row.
+        pad_id: Fills up.
+        device: Of the tensors: the model's.
 
     Returns:
         ids_BT [B, T] and trained_BT [B, T] bool: True where the token itself is in the loss.
@@ -80,4 +87,4 @@ def collate(examples: list[Example], pad_id: int) -> tuple[Tensor, Tensor]:
     for row, example in enumerate(examples):
         ids_BT[row, : len(example.ids)] = torch.tensor(example.ids)
         trained_BT[row, example.prompt_length : len(example.ids)] = True
-    return ids_BT, trained_BT
+    return ids_BT.to(device), trained_BT.to(device)
