@@ -44,8 +44,32 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
         AtlasError: Two keys contradict each other, or a batch doesn't divide.
     """
     if isinstance(config, GRPOConfig):
+        _check_overlong(config)
         return cast(C, _resolve_batch(config, given, world_size))
     return config
+
+
+def batch_lines(config: GRPOConfig, *, world_size: int = 1) -> tuple[str, ...]:
+    """Say what one step of GRPO consists of, for a person.
+
+    Args:
+        config: Resolved.
+        world_size: Training processes.
+    """
+    prompts, generations = config.prompts_per_step, config.num_generations
+    completions = prompts * generations
+    return (
+        f"prompts per step: {prompts} = per_device_train_batch_size "
+        f"{config.per_device_train_batch_size} × gradient_accumulation_steps "
+        f"{config.gradient_accumulation_steps} × processes {world_size}",
+        f"completions per step: {completions:,} = {prompts} × num_generations {generations}, "
+        f"at most {completions * config.max_new_tokens:,} tokens "
+        f"(max_new_tokens {config.max_new_tokens})",
+        f"micro-batches: at most {config.max_tokens_per_micro_batch:,} tokens each, prompts "
+        "counted once a group (max_tokens_per_micro_batch)",
+        f"optimiser steps: {config.max_steps * config.num_iterations:,} = max_steps "
+        f"{config.max_steps} × num_iterations {config.num_iterations}",
+    )
 
 
 def section(config: RunConfig, prefix: str, section_class: type[S], **given: Any) -> S:
@@ -148,6 +172,14 @@ def _resolve_batch(config: GRPOConfig, given: Collection[str], world_size: int) 
             f"gradient_accumulation_steps={accumulation}"
         )
     return replace(config, gradient_accumulation_steps=accumulation)
+
+
+def _check_overlong(config: GRPOConfig) -> None:
+    if config.overlong_buffer > config.max_new_tokens:
+        raise AtlasError(
+            f"overlong_buffer={config.overlong_buffer} is longer than a teaching can be "
+            f"(max_new_tokens={config.max_new_tokens}); lower one or raise the other"
+        )
 
 
 def _plain(info: KeyInfo, value: Any) -> Any:

@@ -22,8 +22,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.checkpoints import load_model, load_tokenizer, save_model, step_name
 from atlas.config.grpo import GRPOConfig
+from atlas.config.resolve import batch_lines
 from atlas.errors import AtlasError
 from atlas.objectives.loss_types import LossSettings
+from atlas.rewards.overlong import Overlong
 from atlas.rewards.uplift import UpliftWeights
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
@@ -31,12 +33,15 @@ from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.engine.plain import PlainEngine, engine_for
 from atlas.runtime.files import write_atomic
 from atlas.runtime.metrics import MetricSink
+from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.training.groups import Classroom, roll_out, train_samples
+from atlas.training.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.training.likelihood import AnswerLikelihood
+from atlas.training.reference import Adapted
 from atlas.training.resuming import Resumable
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.update import update
@@ -53,6 +58,7 @@ class Training:
     room: Classroom
     policy: LocalGenerator
     tokenizer: PreTrainedTokenizerBase
+    student_model: PreTrainedModel
     settings: LossSettings
 
 
@@ -85,6 +91,7 @@ def train_grpo(
             f"{len(tasks)} tasks, but prompts_per_step is {config.prompts_per_step}; "
             "give more tasks or lower it"
         )
+    set_matmul_precision(config.float32_matmul_precision)
     total = config.max_steps
     saved = Resumable(
         run.checkpoints,
@@ -97,11 +104,13 @@ def train_grpo(
     training = _prepare(config, load_model(saved.folder or config.model_name_or_path))
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
-    # All at once: what the student does alone is the longest text, and large batches are cheap.
-    training.room.student.alone(tasks)
+    lines = [*batch_lines(config), *_check(training, tasks, probe=saved.folder is None)]
 
     progress.begin(total - first)
     with MetricSink(run, stage="grpo", total_steps=total, resume_step=first or None) as sink:
+        for line in lines:
+            sink.note(line)
+            progress.say(line)
         for step in range(first + 1, total + 1):
             stop.check()
             figures = _step(run, training, tasks, step)
@@ -142,17 +151,24 @@ def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
         degrade_penalty=config.reward_degrade_penalty,
         tokens=config.reward_token_bonus,
     )
-    reference = load_model(config.model_name_or_path) if config.beta else None
     return Training(
         config=config,
-        engine=engine_for(model, config, total_steps=config.max_steps),
-        reference=reference.requires_grad_(False) if reference else None,
+        engine=engine_for(model, config, total_steps=config.max_steps * config.num_iterations),
+        reference=_reference(config, model),
         room=Classroom(
             teacher=Teacher(policy, tokenizer, teaching),
             student=student,
             likelihood=AnswerLikelihood(student_model, student_tokenizer),
             weights=weights,
+            overlong=Overlong(
+                limit=config.max_new_tokens,
+                buffer=config.overlong_buffer,
+                weight=config.overlong_penalty,
+            )
+            if config.overlong_buffer
+            else None,
         ),
+        student_model=student_model,
         policy=policy,
         tokenizer=tokenizer,
         settings=LossSettings(
@@ -165,6 +181,35 @@ def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
             max_completion_length=config.max_new_tokens,
         ),
     )
+
+
+def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | None:
+    if not config.beta:
+        return None
+    # With its adapter switched off, the policy itself is what it started from.
+    if isinstance(model, Adapted):
+        return model
+    return load_model(config.model_name_or_path).requires_grad_(False)
+
+
+def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[str]:
+    """Refuse what can't go well; what the student does alone is known then. Returns findings."""
+    config, room = training.config, training.room
+    windows = windows_of(
+        config,
+        room,
+        tasks,
+        teacher=training.engine.model,
+        student=training.student_model,
+    )
+    check_windows(config, windows)
+    # All at once: what the student does alone is the longest text, and large batches are cheap.
+    room.student.alone(tasks)
+    if not (probe and config.length_probe_samples):
+        return []
+    probes = probe_lengths(config, room, tasks, windows)
+    check_lengths(config, probes)
+    return [found.line for found in probes]
 
 
 def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> Mapping[str, float]:
@@ -191,6 +236,7 @@ def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> 
         training.settings,
         temperature=config.temperature,
         max_tokens=config.max_tokens_per_micro_batch,
+        num_iterations=config.num_iterations,
     )
     updated = time.monotonic()
     write_rollouts(run.rollouts / f"{step_name(step)}.parquet", groups)

@@ -16,6 +16,7 @@ from atlas.datasets.chat import Example
 from atlas.errors import AtlasError
 from atlas.runtime.engine.plain import engine_for
 from atlas.runtime.metrics import MetricSink
+from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -55,6 +56,7 @@ def train_sft(
             f"no session with guidance passed min_reward {config.min_reward} and status "
             f"{', '.join(config.status_filters)}; lower min_reward or collect more sessions"
         )
+    set_matmul_precision(config.float32_matmul_precision)
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
     total = math.ceil(len(train) / batch * config.num_train_epochs)
     saved = Resumable(
