@@ -38,6 +38,10 @@ class StageBar:
         """Draw units as done."""
         self._display.update(self._task, advance=units, note=note)
 
+    def say(self, line: str) -> None:
+        """Print a line above the display."""
+        self._display.console.print(line, markup=False)
+
 
 def display() -> Progress:
     """Return a progress display with an ETA for every stage."""

@@ -48,7 +48,13 @@ class GRPOConfig(DataConfig):
     )
     max_tokens_per_micro_batch: int = key(
         16384,
-        "Completion tokens in one forward pass of the update. Lower when memory runs out.",
+        "Tokens in one forward pass of the update, prompts counted once a group. Lower when memory "
+        "runs out.",
+        ge=1,
+    )
+    num_iterations: int = key(
+        1,
+        "Optimiser steps on the same teachings. Above 1 the clips bind; sampling costs less.",
         ge=1,
     )
 
@@ -111,6 +117,23 @@ class GRPOConfig(DataConfig):
     )
     mask_truncated_completions: bool = key(
         True, "Leave teachings that hit max_new_tokens out of the loss; they were not finished."
+    )
+    overlong_buffer: int = key(
+        0,
+        "The last tokens before max_new_tokens, over which a penalty for length rises; 0 for none.",
+        ge=0,
+    )
+    overlong_penalty: float = key(
+        1.0, "Taken off the reward of a teaching as long as max_new_tokens.", ge=0
+    )
+    length_probe_samples: int = key(
+        32,
+        "Teachings and attempts that are sampled before training, to see how many will be cut; "
+        "0 for none.",
+        ge=0,
+    )
+    max_clipped_share: float = key(
+        0.5, "Training is refused when more of them than this are cut.", ge=0, le=1
     )
 
     # The reward: the student's gain, plus these.

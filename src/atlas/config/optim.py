@@ -8,6 +8,7 @@ from typing import Literal
 from atlas.config.schema import RunConfig, key, required
 
 LrSchedulerType = Literal["cosine", "linear", "constant"]
+MatmulPrecision = Literal["auto", "highest", "high", "medium"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,11 @@ class TrainConfig(RunConfig):
     )
     gradient_checkpointing: bool = key(
         False, "Compute activations again in the backward pass: less memory, about a third slower."
+    )
+    float32_matmul_precision: MatmulPrecision = key(
+        "auto",
+        "How exact products of float32 matrices have to be. auto: the fastest that keeps float32's "
+        "accuracy on this processor.",
     )
     save_steps: int = key(
         0, "Optimiser steps between two checkpoints to resume from; 0 writes the last only.", ge=0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atlas.config.grpo import AdvantageScale, GRPOConfig
+from atlas.config.optim import MatmulPrecision, TrainConfig
 from atlas.config.schema import RunConfig, key, like
 from atlas.config.sft import SFTConfig
 
@@ -58,5 +59,8 @@ class QuickstartConfig(RunConfig):
     student_max_new_tokens: int = like(GRPOConfig, "student_max_new_tokens", 192)
 
     approach_max_new_tokens: int = like(GRPOConfig, "approach_max_new_tokens", 32)
+    float32_matmul_precision: MatmulPrecision = like(
+        TrainConfig, "float32_matmul_precision", "auto"
+    )
 
     eval_tasks: int = key(400, "Held-out tasks that every arm is measured on.", ge=1)

@@ -49,10 +49,34 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
     if isinstance(resolved, DataConfig):
         resolved = resolve_source(resolved)
     if isinstance(resolved, GRPOConfig):
+        _check_overlong(resolved)
         resolved = _resolve_batch(resolved, given, world_size)
     if isinstance(resolved, CollectConfig):
         resolved = _resolve_collect(resolved, given)
     return cast(C, resolved)
+
+
+def batch_lines(config: GRPOConfig, *, world_size: int = 1) -> tuple[str, ...]:
+    """Say what one step of GRPO consists of, for a person.
+
+    Args:
+        config: Resolved.
+        world_size: Training processes.
+    """
+    prompts, generations = config.prompts_per_step, config.num_generations
+    completions = prompts * generations
+    return (
+        f"prompts per step: {prompts} = per_device_train_batch_size "
+        f"{config.per_device_train_batch_size} × gradient_accumulation_steps "
+        f"{config.gradient_accumulation_steps} × processes {world_size}",
+        f"completions per step: {completions:,} = {prompts} × num_generations {generations}, "
+        f"at most {completions * config.max_new_tokens:,} tokens "
+        f"(max_new_tokens {config.max_new_tokens})",
+        f"micro-batches: at most {config.max_tokens_per_micro_batch:,} tokens each, prompts "
+        "counted once a group (max_tokens_per_micro_batch)",
+        f"optimiser steps: {config.max_steps * config.num_iterations:,} = max_steps "
+        f"{config.max_steps} × num_iterations {config.num_iterations}",
+    )
 
 
 def section(config: RunConfig, prefix: str, section_class: type[S], **given: Any) -> S:
@@ -165,6 +189,14 @@ def _resolve_collect(config: CollectConfig, given: Collection[str]) -> CollectCo
     if config.num_tasks is None and not config.tasks:
         config = replace(config, num_tasks=DEFAULT_NUM_TASKS)
     return config
+
+
+def _check_overlong(config: GRPOConfig) -> None:
+    if config.overlong_buffer > config.max_new_tokens:
+        raise AtlasError(
+            f"overlong_buffer={config.overlong_buffer} is longer than a teaching can be "
+            f"(max_new_tokens={config.max_new_tokens}); lower one or raise the other"
+        )
 
 
 def _plain(info: KeyInfo, value: Any) -> Any:

@@ -114,8 +114,15 @@ def dialogue_examples(
     return [*examples, _example(ids, stretches, source)] if ids else examples
 
 
-def collate(examples: list[Example], pad_id: int) -> tuple[Tensor, Tensor]:
+def collate(
+    examples: list[Example], pad_id: int, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
     """Pad examples on the right.
+
+    Args:
+        examples: One a row.
+        pad_id: Fills up.
+        device: Of the tensors: the model's.
 
     Returns:
         ids_BT [B, T] and trained_BT [B, T] bool: True where the token itself is in the loss.
@@ -129,7 +136,7 @@ def collate(examples: list[Example], pad_id: int) -> tuple[Tensor, Tensor]:
         trained_BT[row, example.prompt_length : len(example.ids)] = True
         for start, end in example.read:
             trained_BT[row, start:end] = False
-    return ids_BT, trained_BT
+    return ids_BT.to(device), trained_BT.to(device)
 
 
 def _example(ids: list[int], stretches: list[tuple[int, int]], source: str) -> Example:

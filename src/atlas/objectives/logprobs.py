@@ -1,6 +1,6 @@
 """Log-probabilities of given tokens, without the logits ever being whole in memory.
 
-    z = (W h + b) / temperature          policy[n] = z[target] - logsumexp(z)
+    z = change(W h + b) / temperature    policy[n] = z[target] - logsumexp(z)
 
 For 64 rows of 512 tokens and a vocabulary of 152,000, float32 logits are 20 GB, the largest tensor
 of a step by far. ``selected_logprobs`` goes from hidden states to log-probabilities in chunks
@@ -11,16 +11,20 @@ Shapes: N tokens of all rows in one axis, D hidden, V vocabulary, B rows, T toke
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from atlas.objectives.logit_change import LogitChange
 from atlas.objectives.projection import ChunkedProjection, accurate_dtype
 
-CHUNK_LOGITS = 2**25
-"""Numbers in the logits of one chunk unless the caller says otherwise: 128 MiB in float32."""
-MAX_CHUNK_TOKENS = 4096
+CHUNK_LOGITS = 2**22
+"""Numbers in the logits of one chunk unless the caller says otherwise: 16 MiB in float32, which a
+processor's cache holds."""
+MIN_CHUNK_TOKENS, MAX_CHUNK_TOKENS = 256, 4096
+"""Fewer would multiply slowly."""
+_PLAIN = LogitChange()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +46,7 @@ def selected_logprobs(
     temperature: float = 1.0,
     chunk_tokens: int | None = None,
     with_entropy: bool = False,
+    change: LogitChange = _PLAIN,
 ) -> SelectedLogprobs:
     """Project hidden states onto the vocabulary in chunks; keep the targets' log-probabilities.
 
@@ -53,9 +58,10 @@ def selected_logprobs(
         targets_N: [N] token ids, in 0 ... V - 1.
         bias_V: [V], for the few models whose head has one.
         temperature: Logits are divided by it, as the sampler does.
-        chunk_tokens: Tokens a chunk; None picks about 128 MiB of logits. The results don't depend
-            on it, but for rounding.
+        chunk_tokens: Tokens a chunk; None picks a size that is fast. The results don't depend on
+            it, but for rounding.
         with_entropy: Compute the entropies too.
+        change: What the model does to its logits; its temperature is set here.
 
     Returns:
         Log-probabilities and entropies.
@@ -66,7 +72,8 @@ def selected_logprobs(
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}; it must be positive")
     if chunk_tokens is None:
-        chunk_tokens = max(1, min(MAX_CHUNK_TOKENS, CHUNK_LOGITS // lm_head_weight_VD.shape[0]))
+        fitting = CHUNK_LOGITS // lm_head_weight_VD.shape[0]
+        chunk_tokens = min(MAX_CHUNK_TOKENS, max(MIN_CHUNK_TOKENS, fitting))
     if chunk_tokens < 1:
         raise ValueError(f"chunk_tokens is {chunk_tokens}; it must be at least 1")
     device_type = hidden_ND.device.type
@@ -76,7 +83,14 @@ def selected_logprobs(
         hidden_ND, lm_head_weight_VD = hidden_ND.to(dtype), lm_head_weight_VD.to(dtype)
         bias_V = None if bias_V is None else bias_V.to(dtype)
     logprobs_N, entropy_N = ChunkedProjection.apply(
-        hidden_ND, lm_head_weight_VD, bias_V, targets_N, temperature, chunk_tokens, with_entropy
+        hidden_ND,
+        lm_head_weight_VD,
+        bias_V,
+        targets_N,
+        replace(change, temperature=temperature),
+        chunk_tokens,
+        with_entropy,
+        torch.is_grad_enabled(),
     )
     return SelectedLogprobs(logprobs_N=logprobs_N, entropy_N=entropy_N if with_entropy else None)
 

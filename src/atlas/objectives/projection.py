@@ -1,12 +1,15 @@
 """The vocabulary projection in chunks: hidden states -> log-probability of each target.
 
-    z = (W h + b) / temperature          logprob[n] = z[target] - logsumexp(z)
+    z = y(W h + b) / temperature          logprob[n] = z[target] - logsumexp(z)
+
+where ``y`` is the identity but for the models that logit_change.py describes.
 
 Forward, a chunk's logits live until its log-probabilities are read off. Backward, they are computed
-once more and turned into their own gradient in place:
+once more and turned into their own gradient in place, unless all tokens fit into one chunk: then
+their probabilities are kept, at the same peak. With ``g`` the gradient of a log-probability:
 
-    dz = grad (onehot(target) - softmax(z)) / temperature
-    dh = dz W,    dW = sum over chunks of dz^T h,    db = sum over tokens of dz
+    dx = g (onehot(target) - softmax(z)) y' / temperature
+    dh = dx W,    dW = sum over chunks of dx^T h,    db = sum over tokens of dx
 
 Exact for any upstream gradient and any chunk size; the price is one more projection.
 
@@ -22,6 +25,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
+from atlas.objectives.logit_change import LogitChange
+
 
 class ChunkedProjection(torch.autograd.Function):
     """Log-probability and, without gradient, entropy at each token; call it by ``apply``."""
@@ -33,26 +38,30 @@ class ChunkedProjection(torch.autograd.Function):
         weight_VD: Tensor,
         bias_V: Tensor | None,
         targets_N: Tensor,
-        temperature: float,
+        change: LogitChange,
         chunk_tokens: int,
         with_entropy: bool,
+        keep: bool,
     ) -> tuple[Tensor, Tensor]:
         """Return log-probabilities [N] and entropies [N] ([0] unless ``with_entropy``)."""
         num_tokens = hidden_ND.shape[0]
         logprobs_N = hidden_ND.new_empty(num_tokens, dtype=accurate_dtype(hidden_ND.dtype))
-        logsumexp_N = torch.empty_like(logprobs_N)
         entropy_N = logprobs_N.new_zeros(num_tokens if with_entropy else 0)
+        keep = keep and num_tokens <= chunk_tokens and change.softcap is None
+        kept_NV = None
         for chunk in _chunks(num_tokens, chunk_tokens):
-            logits_nV = _logits(hidden_ND[chunk], weight_VD, bias_V, temperature)
-            logsumexp_n = logits_nV.logsumexp(-1)
-            selected_n = logits_nV.gather(-1, targets_N[chunk].unsqueeze(-1)).squeeze(-1)
-            logsumexp_N[chunk] = logsumexp_n
-            logprobs_N[chunk] = selected_n - logsumexp_n
-            if with_entropy:
-                probs_nV = logits_nV.sub_(logsumexp_n.unsqueeze(-1)).exp_()
-                entropy_N[chunk] = torch.special.entr(probs_nV).sum(-1)
-        ctx.save_for_backward(hidden_ND, weight_VD, bias_V, targets_N, logsumexp_N)
-        ctx.temperature, ctx.chunk_tokens = temperature, chunk_tokens
+            logits_nV = change.apply_(_logits(hidden_ND[chunk], weight_VD, bias_V))
+            log_nV = logits_nV.log_softmax(-1)
+            logprobs_N[chunk] = log_nV.gather(-1, targets_N[chunk].unsqueeze(-1)).squeeze(-1)
+            if with_entropy or keep:
+                probs_nV = torch.exp(log_nV, out=logits_nV)
+                kept_NV = probs_nV if keep else None
+                if with_entropy:
+                    # A token that can't be (probability 0, log -inf) adds nothing.
+                    surprise_nV = log_nV.clamp_(min=torch.finfo(log_nV.dtype).min)
+                    entropy_N[chunk] = -surprise_nV.mul_(probs_nV).sum(-1)
+        ctx.save_for_backward(hidden_ND, weight_VD, bias_V, targets_N, kept_NV)
+        ctx.change, ctx.chunk_tokens = change, chunk_tokens
         ctx.mark_non_differentiable(entropy_N)
         return logprobs_N, entropy_N
 
@@ -62,20 +71,28 @@ class ChunkedProjection(torch.autograd.Function):
         ctx: Any, *grad_outputs: Any
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of hidden states, weight and bias, each only if it is needed."""
-        hidden_ND, weight_VD, bias_V, targets_N, logsumexp_N = ctx.saved_tensors
+        hidden_ND, weight_VD, bias_V, targets_N, kept_NV = ctx.saved_tensors
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        grad_N = grad_outputs[0] / ctx.temperature
-        accurate = logsumexp_N.dtype
+        grad_N = grad_outputs[0]
+        accurate = grad_N.dtype
         hidden_grad_ND = torch.empty_like(hidden_ND) if needs_hidden else None
         # Sums over many chunks: kept in full precision, rounded once at the end.
         weight_grad_VD = torch.zeros_like(weight_VD, dtype=accurate) if needs_weight else None
         bias_grad_V = torch.zeros_like(bias_V, dtype=accurate) if needs_bias else None
         for chunk in _chunks(hidden_ND.shape[0], ctx.chunk_tokens):
-            logits_nV = _logits(hidden_ND[chunk], weight_VD, bias_V, ctx.temperature)
-            grad_nV = logits_nV.sub_(logsumexp_N[chunk].unsqueeze(-1)).exp_().neg_()
-            targets_n1 = targets_N[chunk].unsqueeze(-1)
-            grad_nV.scatter_add_(-1, targets_n1, torch.ones_like(targets_n1, dtype=accurate))
-            grad_nV.mul_(grad_N[chunk].unsqueeze(-1))
+            if kept_NV is None:
+                logits_nV = ctx.change.apply_(_logits(hidden_ND[chunk], weight_VD, bias_V))
+                slope = ctx.change.slope(logits_nV)
+                probs_nV = logits_nV.softmax(-1)
+            else:
+                probs_nV, slope = kept_NV, ctx.change.slope(kept_NV)
+            grad_n1 = grad_N[chunk].unsqueeze(-1)
+            if not isinstance(slope, Tensor):
+                grad_n1 = grad_n1 * slope
+            grad_nV = probs_nV.mul_(-grad_n1)
+            grad_nV.scatter_add_(-1, targets_N[chunk].unsqueeze(-1), grad_n1)
+            if isinstance(slope, Tensor):
+                grad_nV.mul_(slope)
             if bias_grad_V is not None:
                 bias_grad_V += grad_nV.sum(0)
             grad_nV = grad_nV.to(weight_VD.dtype)
@@ -87,7 +104,7 @@ class ChunkedProjection(torch.autograd.Function):
             hidden_grad_ND,
             None if weight_grad_VD is None else weight_grad_VD.to(weight_VD.dtype),
             None if bias_grad_V is None else bias_grad_V.to(bias_V.dtype),
-            *(None,) * 4,
+            *(None,) * 5,
         )
 
 
@@ -96,13 +113,11 @@ def accurate_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _logits(
-    hidden_nD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, temperature: float
-) -> Tensor:
+def _logits(hidden_nD: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
     """Return a chunk's own logits [n, V], accurate and free to be overwritten."""
     with torch.autocast(hidden_nD.device.type, enabled=False):
         logits_nV = linear(hidden_nD, weight_VD, bias_V)
-    return logits_nV.to(accurate_dtype(logits_nV.dtype)).div_(temperature)
+    return logits_nV.to(accurate_dtype(logits_nV.dtype))
 
 
 def _matmul(left: Tensor, right: Tensor) -> Tensor:

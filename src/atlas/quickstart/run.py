@@ -17,6 +17,7 @@ from atlas.datasets.tasks import check_family
 from atlas.errors import AtlasError
 from atlas.quickstart.stages import STAGES, Quickstart
 from atlas.runtime.files import require_free_space
+from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import seed_everything
@@ -68,6 +69,7 @@ def run_stages(
     Raises:
         Stopped: The user asked to stop; the next call goes on.
     """
+    set_matmul_precision(config.float32_matmul_precision)
     job = Quickstart(run=run, config=config)
     for name, stage in STAGES.items():
         progress = progress_of(name)

@@ -16,6 +16,10 @@ class Progress(Protocol):
         """Say that units of work are done, with a short note of how it goes."""
         ...
 
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+        ...
+
 
 class Silent:
     """Draws nothing."""
@@ -24,4 +28,7 @@ class Silent:
         """Take it."""
 
     def advance(self, units: int = 1, note: str = "") -> None:
+        """Take it."""
+
+    def say(self, line: str) -> None:
         """Take it."""

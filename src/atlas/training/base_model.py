@@ -11,23 +11,12 @@ import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from atlas import prompts
-from atlas.checkpoints import (
-    load_model,
-    load_state,
-    load_tokenizer,
-    newest_checkpoint,
-    prune_checkpoints,
-    save_checkpoint,
-    save_model,
-    step_name,
-    weights_sha256,
-)
+from atlas.checkpoints import load_model, load_tokenizer, save_model, weights_sha256
 from atlas.config.base_model import BaseModelConfig
 from atlas.datasets.chat import Example, make_example
 from atlas.datasets.tasks import is_held_out, task_stream
@@ -42,6 +31,7 @@ from atlas.runtime.stopping import StopRequest
 from atlas.small_lm.corpus import Dialogue, write_dialogue
 from atlas.small_lm.sizes import llama_config
 from atlas.small_lm.tokenizer import train_tokenizer
+from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, run_steps
 
 # Rows are sorted by length within a shard, so that a batch is cut from rows of like length.
@@ -60,11 +50,16 @@ def train_base_model(
     Raises:
         Stopped: The user asked to stop; a checkpoint was written.
     """
-    checkpoint = newest_checkpoint(run.checkpoints)
-    state: dict[str, Any] = load_state(checkpoint) if checkpoint else {"step": 0}
-    first = int(state["step"])
-    if checkpoint:
-        model, tokenizer = load_model(checkpoint), load_tokenizer(checkpoint)
+    saved = Resumable(
+        run.checkpoints,
+        total_steps=config.max_steps,
+        save_steps=config.save_steps,
+        keep=1,
+        stop=stop,
+    )
+    first = saved.first
+    if saved.folder:
+        model, tokenizer = load_model(saved.folder), load_tokenizer(saved.folder)
     else:
         tokenizer = _tokenizer(config)
         model = _random_model(config, tokenizer)
@@ -79,15 +74,7 @@ def train_base_model(
         max_grad_norm=config.max_grad_norm,
         betas=(0.9, 0.95),
     )
-    if first:
-        engine.load_state(state["engine"])
-
-    def save(step: int) -> None:
-        due = config.save_steps and step % config.save_steps == 0
-        if (due or stop.asked) and step < config.max_steps:
-            folder = run.checkpoints / step_name(step)
-            save_checkpoint(folder, model, tokenizer, {"step": step, "engine": engine.state()})
-            prune_checkpoints(run.checkpoints, 1)
+    saved.restore(engine)
 
     progress.begin(config.max_steps - first)
     steps = itertools.islice(_steps(config, tokenizer), first, config.max_steps)
@@ -102,7 +89,7 @@ def train_base_model(
             stop=stop,
             logging_steps=config.logging_steps,
             autocast=config.precision == "bf16",
-            after_step=save,
+            after_step=lambda step: saved.save_if_due(step, engine, tokenizer),
         )
     save_model(run.final, model, tokenizer)
     return {

@@ -13,6 +13,7 @@ import torch
 
 from atlas.objectives.advantages import AdvantageResult, AdvantageScale, group_advantages
 from atlas.rewards.leaks import find_leak
+from atlas.rewards.overlong import Overlong, with_overlong
 from atlas.rewards.uplift import UpliftWeights, uplift_score
 from atlas.rewards.verifiers import outcome
 from atlas.rollouts.dialogue import Student, Teacher, teach_and_attempt
@@ -29,6 +30,8 @@ class Classroom:
     likelihood: AnswerLikelihood | None
     """None leaves the dense part of the reward at 0."""
     weights: UpliftWeights
+    overlong: Overlong | None = None
+    """None for no penalty for length."""
 
 
 def roll_out(
@@ -52,13 +55,17 @@ def roll_out(
             Rollout(
                 teaching=pair.teaching,
                 attempt=pair.attempt,
-                score=uplift_score(
-                    baseline,
-                    outcome(task, pair.attempt),
-                    num_teaching_tokens=pair.teaching.num_tokens,
-                    dense=next(gains),
-                    leak=find_leak(task, pair.teaching.text),
-                    weights=room.weights,
+                score=with_overlong(
+                    uplift_score(
+                        baseline,
+                        outcome(task, pair.attempt),
+                        num_teaching_tokens=pair.teaching.num_tokens,
+                        dense=next(gains),
+                        leak=find_leak(task, pair.teaching.text),
+                        weights=room.weights,
+                    ),
+                    pair.teaching.num_tokens,
+                    room.overlong,
                 ),
             )
             for pair in pairs

@@ -17,23 +17,15 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.checkpoints import (
-    load_model,
-    load_state,
-    load_tokenizer,
-    newest_checkpoint,
-    prune_checkpoints,
-    save_checkpoint,
-    save_model,
-    step_name,
-)
+from atlas.checkpoints import load_model, load_tokenizer, save_model, step_name
 from atlas.config.grpo import GRPOConfig
+from atlas.config.resolve import batch_lines
 from atlas.errors import AtlasError
 from atlas.objectives.loss_types import LossSettings
+from atlas.rewards.overlong import Overlong
 from atlas.rewards.uplift import UpliftWeights
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
@@ -42,12 +34,16 @@ from atlas.runtime.engine.plain import PlainEngine, engine_for
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink
+from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.training.groups import Classroom, roll_out, train_samples
+from atlas.training.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.training.likelihood import AnswerLikelihood
+from atlas.training.reference import Adapted
+from atlas.training.resuming import Resumable
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.update import update
 from atlas.types import Task
@@ -63,6 +59,7 @@ class Training:
     room: Classroom
     policy: LocalGenerator
     tokenizer: PreTrainedTokenizerBase
+    student_model: PreTrainedModel
     settings: LossSettings
 
 
@@ -95,19 +92,27 @@ def train_grpo(
             f"{len(tasks)} tasks, but prompts_per_step is {config.prompts_per_step}; "
             "give more tasks or lower it"
         )
-    checkpoint = newest_checkpoint(run.checkpoints)
-    state: dict[str, Any] = load_state(checkpoint) if checkpoint else {"step": 0, "skipped": 0}
-    first, skipped = int(state["step"]), int(state["skipped"])
-    training = _prepare(config, load_model(checkpoint or config.model_name_or_path))
-    if checkpoint:
-        training.engine.load_state(state["engine"])
-    figures: Mapping[str, float] = {}
-    # All at once: what the student does alone is the longest text, and large batches are cheap.
-    training.room.student.alone(tasks)
-
-    progress.begin(config.max_steps - first)
+    set_matmul_precision(config.float32_matmul_precision)
     total = config.max_steps
+    saved = Resumable(
+        run.checkpoints,
+        total_steps=total,
+        save_steps=config.save_steps,
+        keep=config.save_total_limit,
+        stop=stop,
+        extra=lineage_files(run.path),
+    )
+    first, skipped = saved.first, int(saved.state.get("skipped", 0))
+    training = _prepare(config, load_model(saved.folder or config.model_name_or_path))
+    saved.restore(training.engine)
+    figures: Mapping[str, float] = {}
+    lines = [*batch_lines(config), *_check(training, tasks, probe=saved.folder is None)]
+
+    progress.begin(total - first)
     with MetricSink(run, stage="grpo", total_steps=total, resume_step=first or None) as sink:
+        for line in lines:
+            sink.note(line)
+            progress.say(line)
         for step in range(first + 1, total + 1):
             stop.check()
             figures = _step(run, training, tasks, step)
@@ -115,9 +120,7 @@ def train_grpo(
             progress.advance(note=f"uplift {figures['train/uplift']:+.2f}")
             if step % config.logging_steps == 0:
                 sink.log(step, figures)
-            due = config.save_steps and step % config.save_steps == 0
-            if (due or stop.asked) and step < total:
-                _save_checkpoint(run, training, step, skipped)
+            saved.save_if_due(step, training.engine, training.tokenizer, skipped=skipped)
     trainer_state = {"global_step": total, "skipped_steps": skipped, **figures}
     text = json.dumps(trainer_state, indent=2) + "\n"
     write_atomic(run.trainer_state, text)
@@ -148,17 +151,24 @@ def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
         degrade_penalty=config.reward_degrade_penalty,
         tokens=config.reward_token_bonus,
     )
-    reference = load_model(config.model_name_or_path) if config.beta else None
     return Training(
         config=config,
-        engine=engine_for(model, config, total_steps=config.max_steps),
-        reference=reference.requires_grad_(False) if reference else None,
+        engine=engine_for(model, config, total_steps=config.max_steps * config.num_iterations),
+        reference=_reference(config, model),
         room=Classroom(
             teacher=Teacher(policy, tokenizer, teaching),
             student=student,
             likelihood=AnswerLikelihood(student_model, student_tokenizer),
             weights=weights,
+            overlong=Overlong(
+                limit=config.max_new_tokens,
+                buffer=config.overlong_buffer,
+                weight=config.overlong_penalty,
+            )
+            if config.overlong_buffer
+            else None,
         ),
+        student_model=student_model,
         policy=policy,
         tokenizer=tokenizer,
         settings=LossSettings(
@@ -186,6 +196,35 @@ def teaching_sampling(config: GRPOConfig) -> Sampling:
     )
 
 
+def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | None:
+    if not config.beta:
+        return None
+    # With its adapter switched off, the policy itself is what it started from.
+    if isinstance(model, Adapted):
+        return model
+    return load_model(config.model_name_or_path).requires_grad_(False)
+
+
+def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[str]:
+    """Refuse what can't go well; what the student does alone is known then. Returns findings."""
+    config, room = training.config, training.room
+    windows = windows_of(
+        config,
+        room,
+        tasks,
+        teacher=training.engine.model,
+        student=training.student_model,
+    )
+    check_windows(config, windows)
+    # All at once: what the student does alone is the longest text, and large batches are cheap.
+    room.student.alone(tasks)
+    if not (probe and config.length_probe_samples):
+        return []
+    probes = probe_lengths(config, room, tasks, windows)
+    check_lengths(config, probes)
+    return [found.line for found in probes]
+
+
 def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> Mapping[str, float]:
     config = training.config
     started = time.monotonic()
@@ -210,6 +249,7 @@ def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> 
         training.settings,
         temperature=config.temperature,
         max_tokens=config.max_tokens_per_micro_batch,
+        num_iterations=config.num_iterations,
     )
     updated = time.monotonic()
     write_rollouts(run.rollouts / f"{step_name(step)}.parquet", groups)
@@ -237,16 +277,3 @@ def _order(size: int, seed: int, epoch: int) -> list[int]:
     order = list(range(size))
     random.Random(derive_seed(seed, "grpo order", epoch)).shuffle(order)
     return order
-
-
-def _save_checkpoint(run: RunDir, training: Training, step: int, skipped: int) -> None:
-    state = {"step": step, "skipped": skipped, "engine": training.engine.state()}
-    folder = run.checkpoints / step_name(step)
-    save_checkpoint(
-        folder,
-        training.engine.model,
-        training.tokenizer,
-        state,
-        extra=lineage_files(run.path),
-    )
-    prune_checkpoints(run.checkpoints, training.config.save_total_limit)

@@ -12,7 +12,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.prompts.chat import render_ids, token_id
-from atlas.training.forward import group_batch, plain_completion_logprobs
+from atlas.training.forward import completion_logprobs
+from atlas.training.group_batch import group_batch
 from atlas.types import Task
 
 _ROWS = 256
@@ -58,8 +59,9 @@ class AnswerLikelihood:
                 [[*prompt, *lead] for _, prompt in rows],
                 [self._answer_ids(task) for task, _ in rows],
                 pad_id,
+                device=self.model.device,
             )
-            logprobs_BT = plain_completion_logprobs(self.model, batch).logprobs_BT
+            logprobs_BT = completion_logprobs(self.model, batch).logprobs_BT
             values += (logprobs_BT.sum(dim=1) / batch.mask_BT.sum(dim=1)).tolist()
         return values
 

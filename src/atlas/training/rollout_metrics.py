@@ -10,7 +10,7 @@ import pyarrow.parquet
 
 from atlas.objectives.advantages import AdvantageResult
 from atlas.runtime.files import replacing
-from atlas.types import Rollout, RolloutGroup
+from atlas.types import Completion, RolloutGroup
 
 
 def rollout_metrics(groups: Sequence[RolloutGroup], result: AdvantageResult) -> Mapping[str, float]:
@@ -18,6 +18,7 @@ def rollout_metrics(groups: Sequence[RolloutGroup], result: AdvantageResult) -> 
     pairs = [(group, rollout) for group in groups for rollout in group.rollouts]
     values = [r.score.value for _, r in pairs if r.score.value is not None]
     uplift = _mean([r.score.parts["uplift"] for _, r in pairs])
+    overlong = [r.score.parts["overlong"] for _, r in pairs if "overlong" in r.score.parts]
     alone = _mean([float(g.baseline_score.value or 0) for g, _ in pairs])
     return {
         "train/reward": _mean(values),
@@ -29,10 +30,12 @@ def rollout_metrics(groups: Sequence[RolloutGroup], result: AdvantageResult) -> 
         "train/dense": _mean([r.score.parts["dense"] for _, r in pairs]),
         "train/dead_groups": result.num_dead / len(groups),
         "train/dead_groups_equal": result.num_equal / len(groups),
-        "train/truncated_share": _mean([_cut(r) for _, r in pairs]),
+        "train/truncated_share": _mean([_cut(r.teaching) for _, r in pairs]),
+        "train/attempt_truncated_share": _mean([_cut(r.attempt) for _, r in pairs]),
         "train/abstained_share": 1 - len(values) / len(pairs),
         "train/teaching_tokens": _mean([r.teaching.num_tokens for _, r in pairs]),
         "train/attempt_tokens": _mean([r.attempt.num_tokens for _, r in pairs]),
+        **({"train/overlong": _mean(overlong)} if overlong else {}),
     }
 
 
@@ -65,8 +68,8 @@ def write_rollouts(path: Path, groups: Sequence[RolloutGroup]) -> None:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), temporary)
 
 
-def _cut(rollout: Rollout) -> float:
-    return float(rollout.teaching.finish_reason == "length")
+def _cut(completion: Completion) -> float:
+    return float(completion.finish_reason == "length")
 
 
 def _mean(values: Sequence[float]) -> float:

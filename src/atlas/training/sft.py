@@ -9,28 +9,20 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from atlas.checkpoints import (
-    load_model,
-    load_state,
-    load_tokenizer,
-    newest_checkpoint,
-    prune_checkpoints,
-    save_checkpoint,
-    save_model,
-    step_name,
-)
+from atlas.checkpoints import load_model, load_tokenizer, save_model
 from atlas.config.sft import SFTConfig
 from atlas.datasets.chat import Example
 from atlas.errors import AtlasError
 from atlas.runtime.engine.plain import engine_for
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink
+from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
+from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 
 
@@ -65,28 +57,27 @@ def train_sft(
             f"no session with guidance passed min_reward {config.min_reward} and status "
             f"{', '.join(config.status_filters)}; lower min_reward or collect more sessions"
         )
-    checkpoint = newest_checkpoint(run.checkpoints)
-    state: dict[str, Any] = load_state(checkpoint) if checkpoint else {"step": 0}
-    model = load_model(checkpoint or config.model_name_or_path)
-    tokenizer = load_tokenizer(config.model_name_or_path)
+    set_matmul_precision(config.float32_matmul_precision)
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
     total = math.ceil(len(train) / batch * config.num_train_epochs)
+    saved = Resumable(
+        run.checkpoints,
+        total_steps=total,
+        save_steps=config.save_steps,
+        keep=config.save_total_limit,
+        stop=stop,
+        extra=lineage_files(run.path),
+    )
+    model = load_model(saved.folder or config.model_name_or_path)
+    tokenizer = load_tokenizer(config.model_name_or_path)
     engine = engine_for(model, config, total_steps=total)
-    first = int(state["step"])
+    saved.restore(engine)
+    first = saved.first
     eval_batch = config.per_device_train_batch_size
     if first:
-        engine.load_state(state["engine"])
-        before = float(state["eval_loss_before"])
+        before = float(saved.state["eval_loss_before"])
     else:
         before = evaluation_loss(model, held, batch_size=eval_batch)
-
-    def save(step: int) -> None:
-        due = config.save_steps and step % config.save_steps == 0
-        if (due or stop.asked) and step < total:
-            folder = run.checkpoints / step_name(step)
-            kept = {"step": step, "engine": engine.state(), "eval_loss_before": before}
-            save_checkpoint(folder, model, tokenizer, kept, extra=lineage_files(run.path))
-            prune_checkpoints(run.checkpoints, config.save_total_limit)
 
     progress.begin(total - first)
     with MetricSink(run, stage="sft", total_steps=total, resume_step=first or None) as sink:
@@ -100,7 +91,9 @@ def train_sft(
             progress=progress,
             stop=stop,
             logging_steps=config.logging_steps,
-            after_step=save,
+            after_step=lambda step: saved.save_if_due(
+                step, engine, tokenizer, eval_loss_before=before
+            ),
         )
         after = evaluation_loss(model, held, batch_size=eval_batch)
         sink.log(total, {"eval/loss": after})

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest
 from atlas.training.forward import project
+from atlas.training.recomputing import recomputing
 
 Step = Sequence[Sequence[Example]]
 """The micro-batches of one optimiser step."""
@@ -31,8 +33,10 @@ Step = Sequence[Sequence[Example]]
 
 def example_logprobs(model: PreTrainedModel, examples: Sequence[Example], pad_id: int) -> Tensor:
     """Return the log-probabilities of all trained tokens of the examples, in one axis [N]."""
-    ids_BT, trained_BT = collate(list(examples), pad_id)
-    output = model.get_decoder()(input_ids=ids_BT, use_cache=False)
+    ids_BT, trained_BT = collate(list(examples), pad_id, model.device)
+    decoder: Any = model.get_decoder()
+    with recomputing(decoder):
+        output = decoder(input_ids=ids_BT, use_cache=False)
     hidden_BTD: Tensor = output.last_hidden_state
     # The hidden state before a token predicts it; the first token is predicted by nothing.
     before_BT = trained_BT[:, 1:]
@@ -77,7 +81,7 @@ def run_steps(
         trained = sum(example.num_trained for batch in batches for example in batch)
         loss = 0.0
         for batch in batches:
-            with _precision(autocast):
+            with _precision(engine.model, autocast):
                 logprobs_N = example_logprobs(engine.model, batch, pad_id)
             share = cross_entropy(logprobs_N, torch.ones_like(logprobs_N).bool(), trained)
             engine.backward(share)
@@ -116,5 +120,7 @@ def evaluation_loss(
     return total / count if count else float("nan")
 
 
-def _precision(autocast: bool) -> contextlib.AbstractContextManager[object]:
-    return torch.autocast("cpu", dtype=torch.bfloat16) if autocast else contextlib.nullcontext()
+def _precision(model: PreTrainedModel, autocast: bool) -> contextlib.AbstractContextManager[object]:
+    if not autocast:
+        return contextlib.nullcontext()
+    return torch.autocast(model.device.type, dtype=torch.bfloat16)

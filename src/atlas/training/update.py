@@ -1,7 +1,9 @@
-"""Samples to one optimiser step of GRPO, in micro-batches of whole groups.
+"""Samples to one optimiser step of GRPO (or several), in micro-batches within a budget of tokens.
 
 Input: the step's `TrainSample`s. Output: an updated policy and the step's metrics. Every share of
-the loss has the step's own denominator, so that the cut into micro-batches changes nothing.
+the loss has the step's own denominator, so that the cut into micro-batches changes nothing. With
+``num_iterations`` above 1 the same samples are learned from again: the log-probabilities before the
+first of these steps, which it computes anyway, are then the ``old`` ones of the ratio.
 
 Shapes: B rows, T completion tokens.
 """
@@ -10,19 +12,34 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.objectives.loss import LossInputs, grpo_loss
+from atlas.objectives.loss import LossInputs, LossOutputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
 from atlas.runtime.engine.protocol import Engine
-from atlas.training.forward import completion_logprobs, group_batch
+from atlas.training.forward import completion_logprobs, shares_prompts
+from atlas.training.group_batch import GroupBatch, group_batch
+from atlas.training.micro_batches import Group, micro_batches
+from atlas.training.reference import reference_logprobs
 from atlas.types import TrainSample
 
-Group = list[TrainSample]
+
+@dataclass(kw_only=True, slots=True)
+class _Part:
+    """One micro-batch, and what is computed for it only once."""
+
+    batch: GroupBatch
+    advantages_B: Tensor
+    rollout_BT: Tensor
+    ref_BT: Tensor | None
+    old_BT: Tensor | None = None
+    """None until a first step has been taken: the policy is then the old policy."""
 
 
 def update(
@@ -33,106 +50,107 @@ def update(
     *,
     temperature: float,
     max_tokens: int,
+    num_iterations: int = 1,
 ) -> Mapping[str, float]:
-    """Take one optimiser step.
+    """Take ``num_iterations`` optimiser steps.
 
     Args:
         engine: Holds the policy.
-        reference: The policy that the KL is measured to; None with beta 0.
+        reference: The policy that the KL is measured to, or the policy itself where it has an
+            adapter that can be switched off; None with beta 0.
         samples: All samples of the step; those without an advantage are left out.
         settings: Of the loss.
         temperature: That the teachings were sampled at.
-        max_tokens: Completion tokens (padding counted) of one micro-batch, a group at least.
+        max_tokens: Tokens of one micro-batch: all that the forward pass computes.
+        num_iterations: Optimiser steps on the same samples.
 
     Returns:
-        ``train/loss``, ``train/grad_norm``, ``train/kl`` and the other metrics of the loss; empty
-        when every group is dead: then no step is taken, so that momentum alone moves nothing.
+        ``train/loss``, ``train/grad_norm``, ``train/kl`` and the other metrics of the loss, means
+        over the iterations; empty when every group is dead: then no step is taken, so that
+        momentum alone moves nothing.
     """
     groups = live_groups(samples)
     if not groups:
         return {}
-    used = [sample for group in groups for sample in group if sample.advantage is not None]
+    used = [sample for group in groups for sample in group]
     counts = StepCounts(
         num_tokens=sum(len(sample.completion_ids) for sample in used), num_sequences=len(used)
     )
+    batches = micro_batches(groups, max_tokens, shared=shares_prompts(engine.model))
+    parts = [_part(engine.model, reference, batch, temperature) for batch in batches]
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
-    for batch in micro_batches(groups, max_tokens):
-        outputs_of = _backward(engine, reference, batch, counts, settings, temperature)
-        for name, value in outputs_of[0].items():
-            sums[name] += value
-        for name, value in outputs_of[1].items():
-            maxima[name] = max(maxima[name], value)
-    info = engine.step()
-    return {
-        **{f"train/{name}": value for name, value in {**sums, **maxima}.items()},
-        "train/grad_norm": info.grad_norm,
-        "train/learning_rate": info.learning_rate,
-    }
+    for iteration in range(num_iterations):
+        for part in parts:
+            outputs, entropy, policy_BT = _backward(engine, part, counts, settings, temperature)
+            if iteration == 0 and num_iterations > 1:
+                part.old_BT = policy_BT
+            for name, value in {
+                **outputs.metrics,
+                "loss": outputs.loss.detach(),
+                "entropy": entropy,
+            }.items():
+                sums[name] += float(value) / num_iterations
+            for name, value in outputs.maxima.items():
+                maxima[name] = max(maxima[name], float(value))
+        info = engine.step()
+        sums["grad_norm"] += info.grad_norm / num_iterations
+        sums["learning_rate"] = info.learning_rate
+    return {f"train/{name}": value for name, value in {**sums, **maxima}.items()}
 
 
 def live_groups(samples: Sequence[TrainSample]) -> list[Group]:
-    """Return the groups with a member that is in the loss."""
+    """Return the members that are in the loss, by group; groups without any are left out."""
     grouped = [list(members) for _, members in groupby(samples, key=lambda sample: sample.group)]
-    return [group for group in grouped if any(s.advantage is not None for s in group)]
+    used = [[s for s in group if s.advantage is not None] for group in grouped]
+    return [group for group in used if group]
 
 
-def micro_batches(groups: Sequence[Group], max_tokens: int) -> list[list[Group]]:
-    """Cut groups into micro-batches; neighbours in length share one, so that little is padding."""
-    batches: list[list[Group]] = []
-    rows = longest = 0
-    for group in sorted(groups, key=_longest):
-        rows, longest = rows + len(group), max(longest, _longest(group))
-        if not batches or rows * longest > max_tokens:
-            batches.append([])
-            rows, longest = len(group), _longest(group)
-        batches[-1].append(group)
-    return batches
-
-
-def _backward(
-    engine: Engine,
+def _part(
+    model: PreTrainedModel,
     reference: PreTrainedModel | None,
     groups: Sequence[Group],
-    counts: StepCounts,
-    settings: LossSettings,
     temperature: float,
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Add one micro-batch's gradients; returns its shares of the metrics, and its maxima."""
+) -> _Part:
     rows = [sample for group in groups for sample in group]
     batch = group_batch(
         [group[0].prompt_ids for group in groups],
         [sample.completion_ids for sample in rows],
-        int(engine.model.config.pad_token_id or 0),
+        int(model.config.pad_token_id or 0),
+        group_sizes=[len(group) for group in groups],
+        device=model.device,
     )
-    used_B = torch.tensor([sample.advantage is not None for sample in rows])
-    mask_BT = batch.mask_BT & used_B.unsqueeze(1)
-    policy = completion_logprobs(engine.model, batch, temperature=temperature, with_entropy=True)
-    ref_BT = None
-    if reference is not None:
-        with torch.no_grad():
-            ref_BT = completion_logprobs(reference, batch, temperature=temperature).logprobs_BT
     rollout_BT = torch.zeros(batch.mask_BT.shape)
     for row, sample in enumerate(rows):
         rollout_BT[row, : len(sample.rollout_logprobs)] = torch.tensor(sample.rollout_logprobs)
+    return _Part(
+        batch=batch,
+        advantages_B=torch.tensor([sample.advantage for sample in rows], device=model.device),
+        rollout_BT=rollout_BT.to(model.device),
+        ref_BT=reference_logprobs(reference, batch, temperature),
+    )
+
+
+def _backward(
+    engine: Engine, part: _Part, counts: StepCounts, settings: LossSettings, temperature: float
+) -> tuple[LossOutputs, Tensor, Tensor]:
+    """Add one micro-batch's gradients; return its share, its entropy and its log-probabilities."""
+    policy = completion_logprobs(
+        engine.model, part.batch, temperature=temperature, with_entropy=True
+    )
     outputs = grpo_loss(
         LossInputs(
             policy_logprobs_BT=policy.logprobs_BT,
-            advantages_B=torch.tensor([sample.advantage or 0.0 for sample in rows]),
-            mask_BT=mask_BT,
+            advantages_B=part.advantages_B,
+            mask_BT=part.batch.mask_BT,
             step_counts=counts,
-            rollout_logprobs_BT=rollout_BT,
-            ref_logprobs_BT=ref_BT,
+            old_logprobs_BT=part.old_BT,
+            rollout_logprobs_BT=part.rollout_BT,
+            ref_logprobs_BT=part.ref_BT,
         ),
         settings,
     )
     engine.backward(outputs.loss)
-    shares = {name: float(value) for name, value in outputs.metrics.items()}
-    shares["loss"] = float(outputs.loss.detach())
-    if policy.entropy_BT is not None:
-        shares["entropy"] = float(policy.entropy_BT[mask_BT].sum()) / max(counts.num_tokens, 1)
-    return shares, {name: float(value) for name, value in outputs.maxima.items()}
-
-
-def _longest(group: Group) -> int:
-    return max(len(sample.completion_ids) for sample in group)
+    assert policy.entropy_BT is not None  # it was asked for
+    entropy = policy.entropy_BT.sum() / max(counts.num_tokens, 1)
+    return outputs, entropy, policy.logprobs_BT.detach()

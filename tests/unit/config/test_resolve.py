@@ -17,6 +17,7 @@ from atlas.config import (
     section,
     to_yaml,
 )
+from atlas.config.resolve import batch_lines
 from atlas.errors import AtlasError
 
 
@@ -98,3 +99,19 @@ def test_yaml_keeps_small_numbers_and_lists() -> None:
     text = to_yaml(QuickstartConfig(grpo_learning_rate=5e-7, families=("chain_sum",)))
     assert "grpo_learning_rate: 5.0e-07\n" in text
     assert "families:\n- chain_sum\n" in text
+
+
+def test_a_step_is_explained_with_the_guide_s_numbers() -> None:
+    config = resolve(grpo(per_device_train_batch_size=1, gradient_accumulation_steps=4))
+    lines = batch_lines(config)
+    assert lines[0].startswith("prompts per step: 4 = per_device_train_batch_size 1 × gradient")
+    assert lines[1].startswith("completions per step: 128 = 4 × num_generations 32, at most 65,536")
+    config = resolve(grpo(prompts_per_step=8, per_device_train_batch_size=2, num_iterations=3))
+    assert "gradient_accumulation_steps 4 × processes 1" in batch_lines(config)[0]
+    assert batch_lines(config)[3] == "optimiser steps: 1,500 = max_steps 500 × num_iterations 3"
+
+
+def test_a_penalty_for_length_that_begins_before_the_first_token_is_refused() -> None:
+    with pytest.raises(AtlasError, match=r"overlong_buffer=65 .*max_new_tokens=64\)"):
+        resolve(grpo(overlong_buffer=65, max_new_tokens=64))
+    assert resolve(grpo(overlong_buffer=64, max_new_tokens=64)).overlong_buffer == 64

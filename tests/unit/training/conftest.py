@@ -1,4 +1,4 @@
-"""A tiny model with a real tokenizer, saved to disk as users have theirs."""
+"""A tiny model with a real tokenizer, saved to disk as users have theirs; a user who stops."""
 
 from __future__ import annotations
 
@@ -10,10 +10,24 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from atlas.checkpoints import save_model
 from atlas.datasets.tasks import mixed_tasks
+from atlas.runtime.progress import Silent
+from atlas.runtime.stopping import StopRequest
 from atlas.small_lm.tokenizer import train_tokenizer
 from atlas.types import Task
 
 FAMILIES = ("basic_arithmetic", "chain_sum")
+
+
+class StopAfter(Silent):
+    """Asks for a stop once so many steps are done."""
+
+    def __init__(self, stop: StopRequest, steps: int) -> None:
+        self.stop, self.left = stop, steps
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Count down."""
+        self.left -= units
+        self.stop.asked = self.left <= 0
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.unit.training.conftest import StopAfter
 
 from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.base_model import BaseModelConfig
@@ -28,18 +29,6 @@ def config_for(output: Path) -> BaseModelConfig:
     return BaseModelConfig(
         output_dir=str(output), max_steps=4, tokens_per_step=512, logging_steps=1, save_steps=0
     )
-
-
-class StopAfter(Silent):
-    """Asks for a stop once so many steps are done."""
-
-    def __init__(self, stop: StopRequest, steps: int) -> None:
-        self.stop, self.left = stop, steps
-
-    def advance(self, units: int = 1, note: str = "") -> None:
-        """Count down."""
-        self.left -= units
-        self.stop.asked = self.left <= 0
 
 
 def test_an_interrupted_run_ends_with_the_same_weights(tmp_path: Path) -> None:

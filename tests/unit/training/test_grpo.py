@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 import torch
+from tests.unit.training.conftest import StopAfter
 
 from atlas.checkpoints import load_model
 from atlas.config.grpo import GRPOConfig
@@ -38,20 +40,9 @@ def config_for(model: Path, output: Path, **changed: object) -> GRPOConfig:
         "temperature": 1.0,
         "top_p": 1.0,
         "mask_truncated_completions": False,
+        "length_probe_samples": 0,
     } | changed
     return resolve(GRPOConfig(**settings))  # pyright: ignore[reportArgumentType]
-
-
-class StopAfter(Silent):
-    """Asks for a stop once so many steps are done."""
-
-    def __init__(self, stop: StopRequest, steps: int) -> None:
-        self.stop, self.left = stop, steps
-
-    def advance(self, units: int = 1, note: str = "") -> None:
-        """Count down."""
-        self.left -= units
-        self.stop.asked = self.left <= 0
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -127,3 +118,48 @@ def test_too_few_tasks_are_refused(tmp_path: Path, model_folder: Path, tasks: li
     config = config_for(model_folder, run.path)
     with pytest.raises(AtlasError, match="1 tasks, but prompts_per_step is 2"):
         train_grpo(run, config, tasks[:1], progress=Silent(), stop=StopRequest())
+
+
+def test_what_a_step_consists_of_is_logged(
+    tmp_path: Path, model_folder: Path, tasks: list[Task]
+) -> None:
+    run = RunDir.create(tmp_path / "run", "grpo")
+    config = config_for(model_folder, run.path, max_steps=1)
+    train_grpo(run, config, tasks, progress=Silent(), stop=StopRequest())
+    assert "completions per step: 8 = 2 × num_generations 4" in run.log.read_text()
+
+
+def test_a_run_that_would_cut_most_teachings_is_refused_before_it_begins(
+    tmp_path: Path, model_folder: Path, tasks: list[Task]
+) -> None:
+    """Random weights hardly ever say that they have ended."""
+    run = RunDir.create(tmp_path / "run", "grpo")
+    config = config_for(model_folder, run.path, max_steps=1, length_probe_samples=8)
+    with pytest.raises(AtlasError, match=r"of 8 sampled teachings are cut at max_new_tokens=6; .*"):
+        train_grpo(run, config, tasks, progress=Silent(), stop=StopRequest())
+    assert not run.metrics.exists()
+    run = RunDir.create(tmp_path / "all the same", "grpo")
+    config = replace(config, output_dir=str(run.path), max_clipped_share=1.0)
+    train_grpo(run, config, tasks, progress=Silent(), stop=StopRequest())
+    assert "of 8 sampled attempts of the student are cut" in run.log.read_text()
+
+
+def test_a_teaching_that_has_no_room_is_refused(
+    tmp_path: Path, model_folder: Path, tasks: list[Task]
+) -> None:
+    """The model has room for 256 tokens."""
+    run = RunDir.create(tmp_path / "run", "grpo")
+    config = config_for(model_folder, run.path, max_new_tokens=255)
+    with pytest.raises(
+        AtlasError, match=r"max_new_tokens=255 doesn't fit: a prompt of the teacher"
+    ):
+        train_grpo(run, config, tasks, progress=Silent(), stop=StopRequest())
+
+
+def test_the_same_teachings_can_be_learned_from_twice(
+    tmp_path: Path, model_folder: Path, tasks: list[Task]
+) -> None:
+    run = RunDir.create(tmp_path / "run", "grpo")
+    config = config_for(model_folder, run.path, max_steps=1, num_iterations=2, warmup_ratio=0.0)
+    figures = train_grpo(run, config, tasks, progress=Silent(), stop=StopRequest())
+    assert figures["train/ratio_max"] > 1.001

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.unit.training.conftest import StopAfter
 from transformers import PreTrainedTokenizerBase
 
 from atlas import prompts
@@ -46,18 +47,6 @@ def config_for(model: Path, output: Path, **changed: object) -> SFTConfig:
         "gradient_accumulation_steps": 2,
     } | changed
     return SFTConfig(**settings)  # pyright: ignore[reportArgumentType]
-
-
-class StopAfter(Silent):
-    """Asks for a stop once so many steps are done."""
-
-    def __init__(self, stop: StopRequest, steps: int) -> None:
-        self.stop, self.left = stop, steps
-
-    def advance(self, units: int = 1, note: str = "") -> None:
-        """Count down."""
-        self.left -= units
-        self.stop.asked = self.left <= 0
 
 
 def test_it_learns_and_a_stopped_run_ends_with_the_same_weights(

@@ -11,8 +11,9 @@ from transformers import LlamaForCausalLM
 
 from atlas.objectives.loss_types import LossSettings
 from atlas.runtime.engine.plain import PlainEngine
-from atlas.training.forward import completion_logprobs, group_batch
-from atlas.training.update import live_groups, micro_batches, update
+from atlas.training.forward import completion_logprobs
+from atlas.training.group_batch import group_batch
+from atlas.training.update import live_groups, update
 from atlas.types import TrainSample
 
 
@@ -37,7 +38,13 @@ def make_samples(model: LlamaForCausalLM) -> list[TrainSample]:
 
 
 def take_step(
-    model: LlamaForCausalLM, samples: list[TrainSample], *, beta: float = 0.0, max_tokens: int = 999
+    model: LlamaForCausalLM,
+    samples: list[TrainSample],
+    *,
+    beta: float = 0.0,
+    max_tokens: int = 999,
+    epsilon: float = 0.2,
+    num_iterations: int = 1,
 ) -> dict[str, float]:
     """Take one step at a rate that moves the weights visibly."""
     engine = PlainEngine(
@@ -49,9 +56,10 @@ def take_step(
             engine,
             reference,
             samples,
-            LossSettings(loss_type="dapo", beta=beta),
+            LossSettings(loss_type="dapo", beta=beta, epsilon_low=epsilon, epsilon_high=epsilon),
             temperature=1.0,
             max_tokens=max_tokens,
+            num_iterations=num_iterations,
         )
     )
 
@@ -108,18 +116,46 @@ def test_on_policy_the_ratio_is_one_and_the_kl_to_oneself_zero(model: LlamaForCa
     assert metrics["train/kl"] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_micro_batches_keep_groups_whole_and_within_the_budget(model: LlamaForCausalLM) -> None:
-    groups = live_groups(make_samples(model))
-    assert [[s.group for s in g] for g in groups] == [[0, 0], [1, 1]]
-    assert [len(batch) for batch in micro_batches(groups, max_tokens=16)] == [2]
-    # Two rows of 3 tokens fit into 8; with the group of 4 tokens it would be 4 x 4.
-    assert [len(batch) for batch in micro_batches(groups, max_tokens=8)] == [1, 1]
+def test_members_without_an_advantage_are_not_computed(model: LlamaForCausalLM) -> None:
+    samples = make_samples(model)
+    samples[1] = replace(samples[1], advantage=None)
+    groups = live_groups(samples)
+    assert [[sample.group for sample in group] for group in groups] == [[0], [1, 1]]
+    other = copy.deepcopy(model)
+    with_it, without = take_step(model, samples), take_step(other, [samples[0], *samples[2:4]])
+    assert with_it["train/loss"] == pytest.approx(without["train/loss"], rel=1e-6)
+    for left, right in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(left, right, rtol=0, atol=2e-4)
+
+
+def test_clips_bind_when_samples_are_used_again(model: LlamaForCausalLM) -> None:
+    """At this rate the second step finds ratios far outside 0.99 to 1.01."""
+    samples = make_samples(model)
+    once = take_step(copy.deepcopy(model), samples, epsilon=0.01)
+    assert once["train/clip_ratio"] == 0
+    assert once["train/ratio_max"] == pytest.approx(1.0, abs=1e-6)
+    one, two = copy.deepcopy(model), copy.deepcopy(model)
+    twice = take_step(two, samples, epsilon=0.01, num_iterations=2)
+    # All tokens are clipped in the second iteration that go where their advantage pulls them.
+    assert twice["train/clip_ratio"] == pytest.approx(0.5, abs=0.15)
+    assert twice["train/ratio_max"] > 1.01
+    # Clipped tokens have no gradient: the second step is momentum and little else.
+    free = copy.deepcopy(model)
+    take_step(free, samples, epsilon=0.9, num_iterations=2)
+    take_step(one, samples)
+    clipped_way, free_way = (
+        sum(
+            float((p - q).square().sum())
+            for p, q in zip(m.parameters(), one.parameters(), strict=True)
+        )
+        for m in (two, free)
+    )
+    assert clipped_way < free_way
 
 
 def test_gradient_checkpointing_changes_neither_loss_nor_weights(model: LlamaForCausalLM) -> None:
     other = copy.deepcopy(model)
-    other.activation_checkpointing_enable({"use_reentrant": False})
-    other.train()
+    other.activation_checkpointing_enable()
     samples = make_samples(model)
     plain, checkpointed = take_step(model, samples), take_step(other, samples)
     assert checkpointed["train/loss"] == pytest.approx(plain["train/loss"], rel=1e-5)

@@ -93,8 +93,7 @@ class PlainEngine:
 def engine_for(model: PreTrainedModel, config: TrainConfig, *, total_steps: int) -> PlainEngine:
     """Return the engine that a training job's configuration describes."""
     if config.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
-        model.train()  # transformers checkpoints only while training
+        model.activation_checkpointing_enable()  # training/recomputing.py then does it
     return PlainEngine(
         model,
         learning_rate=config.learning_rate,

@@ -1,0 +1,75 @@
+"""What a model does to its logits after its head, so that a projection in chunks does it too.
+
+    z = softcap tanh(scale (W h + b) / softcap)
+
+Input: a model. Output: its ``scale`` and ``softcap``. They are read from the configuration, and the
+first time that a model is met its own logits on a few tokens are compared: a change that is not
+known here would otherwise be silently wrong.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from atlas.errors import AtlasError
+from atlas.objectives.logit_change import LogitChange
+from atlas.objectives.logprobs import selected_logprobs
+
+_changes: WeakKeyDictionary[nn.Module, LogitChange] = WeakKeyDictionary()
+
+
+def logit_change(model: PreTrainedModel) -> LogitChange:
+    """Return what the model does to its logits.
+
+    Raises:
+        AtlasError: It does something else, which training can't reproduce.
+    """
+    key = model.get_decoder()
+    if key not in _changes:
+        change = _configured(model.config.get_text_config())
+        _check(model, change)
+        _changes[key] = change
+    return _changes[key]
+
+
+def _configured(config: Any) -> LogitChange:
+    """Read the names that Gemma 2, Cohere, Granite and Falcon H1 have for it."""
+    scale = getattr(config, "logit_scale", None) or 1.0
+    scale *= getattr(config, "lm_head_multiplier", None) or 1.0
+    scale /= getattr(config, "logits_scaling", None) or 1.0
+    return LogitChange(scale=scale, softcap=getattr(config, "final_logit_softcapping", None))
+
+
+@torch.no_grad()
+def _check(model: PreTrainedModel, change: LogitChange) -> None:
+    """Compare with the model's own logits."""
+    head: Any = model.get_output_embeddings()
+    decoder: Any = model.get_decoder()
+    whole: Any = model
+    vocab = int(head.weight.shape[0])
+    ids_BT = torch.tensor([[(13 * i + 5) % vocab for i in range(4)]], device=model.device)
+    targets_N = torch.tensor([(7 * i + 3) % vocab for i in range(4)], device=model.device)
+    training = model.training
+    if training:
+        model.eval()
+    try:
+        hidden_ND = decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
+        logits_NV = whole(input_ids=ids_BT, use_cache=False).logits[0].float()
+    finally:
+        if training:
+            model.train()
+    ours_N = selected_logprobs(
+        hidden_ND, head.weight, targets_N, bias_V=head.bias, change=change
+    ).logprobs_N
+    theirs_N = logits_NV.log_softmax(-1).gather(-1, targets_N.unsqueeze(-1)).squeeze(-1)
+    tolerance = 1e-3 if hidden_ND.dtype in (torch.float32, torch.float64) else 0.1
+    if not torch.allclose(ours_N.float(), theirs_N, rtol=tolerance, atol=tolerance):
+        raise AtlasError(
+            f"a model of type '{model.config.model_type}' computes its logits in a way that "
+            "training can't reproduce; choose another model"
+        )

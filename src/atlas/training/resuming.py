@@ -1,0 +1,74 @@
+"""Where a training run goes on from, and when it saves: the same for every loop.
+
+Input: the folder of a run's checkpoints. Output: the newest whole one, its state, and new ones as
+they fall due or as the user asks to stop.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from atlas.checkpoints import (
+    load_state,
+    newest_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+    step_name,
+)
+from atlas.runtime.engine.protocol import Engine
+from atlas.runtime.stopping import StopRequest
+
+
+class Resumable:
+    """The checkpoints of one run.
+
+    Args:
+        checkpoints: Folder of the checkpoints; it may be missing.
+        total_steps: After the last step the final model is written, and no checkpoint.
+        save_steps: Optimiser steps between two checkpoints; 0 saves only when a stop is asked for.
+        keep: Checkpoints that are kept.
+        stop: Whether the user asked to stop.
+        extra: Text files that lie in every checkpoint, by name.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Path,
+        *,
+        total_steps: int,
+        save_steps: int,
+        keep: int,
+        stop: StopRequest,
+        extra: dict[str, str] | None = None,
+    ) -> None:
+        self.folder = newest_checkpoint(checkpoints)
+        """The checkpoint that the run goes on from; None where it starts anew."""
+        self.state: dict[str, Any] = load_state(self.folder) if self.folder else {}
+        """What was saved there; empty where the run starts anew."""
+        self.first = int(self.state.get("step", 0))
+        """Steps that were done before."""
+        self._checkpoints = checkpoints
+        self._total_steps = total_steps
+        self._save_steps = save_steps
+        self._keep = keep
+        self._stop = stop
+        self._extra = extra
+
+    def restore(self, engine: Engine) -> None:
+        """Give optimiser and schedule their state back, where there is one."""
+        if self.folder:
+            engine.load_state(self.state["engine"])
+
+    def save_if_due(
+        self, step: int, engine: Engine, tokenizer: PreTrainedTokenizerBase, **kept: Any
+    ) -> None:
+        """Write a checkpoint after ``step`` if one is due; ``kept`` is found in `state` again."""
+        due = self._save_steps and step % self._save_steps == 0
+        if (due or self._stop.asked) and step < self._total_steps:
+            state = {"step": step, "engine": engine.state(), **kept}
+            folder = self._checkpoints / step_name(step)
+            save_checkpoint(folder, engine.model, tokenizer, state, extra=self._extra)
+            prune_checkpoints(self._checkpoints, self._keep)
