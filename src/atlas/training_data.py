@@ -28,6 +28,7 @@ from typing import TypedDict, Unpack
 from atlas.session import Session
 from atlas.traces.postgres import DEFAULT_STATEMENT_TIMEOUT_S, PostgresTraceStore
 from atlas.traces.postgres_connection import DEFAULT_DB_URL
+from atlas.traces.postgres_page import collector_paused
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
 
 
@@ -73,7 +74,8 @@ def get_training_sessions(
         ValueError: a filter can't be meant as it stands.
     """
     store = PostgresTraceStore(db_url, statement_timeout_s=statement_timeout_s)
-    return list(store.sessions(SessionQuery(**selection)))
+    with collector_paused():
+        return list(store.sessions(SessionQuery(**selection)))
 
 
 async def get_training_sessions_async(

@@ -216,15 +216,16 @@ def _event_to(event: TrajectoryEvent) -> Record:
 
 def _list_of(record: Mapping[str, Any], name: str, decode: Callable[[Any], Any]) -> tuple[Any, ...]:
     """Decode every item of a list that a session can't do without, saying which one is wrong."""
-    decoded: list[Any] = []
-    place = name
+    items: list[Any] = []
+    found: tuple[Any, ...] | None = None
     try:
-        for index, item in enumerate(as_items(record.get(name) or [])):
-            place = f"{name}[{index}]"
-            decoded.append(decode(item))
+        found = as_items(record.get(name) or [])
+        for item in found:
+            items.append(decode(item))
     except MisshapenError as error:
+        place = name if found is None else f"{name}[{len(items)}]"
         raise MisshapenError(f"{place}: {error}") from None
-    return tuple(decoded)
+    return tuple(items)
 
 
 def session_from_record(record: Mapping[str, Any]) -> Session:

@@ -16,9 +16,10 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
-from psycopg.types.json import set_json_loads
 
 from atlas.errors import AtlasError
 
@@ -32,7 +33,7 @@ DEFAULT_DB_URL = "postgresql://atlas:atlas@localhost:5433/atlas"
 CONNECT_TIMEOUT_S = 10
 RETRY_PAUSE_S = 0.2
 
-_decode_json = json.JSONDecoder().raw_decode
+_scan_json = json.JSONDecoder().scan_once
 
 
 def describe(db_url: str) -> str:
@@ -77,7 +78,7 @@ def connect(db_url: str) -> Connection:
         raise AtlasError(
             f"can't open {place}: {reason}; is it running, is db_url right?"
         ) from error
-    set_json_loads(_load_json, connection)
+    connection.adapters.register_loader("jsonb", _JsonbLoader)
     with explained(place):
         connection.execute("SET TimeZone TO 'UTC'")
     return connection
@@ -88,10 +89,16 @@ def rows_of(connection: Connection, statement: LiteralString, values: list[Any])
     return connection.execute(statement, values).fetchall()
 
 
-def _load_json(document: str | bytes) -> Any:
-    # The server sends UTF-8 with nothing around it; json.loads looks for both, at half the speed.
-    text = document if isinstance(document, str) else document.decode()
-    return _decode_json(text)[0]
+class _JsonbLoader(Loader):
+    """Reads a document as the server sends it: UTF-8 with nothing around it.
+
+    ``json.loads`` looks for another encoding and for blanks, in several calls a document; there are
+    some thirty documents in a session.
+    """
+
+    def load(self, data: Buffer) -> Any:
+        """Return the value of a document."""
+        return _scan_json(str(data, "utf-8"), 0)[0]
 
 
 @contextmanager

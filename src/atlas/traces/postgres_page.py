@@ -92,7 +92,7 @@ def read_page(
     Raises:
         AtlasError: a session can't be read; the text names it.
     """
-    with _collector_paused():
+    with collector_paused():
         records = _read_sessions(connection, page.ids, query, others)
         if not records:
             return []
@@ -113,7 +113,7 @@ def read_page(
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Keep Python from looking for cycles in the block: documents have none, and it takes long."""
     was_on = gc.isenabled()
     gc.disable()
