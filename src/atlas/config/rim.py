@@ -1,7 +1,7 @@
 """Configuration of the judges (RIM): which are active, who speaks for them, what stops them.
 
 Input: a YAML file such as ``configs/rim_config.yaml``. Output: a `RIMConfig`. Unlike a job's
-configuration it has sections: ``active_judges``, ``judges``, ``small`` and ``large``; its other keys
+configuration it has sections: ``active_judges``, ``judges``, ``small``, ``large``; its other keys
 are flat.
 """
 

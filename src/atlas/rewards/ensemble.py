@@ -18,7 +18,7 @@ from typing import Any
 
 from atlas.config.rim import RIMSettings
 from atlas.rewards.judge import Judge, JudgeModel, ask
-from atlas.rewards.verdict import Abstention, Verdict
+from atlas.rewards.judge_verdict import Abstention, JudgeVerdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ class JudgeResult:
     escalated: bool = False
     """The large model decided, or was asked to."""
     escalation_reason: str = ""
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[JudgeVerdict, ...] = ()
     """All of them, the large model's last."""
     abstentions: tuple[Abstention, ...] = ()
 
@@ -58,7 +58,7 @@ async def judge_together(
             for sample, temperature in enumerate(settings.temperatures)
         )
     )
-    verdicts = tuple(found for found in samples if isinstance(found, Verdict))
+    verdicts = tuple(found for found in samples if isinstance(found, JudgeVerdict))
     abstentions = tuple(found for found in samples if isinstance(found, Abstention))
     if not verdicts:
         reason = f"no sample gave a verdict; {_first_reason(abstentions)}"
@@ -93,21 +93,22 @@ async def judge_together(
 
 
 def escalation_reason(
-    verdicts: Sequence[Verdict], *, num_samples: int, settings: RIMSettings
+    verdicts: Sequence[JudgeVerdict], *, num_samples: int, settings: RIMSettings
 ) -> str:
     """Return why the large model should decide; empty where the small one's samples will do."""
     if num_samples > 1 and len(verdicts) == 1:
         return f"one verdict from {num_samples} samples"
-    deviation = statistics.pstdev(verdict.score for verdict in verdicts)
+    # Rounded, so that 0.5 and 0.8 deviate by 0.15 and not by a last bit more.
+    deviation = round(statistics.pstdev(verdict.score for verdict in verdicts), 9)
     if deviation > settings.variance_threshold:
-        return f"scores deviate by {deviation:.2f}"
+        return f"scores deviate by {deviation:.3f}"
     uncertainty = max(verdict.uncertainty for verdict in verdicts)
     if uncertainty > settings.uncertainty_threshold:
         return f"uncertainty {uncertainty:.2f}"
     return ""
 
 
-def _agreed(verdicts: tuple[Verdict, ...], abstentions: tuple[Abstention, ...]) -> JudgeResult:
+def _agreed(verdicts: tuple[JudgeVerdict, ...], abstentions: tuple[Abstention, ...]) -> JudgeResult:
     weights = [1 - verdict.uncertainty for verdict in verdicts]
     if sum(weights) == 0:
         weights = [1.0] * len(verdicts)
@@ -123,7 +124,7 @@ def _agreed(verdicts: tuple[Verdict, ...], abstentions: tuple[Abstention, ...]) 
     )
 
 
-def _opinion(verdict: Verdict) -> dict[str, Any]:
+def _opinion(verdict: JudgeVerdict) -> dict[str, Any]:
     """Return a verdict as the large model reads it: quoted, since its author read the text."""
     return {
         "principles": [

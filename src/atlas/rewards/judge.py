@@ -1,4 +1,4 @@
-"""One judge: criteria and a text to judge -> a `Verdict`, or an `Abstention` with its reason.
+"""One judge: criteria and a text to judge -> a `JudgeVerdict`, or an `Abstention` with its reason.
 
 Input: criteria (a text file), material by name (``prompt``, ``response`` and what else is known), a
 model. The system's message holds rules and criteria, the user's message nothing but the quoted
@@ -25,15 +25,15 @@ from atlas.rewards.endpoint.cache import VerdictCache, content_key
 from atlas.rewards.endpoint.client import Endpoint, Reply
 from atlas.rewards.endpoint.failures import CallError
 from atlas.rewards.endpoint.outage import OutageWatch
-from atlas.rewards.quoting import quote
-from atlas.rewards.verdict import (
+from atlas.rewards.judge_verdict import (
     Abstention,
+    JudgeVerdict,
     Principle,
     UnreadableError,
-    Verdict,
     read_verdict,
     verdict_schema,
 )
+from atlas.rewards.quoting import quote
 
 Frame = Literal["system", "user", "opinions"]
 
@@ -72,7 +72,7 @@ class JudgeModel:
     and far fewer than are wanted, so that a pause holds back the rest."""
     outcomes: Counter[str] = field(default_factory=Counter)
     """How often a call gave a ``verdict``, was ``cached``, or ended in a kind of abstention."""
-    on_their_way: dict[str, asyncio.Future[Verdict | Abstention]] = field(default_factory=dict)
+    on_their_way: dict[str, asyncio.Future[JudgeVerdict | Abstention]] = field(default_factory=dict)
 
 
 def load_judges(config: RIMConfig) -> tuple[Judge, ...]:
@@ -117,7 +117,7 @@ async def ask(
     *,
     temperature: float,
     sample: int = 0,
-) -> Verdict | Abstention:
+) -> JudgeVerdict | Abstention:
     """Return one verdict; the same question is asked once, here and in later runs.
 
     Args:
@@ -148,7 +148,7 @@ async def ask(
     return await asyncio.shield(task)
 
 
-def _forget(model: JudgeModel, key: str, done: asyncio.Future[Verdict | Abstention]) -> None:
+def _forget(model: JudgeModel, key: str, done: asyncio.Future[JudgeVerdict | Abstention]) -> None:
     del model.on_their_way[key]
     if not done.cancelled():
         done.exception()  # marks it as seen, where the caller was cancelled and nobody else waits
@@ -156,12 +156,12 @@ def _forget(model: JudgeModel, key: str, done: asyncio.Future[Verdict | Abstenti
 
 async def _ask_model(
     model: JudgeModel, judge: Judge, material: Mapping[str, Any], temperature: float, key: str
-) -> Verdict | Abstention:
+) -> JudgeVerdict | Abstention:
     async with model.under_way, model.watch.attempt() as attempt:
         found = await _one_call(model, judge, material, temperature)
         if isinstance(found, Abstention):
             attempt.failed(found.kind, found.reason)
-    if isinstance(found, Verdict):
+    if isinstance(found, JudgeVerdict):
         model.cache.put(key, json.dumps(asdict(found), ensure_ascii=False))
     model.outcomes[found.kind if isinstance(found, Abstention) else "verdict"] += 1
     return found
@@ -169,7 +169,7 @@ async def _ask_model(
 
 async def _one_call(
     model: JudgeModel, judge: Judge, material: Mapping[str, Any], temperature: float
-) -> Verdict | Abstention:
+) -> JudgeVerdict | Abstention:
     fence, nonce = secrets.token_hex(_FENCE_BYTES), secrets.token_hex(_NONCE_BYTES)
     messages = judge_messages(judge, material, fence=fence, nonce=nonce, max_chars=model.max_chars)
     try:
@@ -179,7 +179,7 @@ async def _one_call(
     return verdict_of(reply, nonce)
 
 
-def verdict_of(reply: Reply, nonce: str) -> Verdict | Abstention:
+def verdict_of(reply: Reply, nonce: str) -> JudgeVerdict | Abstention:
     """Read a reply; one that can't be read is an abstention."""
     try:
         return read_verdict(reply.text, nonce=nonce)
@@ -206,7 +206,7 @@ def _load(name: str, entry: JudgeConfig | None, folder: Path) -> Judge:
     return Judge(name=name, criteria=criteria, weight=entry.weight)
 
 
-def _from_json(text: str) -> Verdict:
+def _from_json(text: str) -> JudgeVerdict:
     kept = json.loads(text)
     principles = tuple(Principle(**item) for item in kept.pop("principles"))
-    return Verdict(principles=principles, **kept)
+    return JudgeVerdict(principles=principles, **kept)

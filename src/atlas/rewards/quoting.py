@@ -46,8 +46,9 @@ def unquote(prompt: str, fence: str) -> dict[str, Any]:
         ValueError: The prompt doesn't hold exactly one quoted line.
     """
     found = re.findall(rf"^BEGIN {fence}$\n^(.*)$\n^END {fence}$", prompt, re.MULTILINE)
-    if len(found) != 1 or prompt.count(fence) != 2:
-        raise ValueError(f"{len(found)} quoted regions, {prompt.count(fence)} fences")
+    marks = re.findall(rf"^(?:BEGIN|END) {fence}$", prompt, re.MULTILINE)
+    if (len(found), len(marks)) != (1, 2):
+        raise ValueError(f"{len(found)} quoted regions between {len(marks)} fences")
     return json.loads(found[0])
 
 

@@ -1,4 +1,4 @@
-"""What a judge says, and how it is read: a reply's text -> a `Verdict`, or why there is none.
+"""What a judge says, and how it is read: a reply's text -> a `JudgeVerdict`, or why there is none.
 
 A verdict counts only if it repeats the nonce of its call, which stands in no judged text. So a
 model that copies what it judges, a verdict in it included, has given none. No number is ever put in
@@ -24,6 +24,8 @@ AbstentionKind = Literal[
 
 _THINKING = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _TRAILING_COMMA = re.compile(r",(?=\s*[}\]])")
+_MAX_FAILED = 100
+"""Braces that begin no object, after which the rest of a reply isn't searched any more."""
 _NUMBERS = ("score", "uncertainty")
 
 
@@ -37,7 +39,7 @@ class Principle:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class JudgeVerdict:
     """What one judge says about one text.
 
     Example:
@@ -87,7 +89,7 @@ def verdict_schema() -> dict[str, Any]:
     )
 
 
-def read_verdict(text: str, *, nonce: str) -> Verdict:
+def read_verdict(text: str, *, nonce: str) -> JudgeVerdict:
     """Read a reply, with or without prose, code fences and thinking around the verdict.
 
     Args:
@@ -117,7 +119,7 @@ def _versions(text: str) -> Iterator[str]:
     yield from (_TRAILING_COMMA.sub("", version) for version in versions)
 
 
-def _verdict(found: dict[str, Any]) -> Verdict:
+def _verdict(found: dict[str, Any]) -> JudgeVerdict:
     said = {**found, **{name: _number(found.get(name)) for name in _NUMBERS}}
     error = best_match(_tolerant().iter_errors(said))
     if error is not None:
@@ -126,7 +128,7 @@ def _verdict(found: dict[str, Any]) -> Verdict:
     weights = [float(item["weight"]) for item in said["principles"]]
     if sum(weights) <= 0:
         raise UnreadableError("principles: all weights are 0")
-    return Verdict(
+    return JudgeVerdict(
         principles=tuple(
             Principle(name=item["name"], weight=weight / sum(weights))
             for item, weight in zip(said["principles"], weights, strict=True)
@@ -142,12 +144,14 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     decoder = json.JSONDecoder(
         parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates
     )
-    position = text.find("{")
-    while position >= 0:
+    position, num_failed = text.find("{"), 0
+    while position >= 0 and num_failed < _MAX_FAILED:
         try:
             found, end = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError):
-            position = text.find("{", position + 1)
+        except RecursionError:
+            return
+        except ValueError:
+            position, num_failed = text.find("{", position + 1), num_failed + 1
             continue
         yield found
         position = text.find("{", end)
