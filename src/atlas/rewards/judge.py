@@ -48,6 +48,8 @@ PLACEHOLDERS: Mapping[Frame, frozenset[str]] = {
 _BLANK = re.compile(r"\{([a-z_]+)\}")
 _FENCE_BYTES = 8
 _NONCE_BYTES = 6
+_KEPT_AS = 1
+"""Raised when a verdict is kept in another form; older ones are not found then."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,7 +134,7 @@ async def ask(
     """
     rules = [frame("system"), frame("user"), frame("opinions"), judge.criteria]
     address = await model.endpoint.address()
-    asked = [address, rules, dict(material), model.max_chars, temperature, sample]
+    asked = [_KEPT_AS, address, rules, dict(material), model.max_chars, temperature, sample]
     key = content_key(asked)
     kept = model.cache.get(key)
     if kept is not None:

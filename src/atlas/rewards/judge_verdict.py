@@ -130,11 +130,11 @@ def _verdict(found: dict[str, Any]) -> JudgeVerdict:
         raise UnreadableError("principles: all weights are 0")
     return JudgeVerdict(
         principles=tuple(
-            Principle(name=item["name"], weight=weight / sum(weights))
+            Principle(name=_writable(item["name"]), weight=weight / sum(weights))
             for item, weight in zip(said["principles"], weights, strict=True)
         ),
         score=float(said["score"]),
-        rationale=said["rationale"].strip(),
+        rationale=_writable(said["rationale"]).strip(),
         uncertainty=float(said["uncertainty"]),
     )
 
@@ -166,6 +166,11 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number")
+
+
+def _writable(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON can spell and no file or log can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _number(value: object) -> object:

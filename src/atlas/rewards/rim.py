@@ -84,6 +84,7 @@ class RIMReward:
         self._bench: _Bench | None = None
         self._lock = threading.Lock()
         self._since = Since(usage=self._spent)
+        self._past: Counter[str] = Counter()
 
     def evaluate(self, *, prompt: str, response: str, **context: str) -> RIMResult:
         """Judge one response and wait for the result; works inside an event loop too.
@@ -140,7 +141,7 @@ class RIMReward:
     def close(self) -> None:
         """Stop what is under way and close connections and cache."""
         if self._bench is not None:
-            self._spent = self.spent
+            self._spent, self._past = self.spent, self._outcomes()
             self._pool.submit(self._close_bench(self._bench)).result()
             self._bench = None
         self._pool.close()
@@ -232,9 +233,9 @@ class RIMReward:
     def _outcomes(self) -> Counter[str]:
         bench = self._bench
         if bench is None:
-            return Counter()
+            return self._past
         models = [bench.small, *([] if bench.large is bench.small else [bench.large])]
-        return sum((Counter(model.outcomes) for model in models), Counter())
+        return sum((Counter(model.outcomes) for model in models), self._past)
 
     def _wait(self, pending: Future[T]) -> T:
         try:

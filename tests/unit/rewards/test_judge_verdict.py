@@ -39,6 +39,11 @@ def test_weights_become_shares() -> None:
     assert [p.weight for p in verdict.principles] == [0.75, 0.25]
 
 
+def test_a_rationale_that_no_file_could_hold_is_mended() -> None:
+    text = verdict_text(NONCE, rationale="half \ud800 a pair")
+    assert read_verdict(text, nonce=NONCE).rationale == "half ? a pair"
+
+
 ONE = [{"name": "a", "weight": 1}]
 
 

@@ -155,6 +155,11 @@ def test_the_same_question_is_free_also_after_a_restart(tmp_path: Path) -> None:
             assert len(server.requests) == 6
             reward.evaluate(prompt="p", response="another")
         assert len(server.requests) == 12
+        with rim(server.url, cache_path=None) as reward:
+            reward.evaluate(prompt="p", response="r")
+        reward.evaluate(prompt="p", response="later")
+        reward.close()
+        assert reward.report().metrics["judges/calls"] == 12
     assert again == first
     assert (metrics["judges/cached"], metrics["judges/calls"]) == (6, 0)
     kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
