@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from atlas.config.rim import BUILT_IN_JUDGES
 from atlas.prompts import PLACEHOLDERS
+from atlas.rewards.judge import PLACEHOLDERS as JUDGE_PLACEHOLDERS
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
@@ -54,7 +56,11 @@ NARROWER = {
 }
 """Rooms that may import less than their place in the layers, or other parts of it, would say."""
 
-PROMPTS = {f"prompts/{kind}.txt": set(names) for kind, names in PLACEHOLDERS.items()}
+PROMPTS = {
+    **{f"prompts/{kind}.txt": set(names) for kind, names in PLACEHOLDERS.items()},
+    **{f"rewards/prompts/judge_{kind}.txt": set(p) for kind, p in JUDGE_PLACEHOLDERS.items()},
+    **{f"rewards/prompts/{name}.txt": set() for name in BUILT_IN_JUDGES},
+}
 """Every prompt in the package with its placeholders, as the code beside it fills them in."""
 
 

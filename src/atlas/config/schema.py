@@ -151,8 +151,8 @@ class RunConfig:
 
 
 @cache
-def keys_of(config_class: type[RunConfig]) -> Mapping[str, KeyInfo]:
-    """Return the keys of a job by name, in the order of their declaration."""
+def keys_of(config_class: type[Any]) -> Mapping[str, KeyInfo]:
+    """Return the keys of a job, or of a section, by name, in the order of their declaration."""
     hints = typing.get_type_hints(config_class)
     return {
         f.name: _key_info(f.name, hints[f.name], f.default, f.metadata)

@@ -1,1 +1,1 @@
-"""Scores: verifiers of answers, the leak detector, and the uplift of a teaching."""
+"""Scores: verifiers of answers, the leak detector, the uplift of a teaching, and judges."""

@@ -1,0 +1,263 @@
+"""Configuration of the judges (RIM): which are active, who speaks for them, what stops them.
+
+Input: a YAML file such as ``configs/rim_config.yaml``. Output: a `RIMConfig`. Unlike a job's
+configuration it has sections: ``active_judges``, ``judges``, ``small``, ``large``; its other keys
+are flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from atlas.config.compose import find_config_dir
+from atlas.config.schema import convert, key, keys_of, masked, nearest
+from atlas.errors import AtlasError
+
+T = TypeVar("T")
+
+StructuredOutput = Literal["auto", "never"]
+BUILT_IN_JUDGES = ("accuracy", "helpfulness", "process", "diagnostic")
+"""Judges whose criteria ship with the package."""
+SECTIONS = ("active_judges", "judges", "small", "large")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointConfig:
+    """One model behind an OpenAI-compatible endpoint."""
+
+    base_url: str = key(
+        "http://localhost:8100/v1",
+        "Where the endpoint is, up to and with its version. Not the port of the policy's server: "
+        "the model in training must not judge itself by accident.",
+        secret=True,
+    )
+    model: str | None = key(None, "Name of the model; null takes the only one that is served.")
+    api_key_env: str | None = key(
+        None,
+        "Name of the environment variable that holds the key. The key itself stands in no file.",
+    )
+    structured_output: StructuredOutput = key(
+        "auto",
+        "auto asks for JSON by a schema until the endpoint refuses it; never doesn't ask.",
+    )
+    concurrency: int = key(16, "Calls on their way at one time.", ge=1)
+    max_tokens: int = key(1024, "Longest verdict, in tokens; raise for models that think.", ge=1)
+    timeout_s: float = key(60.0, "Seconds that one attempt may take.", gt=0)
+    deadline_s: float = key(180.0, "Seconds that one call may take, retries included.", gt=0)
+    max_retries: int = key(5, "Further attempts after a failure that may pass.", ge=0)
+    price_per_million_input_tokens: float = key(0.0, "For the cost in the log; any currency.", ge=0)
+    price_per_million_output_tokens: float = key(0.0, "For the cost in the log.", ge=0)
+
+    def __post_init__(self) -> None:
+        """Check every value and bring it to its type."""
+        _convert_all(self, EndpointConfig)
+
+    @property
+    def shown_url(self) -> str:
+        """The address as it may be shown: a password in it becomes ``***``."""
+        return str(masked(keys_of(EndpointConfig)["base_url"], self.base_url))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JudgeConfig:
+    """One judge's entry under ``judges``."""
+
+    prompt: str | None = key(
+        None,
+        "File with the criteria, relative to the configuration file; null: those that ship.",
+    )
+    weight: float = key(1.0, "Weight of this judge's score in the reward.", gt=0)
+
+    def __post_init__(self) -> None:
+        """Check every value and bring it to its type."""
+        _convert_all(self, JudgeConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RIMSettings:
+    """The flat keys."""
+
+    temperatures: tuple[float, ...] = key(
+        (0.2, 0.5, 0.8), "One sample of the small model at each; more samples cost more.", ge=0
+    )
+    large_temperature: float = key(0.3, "Temperature of the large model's one sample.", ge=0)
+    variance_threshold: float = key(
+        0.15,
+        "The large model decides where the samples' scores have a standard deviation above this.",
+        ge=0,
+    )
+    uncertainty_threshold: float = key(
+        0.3, "The large model decides where a sample's own uncertainty is above this.", ge=0, le=1
+    )
+    max_chars: int = key(24000, "Longer texts are judged by their beginning and their end.", ge=200)
+    cache_path: str | None = key(
+        "runs/judge_cache.sqlite", "Verdicts that are known already; null keeps none."
+    )
+    max_calls: int | None = key(None, "Calls after which the run stops; null: no limit.", ge=1)
+    max_total_tokens: int | None = key(
+        None, "Tokens, in and out, after which the run stops; null: no limit.", ge=1
+    )
+    max_cost: float | None = key(
+        None, "Money, by the prices given, after which the run stops; null: no limit.", gt=0
+    )
+    max_abstention_rate: float = key(
+        0.2, "The run pauses when more than this share of the last calls gave no verdict.", ge=0
+    )
+    abstention_window: int = key(50, "How many calls that share is taken over.", ge=1)
+    outage_deadline_s: float = key(
+        900.0, "Seconds without recovery after which a paused run stops.", ge=0
+    )
+
+    def __post_init__(self) -> None:
+        """Check every value and bring it to its type."""
+        _convert_all(self, RIMSettings)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RIMConfig:
+    """All of a file.
+
+    Example:
+        >>> config = parse_rim_config({"active_judges": {"process": True, "accuracy": False}})
+        >>> config.active, config.settings.variance_threshold
+        (('process',), 0.15)
+    """
+
+    active_judges: Mapping[str, bool]
+    judges: Mapping[str, JudgeConfig] = field(default_factory=dict)
+    small: EndpointConfig = field(default_factory=EndpointConfig)
+    large: EndpointConfig | None = None
+    """None: the small model decides what it disagreed about, with the opinions before it."""
+    settings: RIMSettings = field(default_factory=RIMSettings)
+    folder: Path = field(default_factory=Path)
+    """Where the file lies; prompt files are looked for there."""
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Names of the judges that are on, in the file's order."""
+        return tuple(name for name, on in self.active_judges.items() if on)
+
+
+def load_rim_config(path: str | Path) -> RIMConfig:
+    """Read a file of judges.
+
+    Args:
+        path: As given; where it isn't below the working directory, beside the shipped ``configs/``.
+
+    Raises:
+        AtlasError: The file isn't there or isn't YAML; a key or a judge is unknown or wrong.
+    """
+    file = _find(Path(path))
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise AtlasError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from error
+    return parse_rim_config(content, where=str(path), folder=file.parent)
+
+
+def parse_rim_config(
+    content: object, *, where: str = "the judges' configuration", folder: Path | None = None
+) -> RIMConfig:
+    """Check the content of a file of judges.
+
+    Raises:
+        AtlasError: A key or a judge is unknown, or a value is wrong.
+    """
+    said = _mapping(content, where)
+    flat = {name: value for name, value in said.items() if name not in SECTIONS}
+    _refuse_unknown(flat, [*keys_of(RIMSettings), *SECTIONS], where)
+    judges = {
+        name: _section(JudgeConfig, entry, f"judges.{name} of {where}")
+        for name, entry in _mapping(said.get("judges"), f"judges of {where}").items()
+    }
+    config = RIMConfig(
+        active_judges=_active(said.get("active_judges"), judges, where),
+        judges=judges,
+        small=_section(EndpointConfig, said.get("small"), f"small of {where}"),
+        large=(
+            None
+            if said.get("large") is None
+            else _section(EndpointConfig, said["large"], f"large of {where}")
+        ),
+        settings=_section(RIMSettings, flat, where),
+        folder=folder or Path(),
+    )
+    _require_prices(config, where)
+    return config
+
+
+def _require_prices(config: RIMConfig, where: str) -> None:
+    """Refuse a limit in money where nothing has a price: it would never be reached."""
+    endpoints = [config.small, config.large or config.small]
+    free = [
+        not (e.price_per_million_input_tokens or e.price_per_million_output_tokens)
+        for e in endpoints
+    ]
+    if config.settings.max_cost is not None and all(free):
+        raise AtlasError(
+            f"max_cost of {where} needs prices; give price_per_million_input_tokens and "
+            "price_per_million_output_tokens under small, or leave max_cost out"
+        )
+
+
+def _active(value: object, judges: Mapping[str, JudgeConfig], where: str) -> Mapping[str, bool]:
+    known = [*BUILT_IN_JUDGES, *(name for name in judges if name not in BUILT_IN_JUDGES)]
+    active: dict[str, bool] = {}
+    for name, on in _mapping(value, f"active_judges of {where}").items():
+        if name not in known:
+            raise AtlasError(
+                f"unknown judge '{name}' in active_judges of {where}{nearest(name, known)} A new "
+                f"one needs an entry under judges, as in `{name}: {{prompt: {name}.txt}}`"
+            )
+        if not isinstance(on, bool):
+            raise AtlasError(f"active_judges.{name} must be true or false, but {where} says {on}")
+        active[name] = on
+    for name, entry in judges.items():
+        if name not in BUILT_IN_JUDGES and entry.prompt is None:
+            raise AtlasError(f"judges.{name} of {where} needs a prompt, a file with its criteria")
+    if not any(active.values()):
+        raise AtlasError(f"{where} has no active judge; set one under active_judges to true")
+    return active
+
+
+def _section(section_class: type[T], value: object, where: str) -> T:
+    """Make a section's dataclass from its mapping."""
+    said = _mapping(value, where)
+    keys = keys_of(section_class)
+    _refuse_unknown(said, keys, where)
+    return section_class(**{name: convert(keys[name], item, where) for name, item in said.items()})
+
+
+def _convert_all(section: object, section_class: type) -> None:
+    for name, info in keys_of(section_class).items():
+        object.__setattr__(section, name, convert(info, getattr(section, name)))
+
+
+def _refuse_unknown(said: Mapping[str, Any], known: Any, where: str) -> None:
+    for name in said:
+        if name not in known:
+            raise AtlasError(f"unknown key '{name}' in {where}{nearest(name, known)}")
+
+
+def _mapping(value: object, where: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise AtlasError(f"{where} must hold keys and values, as in `helpfulness: true`")
+    return {str(name): item for name, item in value.items()}
+
+
+def _find(path: Path) -> Path:
+    config_dir = find_config_dir()
+    places = [path, *([config_dir.parent / path] if config_dir else [])]
+    for place in places:
+        if place.is_file():
+            return place
+    shipped = sorted(config_dir.glob("*rim*.yaml")) if config_dir else []
+    hint = nearest(str(path), [f"configs/{file.name}" for file in shipped])
+    raise AtlasError(f"config file {path} isn't there{hint}")

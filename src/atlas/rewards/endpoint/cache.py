@@ -1,0 +1,94 @@
+"""Verdicts that are known already, in one SQLite file: the same call is free, after a restart too.
+
+Input: what a call asks, without what changes from call to call (fence and nonce). Output: the
+verdict as text. Only verdicts are kept, no failures and no key. Several processes may share a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from atlas.errors import AtlasError
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, verdict TEXT, created REAL)"
+_BUSY_MS = 30_000
+
+
+def content_key(asked: object) -> str:
+    """Return the SHA-256 of what is asked, as JSON with its keys in order."""
+    text = json.dumps(asked, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class VerdictCache:
+    """The file, opened at first use.
+
+    Args:
+        path: Where it is; None keeps nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def get(self, key: str) -> str | None:
+        """Return the verdict that is kept under a key.
+
+        Raises:
+            AtlasError: The file can't be read.
+        """
+        if self._path is None:
+            return None
+        with self._errors():
+            row = self._open().execute("SELECT verdict FROM verdicts WHERE key = ?", (key,))
+            found = row.fetchone()
+        return None if found is None else found[0]
+
+    def put(self, key: str, verdict: str) -> None:
+        """Keep a verdict; what another process kept first stays.
+
+        Raises:
+            AtlasError: The file can't be written.
+        """
+        if self._path is None:
+            return
+        with self._errors():
+            row = (key, verdict, time.time())
+            self._open().execute("INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?)", row)
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            assert self._path is not None
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Closed by whoever ends the event loop that used it.
+            connection = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            # A power cut may lose the last verdicts; they are asked for again.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(_SCHEMA)
+            self._connection = connection
+        return self._connection
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise AtlasError(
+                f"the judges' cache {self._path} can't be used ({error}); delete the file, or set "
+                "cache_path to another one or to null"
+            ) from error

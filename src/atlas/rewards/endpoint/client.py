@@ -1,0 +1,276 @@
+"""One model behind an OpenAI-compatible endpoint: messages in, a reply with its cost out.
+
+The client's own retries are off: here they share a deadline, give their place to others while they
+wait, obey the endpoint's rate-limit headers together, and are counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+
+from atlas.config.rim import EndpointConfig
+from atlas.errors import AtlasError
+from atlas.prompts import Message
+from atlas.rewards.endpoint.budget import Budget, Usage
+from atlas.rewards.endpoint.dialect import Dialect
+from atlas.rewards.endpoint.failures import CallError, Failure, failure_of, message_of
+from atlas.rewards.endpoint.pacing import Gate, asked_delay, retry_delay
+
+_NO_KEY = "none"
+"""The client insists on a key, and would take OPENAI_API_KEY, which may be another address's."""
+_CHARS_PER_TOKEN = 3
+"""On the safe side, for what a call reserves before it is known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """What a model said."""
+
+    text: str
+    finished: bool
+    """It ended by itself, and wasn't cut at ``max_tokens``."""
+
+
+class Endpoint:
+    """One model. Belongs to one event loop.
+
+    Args:
+        config: Where it is and how it is treated.
+        budget: Shared by all endpoints of a run.
+        environ: Where the key is looked up.
+
+    Raises:
+        AtlasError: The environment variable with the key isn't set.
+    """
+
+    def __init__(
+        self, config: EndpointConfig, budget: Budget, environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self._config = config
+        self._budget = budget
+        self._secret = key_of(config, environ)
+        self._client = openai.AsyncOpenAI(
+            api_key=self._secret or _NO_KEY,
+            base_url=config.base_url,
+            max_retries=0,
+            http_client=openai.DefaultAsyncHttpxClient(
+                timeout=config.timeout_s, event_hooks={"response": [self._obey]}
+            ),
+        )
+        self._dialect = Dialect(structured=config.structured_output == "auto")
+        self._places = asyncio.Semaphore(config.concurrency)
+        self._gate = Gate()
+        self._rng = random.Random()
+        self._has_answered = False
+        self._opened: asyncio.Task[str] | None = None
+
+    @property
+    def name(self) -> str:
+        """Model and address, for messages."""
+        return f"{self._config.model or 'the model'} at {self._config.shown_url}"
+
+    async def address(self) -> str:
+        """Return what tells this endpoint's answers from another's, asking it only if need be."""
+        model = self._config.model or await self.model()
+        return f"{model} at {self._config.shown_url}, {self._config.max_tokens} tokens"
+
+    async def model(self) -> str:
+        """Return the model's name, asked for where the configuration gives none.
+
+        Raises:
+            AtlasError: The endpoint can't be reached, refuses the key, or serves several models.
+        """
+        if self._opened is None:
+            self._opened = asyncio.create_task(self._open())
+        return await asyncio.shield(self._opened)
+
+    async def ask(
+        self, messages: Sequence[Message], *, temperature: float, schema: dict[str, Any]
+    ) -> Reply:
+        """Return a reply, after retries if need be.
+
+        Raises:
+            CallError: There is none.
+            AtlasError: No call would get one (wrong key, unknown model), or the budget is used up.
+        """
+        await self.model()
+        deadline: float | None = None
+        attempt = 0
+        while True:
+            async with self._places:
+                await self._gate.passed()
+                # A call's time begins when it may go out: those that queue don't run out of it.
+                deadline = deadline or time.monotonic() + self._config.deadline_s
+                outcome = await self._attempt(messages, temperature, schema, deadline, attempt)
+            if isinstance(outcome, Reply):
+                return outcome
+            attempt += 1
+            await self._wait_to_retry(outcome, attempt, deadline)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _wait_to_retry(self, failure: Failure, attempt: int, deadline: float) -> None:
+        if failure.remedy == "stop":
+            raise AtlasError(f"{self.name}: {failure.reason}; {self._advice()}") from None
+        asked = asked_delay(failure.headers, refused=True)
+        if asked:
+            # Not for hours: rather have the calls fail, so that the run says that it stands still.
+            self._gate.close_for(min(asked, self._config.deadline_s))
+        delay = retry_delay(attempt, asked, self._rng)
+        too_late = time.monotonic() + delay >= deadline
+        if failure.remedy == "give_up" or attempt > self._config.max_retries or too_late:
+            raise CallError(failure)
+        await asyncio.sleep(delay)
+
+    async def _attempt(
+        self,
+        messages: Sequence[Message],
+        temperature: float,
+        schema: dict[str, Any],
+        deadline: float,
+        attempt: int,
+    ) -> Reply | Failure:
+        config = self._config
+        num_chars = sum(len(message["content"]) for message in messages)
+        estimate = num_chars // _CHARS_PER_TOKEN
+        expected = self._usage(estimate, config.max_tokens, attempt)
+        await self._budget.reserve(expected)
+        # A refusal costs nothing; what a lost answer costs, nobody says: the prompt at least.
+        actual = self._usage(0, 0, attempt)
+        try:
+            answer = await self._send(messages, temperature, schema, deadline)
+            actual = self._usage_of(answer, estimate, attempt)
+            return _read(answer)
+        except (TimeoutError, openai.APITimeoutError) as error:
+            actual = self._usage(estimate, 0, attempt)
+            return failure_of(error, secret=self._secret, has_answered=self._has_answered)
+        except (openai.OpenAIError, ValueError) as error:
+            return failure_of(error, secret=self._secret, has_answered=self._has_answered)
+        finally:
+            await self._budget.settle(expected, actual)
+
+    async def _send(
+        self,
+        messages: Sequence[Message],
+        temperature: float,
+        schema: dict[str, Any],
+        deadline: float,
+    ) -> object:
+        """Send one request; again at once where the endpoint doesn't know a part of it."""
+        while True:
+            arguments = self._dialect.arguments(
+                max_tokens=self._config.max_tokens, temperature=temperature, schema=schema
+            )
+            seconds = min(self._config.timeout_s, max(0.01, deadline - time.monotonic()))
+            body = {"model": await self.model(), "messages": list(messages), **arguments}
+            try:
+                async with asyncio.timeout(seconds):
+                    # Not chat.completions.create: it checks every part of what goes out and comes
+                    # back against its types, for half as much time again as all the rest.
+                    answer = await self._client.post("/chat/completions", cast_to=object, body=body)
+            except openai.APIStatusError as error:
+                if self._dialect.learn(error.status_code, message_of(error), arguments):
+                    continue
+                raise
+            self._has_answered = True
+            return answer
+
+    async def _obey(self, response: Any) -> None:
+        """Hold all calls back where the headers of an answer say that nothing is left for now."""
+        if response.is_success and (asked := asked_delay(response.headers, refused=False)):
+            self._gate.close_for(min(asked, self._config.deadline_s))
+
+    async def _open(self) -> str:
+        """Ask for the models that are served, which shows too that somebody is there."""
+        model = self._config.model
+        try:
+            async with asyncio.timeout(self._config.timeout_s):
+                served = [found.id async for found in self._client.models.list()]
+        except (openai.OpenAIError, ValueError, TimeoutError) as error:
+            failure = failure_of(error, secret=self._secret, has_answered=False)
+            status = error.status_code if isinstance(error, openai.APIStatusError) else None
+            # Not every endpoint lists its models; with a name at hand that is no obstacle.
+            if model is None or failure.kind in ("unreachable", "timeout") or status == 401:
+                raise AtlasError(f"{self.name}: {failure.reason}; {self._advice()}") from None
+            return model
+        if model is None and len(served) != 1:
+            names = ", ".join(served[:5]) or "none"
+            raise AtlasError(
+                f"{self._config.shown_url} serves {len(served)} models ({names}); set model to one"
+            )
+        return model or served[0]
+
+    def _advice(self) -> str:
+        source = self._config.api_key_env
+        key = f"the key in the environment variable {source}" if source else "api_key_env"
+        return f"check base_url, model and {key} in the judges' configuration"
+
+    def _usage(self, input_tokens: int, output_tokens: int, attempt: int) -> Usage:
+        config = self._config
+        cost = (
+            input_tokens * config.price_per_million_input_tokens
+            + output_tokens * config.price_per_million_output_tokens
+        ) / 1e6
+        return Usage(
+            calls=1,
+            retries=int(attempt > 0),
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            cost=cost,
+        )
+
+    def _usage_of(self, answer: object, estimate: int, attempt: int) -> Usage:
+        usage = _mapping(_mapping(answer).get("usage"))
+        num_in, num_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if not isinstance(num_in, int) or not isinstance(num_out, int):
+            num_in, num_out = estimate, self._config.max_tokens
+        return self._usage(num_in, num_out, attempt)
+
+
+def key_of(config: EndpointConfig, environ: Mapping[str, str]) -> str:
+    """Return the endpoint's key; empty where it takes none.
+
+    Raises:
+        AtlasError: The environment variable with the key isn't set.
+    """
+    if config.api_key_env is None:
+        return ""
+    if not environ.get(config.api_key_env):
+        raise AtlasError(
+            f"the environment variable {config.api_key_env} isn't set; it must hold the key of "
+            f"{config.shown_url} (or change api_key_env)"
+        )
+    return environ[config.api_key_env].strip()
+
+
+def _read(answer: object) -> Reply | Failure:
+    """Read an answer; some servers put an error, or nothing, into a response that says 200."""
+    choices = _mapping(answer).get("choices")
+    choice = _mapping(choices[0]) if isinstance(choices, list) and choices else {}
+    message = _mapping(choice.get("message"))
+    if not message:
+        return Failure(
+            kind="server_error", reason="an answer without content", remedy="retry", headers={}
+        )
+    refusal = message.get("refusal")
+    if refusal or choice.get("finish_reason") == "content_filter":
+        reason = " ".join(f"the model refused: {refusal or 'content filter'}".split())[:200]
+        return Failure(kind="refused", reason=reason, remedy="give_up", headers={})
+    text = message.get("content")
+    return Reply(
+        text=text if isinstance(text, str) else "", finished=choice.get("finish_reason") != "length"
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

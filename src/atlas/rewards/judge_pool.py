@@ -1,0 +1,71 @@
+"""An event loop in a thread of its own, so that judges work while the caller does something else.
+
+Input: coroutines. Output: futures, done when the coroutines are::
+
+    pending = pool.submit(work())     # returns at once
+    ...                               # generate the next group meanwhile
+    result = pending.result()
+
+Everything that judges share (connections, limits, cache) lives in that one loop; so the same object
+serves a script, a notebook with a loop of its own, and several threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_CLOSE_S = 10.0
+
+
+class JudgePool:
+    """The loop, started with the first work that it is given."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begin some work; its result, or its exception, is the future's. Cancelling stops it."""
+        return asyncio.run_coroutine_threadsafe(work, self._running())
+
+    def close(self) -> None:
+        """Stop all work and end the thread; work that is given later starts a new one."""
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is None or thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(_CLOSE_S)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_CLOSE_S)
+        loop.close()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                # A daemon: a program that ends doesn't wait for verdicts that nobody asks for.
+                self._thread = threading.Thread(
+                    target=_run, args=(self._loop,), name="atlas-judges", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+
+
+async def _cancel_all() -> None:
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

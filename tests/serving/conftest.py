@@ -1,0 +1,133 @@
+"""A real vLLM server on the CPU; its small random model knows the tokens of many chat templates."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".serve-venv" / "bin" / "python"
+START_S = 900
+"""A deadline for a busy machine; an idle one takes half a minute."""
+
+SPECIAL_TOKENS = (
+    *("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<s>", "</s>", "<<SYS>>", "<</SYS>>"),
+    *(
+        "[INST]",
+        "[/INST]",
+        "[TOOL_CALLS]",
+        "<|eot_id|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+    ),
+    *(
+        "<start_of_turn>",
+        "<end_of_turn>",
+        "<eos>",
+        "<bos>",
+        "<pad>",
+        "<unk>",
+        "<think>",
+        "</think>",
+    ),
+    *(
+        "<\uff5cend\u2581of\u2581sentence\uff5c>",
+        "<\uff5cUser\uff5c>",
+        "<\uff5cAssistant\uff5c>",
+        "[gMASK]",
+        "<sop>",
+        "[CLS]",
+        "[SEP]",
+    ),
+    *("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|SYSTEM_TOKEN|>", "<|end_of_text|>"),
+    *("<|start_of_role|>", "<|end_of_role|>", "<|start|>", "<|message|>", "<|channel|>", "[MASK]"),
+)
+"""Of the chat templates that are most in use; one model knows all of them here."""
+
+
+@pytest.fixture(scope="session")
+def judge_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model."""
+    import torch  # noqa: PLC0415 - slow to import, and not needed where there is no vLLM
+    from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
+
+    from atlas.small_lm.tokenizer import END, train_tokenizer  # noqa: PLC0415
+
+    folder = tmp_path_factory.mktemp("judge")
+    tokenizer = train_tokenizer(["Judge the text, and give a score with a reason."], vocab_size=290)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL_TOKENS)})
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=16384,
+        eos_token_id=tokenizer.convert_tokens_to_ids(END),
+        bos_token_id=None,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vllm_url(judge_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of that model; ``/v1`` not included."""
+    if not PYTHON.exists():
+        pytest.skip("there is no .serve-venv; make serve-env installs vLLM there")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(judge_model)]
+    command += ["--served-model-name", "judge", "--port", str(port), "--host", "127.0.0.1"]
+    command += ["--enforce-eager", "--dtype", "float32", "--max-model-len", "16384"]
+    environ = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+    environ.pop("PYTHONPATH", None)
+    log = tmp_path_factory.mktemp("vllm") / "server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command, env=environ, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        _wait_until_ready(f"http://127.0.0.1:{port}", server, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        _stop(server)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and its engine, a process of its own that would outlive it."""
+    server.terminate()
+    try:
+        server.wait(30)
+    except subprocess.TimeoutExpired:
+        server.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait(30)
+
+
+def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=5).close()
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+        else:
+            return
+    raise AssertionError(f"vLLM isn't ready: {log.read_text(errors='replace')[-3000:]}")
