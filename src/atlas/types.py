@@ -9,9 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 FinishReason = Literal["stop", "length"]
+
+REFERENCE: Final = "reference"
+"""The family of tasks without a verifier of their own: the answer must say what the reference says.
+"""
 
 
 def task_id(question: str) -> str:
@@ -34,7 +38,7 @@ class Task:
     answer: str
     """The reference answer, as the verifier of the family writes it."""
     family: str
-    """Names the verifier: a reasoning-gym dataset."""
+    """Names the verifier: a reasoning-gym dataset, or one of `atlas.rewards.verifiers`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the verifier needs besides the answer; empty where it needs nothing."""
 
@@ -86,6 +90,8 @@ class Score:
     """None: the scorer could not tell (an outage, an unparsable verdict); never read as 0."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """Every part of the value by name, unweighted, for the log."""
+    weighted: Mapping[str, float] = field(default_factory=dict)
+    """What each part adds to the value, where it is a sum of parts."""
     reason: str = ""
     """Why it abstained, or what a detector found."""
 
@@ -158,6 +164,8 @@ class Outcome:
     """The answer ended by itself (``finish_reason == "stop"``)."""
     parsed: bool
     """A final answer could be read from the text."""
+    unverified: str = ""
+    """Why the verifier could not tell; ``correct`` is then False and means nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

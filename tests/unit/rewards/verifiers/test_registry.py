@@ -1,10 +1,11 @@
-"""Reading answers, and the scorers of the families."""
+"""Reading answers, the scorers of the families, and which verifier a task has."""
 
 from __future__ import annotations
 
 import pytest
 
-from atlas.rewards.verifiers import Verdict, outcome, read_answer, verify
+from atlas.errors import AtlasError
+from atlas.rewards.verifiers import Verdict, outcome, read_answer, verify, verify_all
 from atlas.types import Completion, Task
 
 LEGS = Task(question="How many legs?", answer="14", family="leg_counting")
@@ -87,3 +88,32 @@ def test_outcome_of_a_completion() -> None:
     found = outcome(LEGS, completion)
     assert (found.text, found.correct, found.parsed) == ("Answer: 14", True, True)
     assert (found.num_tokens, found.finished) == (3, False)
+
+
+def test_a_task_names_its_verifier_by_family_or_by_metadata() -> None:
+    asked = Task(question="?", answer="60 mph", family="numeric")
+    assert verify(asked, "Answer: 60 miles per hour").correct
+    own = Task(question="?", answer="60 mph", family="speeds", metadata={"verifier": "numeric"})
+    assert verify(own, "Answer: 60 miles per hour").correct
+
+
+def test_an_unknown_verifier_is_named_with_the_nearest() -> None:
+    task = Task(question="?", answer="1", family="numerics")
+    with pytest.raises(AtlasError, match="called 'numerics'; did you mean 'numeric'"):
+        verify(task, "Answer: 1")
+
+
+def test_an_abstention_is_no_right_answer_and_says_why() -> None:
+    completion = Completion(
+        prompt_ids=(1,), token_ids=(5,), logprobs=(0.0,), text="Answer: (", finish_reason="stop"
+    )
+    found = outcome(Task(question="?", answer="(", family="regex"), completion)
+    assert not found.correct
+    assert found.unverified.startswith("the task's pattern '(' is no regular expression")
+
+
+def test_slow_verifiers_run_side_by_side_in_the_order_of_the_answers() -> None:
+    tests = {"tests": "assert f() == 1", "time_limit": 20.0}
+    tasks = [Task(question="?", answer="", family="python_tests", metadata=tests)] * 4
+    texts = [f"```python\ndef f(): return {n % 2}\n```" for n in range(4)]
+    assert [verdict.score for verdict in verify_all(tasks, texts)] == [0.0, 1.0, 0.0, 1.0]
