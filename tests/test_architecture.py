@@ -36,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {"traces", "datasets", "small_lm", "rollouts", "rewards", "checkpoints", "serve"},
     ),
-    frozenset({"training_data", "training", "evaluation"}),
+    frozenset({"training_data", "training", "evaluation", "sources"}),
     frozenset({"report"}),
     frozenset({"quickstart"}),
     frozenset({"commands"}),

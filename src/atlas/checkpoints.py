@@ -63,21 +63,26 @@ def save_model(
         tokenizer.save_pretrained(temporary)
         if with_bin:
             torch.save(_plain_weights(model), temporary / "pytorch_model.bin")
-        for name, text in (extra or {}).items():
-            (temporary / name).write_text(text, encoding="utf-8")
+        _write_texts(temporary, extra)
 
     _write_folder(folder, write)
 
 
 def save_checkpoint(
-    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, state: dict[str, Any]
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    state: dict[str, Any],
+    *,
+    extra: dict[str, str] | None = None,
 ) -> None:
-    """Write a checkpoint to resume from: the model folder and ``state``."""
+    """Write a checkpoint to resume from: the model folder, ``state`` and text files by name."""
 
     def write(temporary: Path) -> None:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         torch.save(state, temporary / _STATE)
+        _write_texts(temporary, extra)
 
     _write_folder(folder, write)
 
@@ -185,6 +190,11 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         temporary.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
     _fsync(folder.parent)
+
+
+def _write_texts(folder: Path, texts: dict[str, str] | None) -> None:
+    for name, text in (texts or {}).items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def _plain_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:

@@ -27,6 +27,11 @@ Fresh = Annotated[
 ]
 
 
+Source = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of one in configs/run")
+]
+
+
 @app.callback()
 def atlas() -> None:
     """Train language models that teach."""
@@ -38,6 +43,22 @@ def quickstart(overrides: Overrides = None, fresh: Fresh = False) -> None:
     from atlas.commands import quickstart as command
 
     command.run(overrides or [], fresh=fresh)
+
+
+@app.command()
+def sft(config: Source, overrides: Overrides = None, fresh: Fresh = False) -> None:
+    """Warm a teacher up on recorded sessions, or on a data set of the hub."""
+    from atlas.commands import sft as command
+
+    command.run(config, overrides or [], fresh=fresh)
+
+
+@app.command()
+def grpo(config: Source, overrides: Overrides = None, fresh: Fresh = False) -> None:
+    """Reinforce a teacher for what its teaching does to a frozen student."""
+    from atlas.commands import grpo as command
+
+    command.run(config, overrides or [], fresh=fresh)
 
 
 @app.command()

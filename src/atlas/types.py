@@ -14,8 +14,7 @@ from typing import Any, Final, Literal
 FinishReason = Literal["stop", "length"]
 
 REFERENCE: Final = "reference"
-"""The family of tasks without a verifier of their own: the answer must say what the reference says.
-"""
+"""The family of tasks without a verifier of their own: answers must say what the reference says."""
 
 
 def task_id(question: str) -> str:

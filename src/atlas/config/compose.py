@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from atlas.config.nested import NESTED, flattened, nested_values
 from atlas.config.overrides import GROUPS, Overrides, parse_overrides
 from atlas.config.resolve import resolve
 from atlas.config.schema import KeyInfo, RunConfig, convert, keys_of, nearest
@@ -84,11 +85,11 @@ def compose_config(
     files = _read_choices(config_dir, choices)
     if run_file is not None:
         files[_shown(run_file)] = body
-    origins = {key: where for where, content in files.items() for key in content}
-    origins.pop("defaults", None)
+    origins = _origins(files, keys)
     _refuse_unknown(origins, keys, origins)
-    values = _compose_files(config_dir, body, line)
+    values = flattened(_compose_files(config_dir, body, line), files, keys, line.settings)
     _refuse_unknown(values, keys, origins)
+    _refuse_self_allowed(values, origins, line)
     origins |= line.origins
     config = _typed_config(config_class, values, origins, run_file)
     config = resolve(config, given=origins.keys(), world_size=world_size)
@@ -207,6 +208,28 @@ def _compose_files(
         raise AtlasError(f"the configuration doesn't compose: {_one_line(error)}") from error
     assert isinstance(values, dict)
     return {str(name): value for name, value in values.items()}
+
+
+def _origins(files: Mapping[str, Mapping[str, Any]], keys: Mapping[str, KeyInfo]) -> dict[str, str]:
+    """Return the file that has the last word on each key, ``make_dataset_fn`` dissolved."""
+    origins: dict[str, str] = {}
+    for where, content in files.items():
+        nested = nested_values(content, where, keys)
+        names = content.keys() - {"defaults"} - ({NESTED} if nested else set())
+        origins |= dict.fromkeys([*names, *nested], where)
+    return origins
+
+
+def _refuse_self_allowed(
+    values: Mapping[str, Any], origins: Mapping[str, str], line: Overrides
+) -> None:
+    """Refuse a file that allows functions to be run: it would allow itself."""
+    name = "allow_targets"
+    if values.get(name) and name not in line.settings:
+        raise AtlasError(
+            f"{origins.get(name, 'a file')} sets {name}, which counts on the command line only: "
+            f"check what it would run, then add '{name}=[{','.join(map(str, values[name]))}]'"
+        )
 
 
 def _refuse_unknown(

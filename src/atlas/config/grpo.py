@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atlas.config.data import DataConfig
 from atlas.config.optim import TrainConfig
 from atlas.config.schema import key, like, required
 
@@ -14,7 +15,7 @@ KlEstimator = Literal["k1", "k2", "k3"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GRPOConfig(TrainConfig):
+class GRPOConfig(DataConfig):
     """The teacher is rewarded for what its teaching does to a frozen student.
 
     ``per_device_train_batch_size`` counts prompts here, each with its whole group of
@@ -105,10 +106,4 @@ class GRPOConfig(TrainConfig):
     )
     reward_token_bonus: float = key(
         0.1, "Given in part for right answers that take fewer tokens, teaching included.", ge=0
-    )
-
-    db_url: str | None = key(
-        None,
-        "PostgreSQL whose sessions give the tasks: postgresql://user:password@host/name.",
-        secret=True,
     )

@@ -5,6 +5,7 @@ Understood, with ``data`` for any group and ``beta`` for any key::
     data=runtime_pg   /data=runtime_pg   data@_global_=runtime_pg   +data=runtime_pg      a choice
     "+override /data@_global_: runtime_pg"   (the guide's spelling, quoted or not)        a choice
     beta=0.1   +beta=0.1   trainer.beta=0.1   grpo.beta=0.1 for grpo_beta                 a setting
+    make_dataset_fn.export_path=a.jsonl   data.export_path=a.jsonl for export_path        a setting
     gradient_checkpointing   +gradient_checkpointing                                      true
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from atlas.config.nested import NESTED, flat_name
 from atlas.config.schema import KeyInfo, nearest
 from atlas.errors import AtlasError
 
@@ -74,6 +76,8 @@ def _find(name: str, keys: Mapping[str, KeyInfo]) -> KeyInfo:
     """Return the key that ``name`` means: flat, or with a group's or a job's name before it."""
     group, dot, rest = name.partition(".")
     flat = rest if dot and group in GROUPS else name.replace(".", "_")
+    if dot and group == NESTED:
+        flat = flat_name(rest)
     if flat not in keys:
         raise AtlasError(f"unknown key '{name}' on the command line{nearest(flat, keys)}")
     return keys[flat]

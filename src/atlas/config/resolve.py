@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import yaml
 
+from atlas.config.data import DataConfig, resolve_source
 from atlas.config.grpo import GRPOConfig
 from atlas.config.schema import KeyInfo, RunConfig, keys_of, masked
 from atlas.errors import AtlasError
@@ -43,9 +44,12 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
     Raises:
         AtlasError: Two keys contradict each other, or a batch doesn't divide.
     """
-    if isinstance(config, GRPOConfig):
-        return cast(C, _resolve_batch(config, given, world_size))
-    return config
+    resolved: RunConfig = config
+    if isinstance(resolved, DataConfig):
+        resolved = resolve_source(resolved)
+    if isinstance(resolved, GRPOConfig):
+        resolved = _resolve_batch(resolved, given, world_size)
+    return cast(C, resolved)
 
 
 def section(config: RunConfig, prefix: str, section_class: type[S], **given: Any) -> S:
@@ -151,11 +155,11 @@ def _resolve_batch(config: GRPOConfig, given: Collection[str], world_size: int) 
 
 
 def _plain(info: KeyInfo, value: Any) -> Any:
-    return list(value) if info.many else masked(info, value)
+    return list(value) if isinstance(value, tuple) else masked(info, value)
 
 
 def _shown(info: KeyInfo, value: Any) -> str:
-    return ", ".join(map(str, value)) if info.many else str(masked(info, value))
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(masked(info, value))
 
 
 def _origin(info: KeyInfo, value: Any, origins: Mapping[str, str]) -> str:

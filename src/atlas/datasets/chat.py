@@ -4,10 +4,16 @@ Drawn, for one turn (``#`` is in the loss)::
 
     <|user|> Task: ... <|end|> <|assistant|> A = 2 * 3. Answer A. <|end|>
     ---------------------------------------- ############################
+
+and for a dialogue with two turns of the assistant::
+
+    <|user|> ... <|assistant|> First ... <|end|> <|user|> ... <|assistant|> Then ... <|end|>
+    -------------------------- ################# -------------------------- ################
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,13 +37,16 @@ class Example:
     """[L + T] prompt and completion."""
     prompt_length: int
     """L; these tokens are read, not learned."""
+    read: tuple[tuple[int, int], ...] = ()
+    """Stretches after the prompt that are read, too: [start, end) of what others said between two
+    turns of the assistant; in order, apart from one another."""
     source: str = ""
     """Where it came from, for lineage: a session's id."""
 
     @property
     def num_trained(self) -> int:
-        """T, the tokens in the loss."""
-        return len(self.ids) - self.prompt_length
+        """The tokens in the loss: T, but for those that are only read."""
+        return len(self.ids) - self.prompt_length - sum(end - start for start, end in self.read)
 
 
 def make_example(
@@ -60,11 +69,49 @@ def make_example(
         source: Kept for lineage.
     """
     prompt = encode(tokenizer, messages)
-    answer = tokenizer.encode(completion, add_special_tokens=False)
-    if ended:
-        answer.append(token_id(tokenizer, "eos"))
+    answer = _answer(tokenizer, completion, ended=ended)
     ids = tuple([*prompt, *answer][:max_length])
     return Example(ids=ids, prompt_length=min(len(prompt), len(ids)), source=source)
+
+
+def dialogue_examples(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    *,
+    max_length: int,
+    source: str = "",
+) -> list[Example]:
+    """Return examples that teach every turn of the assistant in a dialogue, each turn once.
+
+    That is one example, where the template writes what has been said the same way again when the
+    dialogue goes on. Where it doesn't (some take the reasoning out of earlier turns), a turn that
+    it rewrote stands in an example of its own, as it was when it was said, and is only read, as
+    rewritten, in the next.
+
+    Args:
+        tokenizer: With a chat template.
+        messages: Any turns; what follows the last one of the assistant is left out.
+        max_length: A turn that ends beyond it is left out whole: a text without its end teaches
+            not to end.
+        source: Kept for lineage.
+    """
+    examples: list[Example] = []
+    ids: list[int] = []
+    stretches: list[tuple[int, int]] = []
+    """What is read."""
+    for place, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        prompt = encode(tokenizer, list(messages[:place]))
+        if ids and prompt[: len(ids)] != ids:
+            examples.append(_example(ids, stretches, source))
+            ids, stretches = [], []
+        answer = _answer(tokenizer, message["content"])
+        if len(prompt) + len(answer) > max_length:
+            break
+        stretches.append((len(ids), len(prompt)))
+        ids = [*prompt, *answer]
+    return [*examples, _example(ids, stretches, source)] if ids else examples
 
 
 def collate(examples: list[Example], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -80,4 +127,16 @@ def collate(examples: list[Example], pad_id: int) -> tuple[Tensor, Tensor]:
     for row, example in enumerate(examples):
         ids_BT[row, : len(example.ids)] = torch.tensor(example.ids)
         trained_BT[row, example.prompt_length : len(example.ids)] = True
+        for start, end in example.read:
+            trained_BT[row, start:end] = False
     return ids_BT, trained_BT
+
+
+def _example(ids: list[int], stretches: list[tuple[int, int]], source: str) -> Example:
+    (_, prompt_length), *read = stretches
+    return Example(ids=tuple(ids), prompt_length=prompt_length, read=tuple(read), source=source)
+
+
+def _answer(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: bool = True) -> list[int]:
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    return [*ids, token_id(tokenizer, "eos")] if ended else ids

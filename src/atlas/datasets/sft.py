@@ -1,43 +1,84 @@
-"""Sessions to SFT examples: the teacher's prompt and the teaching that it gave.
+"""Sessions to SFT examples: the teacher's prompts and the teachings that it gave.
 
-Input: recorded sessions. Output: one `Example` for each step with guidance, split by session.
+Input: recorded sessions. Output: one `Dialogue` a session, and from dialogues `Example`s. Drawn,
+for a session of three steps of which the second was not taught (``#`` is in the loss)::
+
+    <|user|> the teaching prompt: task and approach                       <|end|>
+    <|assistant|> # last guidance of step 1                               #<|end|>
+    <|user|> output of step 1, output of step 2, description of step 3    <|end|>
+    <|assistant|> # last guidance of step 3                               #<|end|>
+
+The first prompt is, to the letter, the one that the rollouts of GRPO use. Of several notes on one
+step the last is taken: the attempt before it failed with the earlier ones, and what was answered
+to them isn't recorded.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from atlas import prompts
-from atlas.datasets.chat import Example, make_example
-from atlas.session import Session
+from atlas.datasets.chat import Example, dialogue_examples
+from atlas.prompts import Message
+from atlas.session import Session, Step
 
 
-def examples_from_sessions(
-    sessions: Iterable[Session], tokenizer: PreTrainedTokenizerBase, *, max_length: int
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dialogue:
+    """What was said in one session, or one row of a data set; the assistant is the teacher.
+
+    Example:
+        >>> dialogue = Dialogue(session="17", messages=(
+        ...     {"role": "user", "content": "Task: ..."},
+        ...     {"role": "assistant", "content": "A = 2 * 3. Answer A."}))
+    """
+
+    session: str
+    """Names the session, for lineage."""
+    messages: tuple[Message, ...]
+    """Ends with a turn of the assistant; every turn of the assistant is learned."""
+
+
+def dialogue_of(session: Session) -> Dialogue | str:
+    """Return what the teacher said in a session, or what it counts as where it gives nothing."""
+    if (session.metadata or {}).get("teaching_finished") is False:
+        return (
+            "sessions whose teaching was cut"  # a plan without its end would teach to stop anywhere
+        )
+    messages: list[Message] = []
+    since: list[Step] = []
+    """Steps since the latest teaching."""
+    for step in session.steps:
+        if step.guidance:
+            messages.append({"role": "user", "content": _request(session, since, step, messages)})
+            messages.append({"role": "assistant", "content": step.guidance[-1].note})
+            since = []
+        since.append(step)
+    if not messages:
+        return "sessions without guidance"
+    return Dialogue(session=session_key(session), messages=tuple(messages))
+
+
+def examples_of(
+    dialogues: Iterable[Dialogue], tokenizer: PreTrainedTokenizerBase, *, max_length: int
 ) -> list[Example]:
-    """Return an example for every step that was taught; sessions without guidance give none.
+    """Return the examples of dialogues; those whose first teaching is too long give none.
 
     Args:
-        sessions: As recorded; filter them before.
+        dialogues: With their session, which the examples keep in ``source``.
         tokenizer: The teacher's.
-        max_length: Longer examples are left out: a plan without its end teaches not to end.
+        max_length: In tokens.
     """
-    examples: list[Example] = []
-    for session in sessions:
-        if (session.metadata or {}).get("teaching_finished") is False:
-            continue  # a plan without its end would teach to stop anywhere
-        messages = prompts.render("teaching", task=session.task, approach=stated_approach(session))
-        for step in session.steps:
-            if step.guidance:
-                example = make_example(
-                    tokenizer, messages, step.guidance[-1].note, source=session_key(session)
-                )
-                if len(example.ids) <= max_length:
-                    examples.append(example)
-    return examples
+    return [
+        example
+        for dialogue in dialogues
+        for example in dialogue_examples(
+            tokenizer, dialogue.messages, max_length=max_length, source=dialogue.session
+        )
+    ]
 
 
 def stated_approach(session: Session) -> str:
@@ -48,23 +89,21 @@ def stated_approach(session: Session) -> str:
     return approach if isinstance(approach, str) else ""
 
 
-def split_by_session(
-    examples: Iterable[Example], eval_share: float
-) -> tuple[list[Example], list[Example]]:
-    """Split so that no session is on both sides; by hash, so equal on every machine.
-
-    Args:
-        examples: With their session in ``source``.
-        eval_share: Share of the sessions that goes to evaluation, 0 to 1.
-    """
-    train: list[Example] = []
-    held: list[Example] = []
-    for example in examples:
-        digest = hashlib.sha256(example.source.encode()).hexdigest()[:16]
-        (held if int(digest, 16) / 16**16 < eval_share else train).append(example)
-    return train, held
-
-
 def session_key(session: Session) -> str:
     """Return what names a session: the store's number, else its task."""
     return str(session.id) if session.id is not None else f"task:{session.task}"
+
+
+def _request(session: Session, since: Sequence[Step], step: Step, before: Sequence[Message]) -> str:
+    """Return what the teacher is asked before it teaches a step."""
+    asked: list[str] = []
+    if not before:
+        (opening,) = prompts.render(
+            "teaching", task=session.task, approach=stated_approach(session)
+        )
+        asked.append(opening["content"])
+    if since:
+        output = "\n".join(done.output for done in since if done.output)
+        (request,) = prompts.render("next_step", output=output, step=step.description or "")
+        asked.append(request["content"])
+    return "\n".join(asked)

@@ -6,6 +6,8 @@ Input: a kind of prompt and the values of its placeholders. Output: chat message
 - ``approach.txt``: the probe, how the student would go about it. ``{task}``.
 - ``teaching.txt``: the teacher. ``{task}``, ``{approach}``.
 - ``attempt.txt``: the student with a teaching. ``{task}``, ``{teaching}``.
+- ``next_step.txt``: the teacher again, in a recorded session of several steps. ``{output}`` of the
+  student so far, ``{step}`` to come.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-PromptKind = Literal["baseline", "approach", "teaching", "attempt"]
+PromptKind = Literal["baseline", "approach", "teaching", "attempt", "next_step"]
 Message = dict[str, str]
 
 PLACEHOLDERS: Mapping[PromptKind, frozenset[str]] = {
@@ -24,6 +26,7 @@ PLACEHOLDERS: Mapping[PromptKind, frozenset[str]] = {
     "approach": frozenset({"task"}),
     "teaching": frozenset({"task", "approach"}),
     "attempt": frozenset({"task", "teaching"}),
+    "next_step": frozenset({"output", "step"}),
 }
 
 _BLANK = re.compile(r"\{([a-z_]+)\}")

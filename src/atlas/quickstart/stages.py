@@ -12,7 +12,7 @@ a summary. Nothing is passed on in memory, so that any stage can be done again a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,7 @@ from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.resolve import resolve, save_config, section
 from atlas.config.sft import SFTConfig
-from atlas.datasets.sft import examples_from_sessions, split_by_session
 from atlas.datasets.tasks import check_disjoint, mixed_tasks
-from atlas.errors import AtlasError
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs import evaluate_pairs
@@ -33,18 +31,20 @@ from atlas.rewards.uplift import UpliftWeights
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
+from atlas.runtime.lineage import write_lineage
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
+from atlas.sources.runtime_pg import get_runtime_pg_dataset
+from atlas.sources.training_sets import RLSet, rl_set, sft_set
 from atlas.traces.embedded import EmbeddedPostgres
 from atlas.traces.postgres_write import ensure_schema, write_sessions
-from atlas.traces.record import sessions_from_groups, task_of
+from atlas.traces.record import sessions_from_groups
 from atlas.training.groups import Classroom, roll_out
 from atlas.training.grpo import train_grpo
 from atlas.training.sft import train_sft
-from atlas.training_data import count_training_sessions, get_training_sessions, paginate_sessions
-from atlas.types import Task
+from atlas.training_data import count_training_sessions
 
 Stage = Callable[["Quickstart", Progress, StopRequest], Mapping[str, Any]]
 
@@ -108,19 +108,19 @@ def sft(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, 
     )
     save_config(config, run.config)
     with EmbeddedPostgres.start(job.run.postgres) as server:
-        sessions = get_training_sessions(
-            db_url=server.db_url,
+        dataset = get_runtime_pg_dataset(
+            server.db_url,
+            eval_split_ratio=config.eval_split_ratio,
             min_reward=config.min_reward,
-            status_filters=list(config.status_filters),
+            status_filters=config.status_filters,
             learning_key=job.learning_key,
-            include_trajectory_events=False,
+            use="sft",
         )
-    examples = examples_from_sessions(
-        sessions, load_tokenizer(config.model_name_or_path), max_length=config.max_seq_length
-    )
-    train, held = split_by_session(examples, config.eval_split_ratio)
-    figures = train_sft(run, config, train, held, progress=progress, stop=stop)
-    return {"sessions": len(sessions), **figures}
+    tokenizer = load_tokenizer(config.model_name_or_path)
+    made = sft_set(dataset, tokenizer, max_length=config.max_seq_length)
+    write_lineage(run.path, made.lineage)
+    figures = train_sft(run, config, made.train, made.held, progress=progress, stop=stop)
+    return {"sessions": dataset.sft.num_read, **figures}
 
 
 def grpo(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
@@ -137,9 +137,10 @@ def grpo(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str,
         )
     )
     save_config(config, run.config)
-    tasks = recorded_tasks(job)
-    figures = train_grpo(run, config, tasks, progress=progress, stop=stop)
-    return {"tasks": len(tasks), **figures}
+    made = recorded_tasks(job)
+    write_lineage(run.path, made.lineage)
+    figures = train_grpo(run, config, made.tasks, progress=progress, stop=stop)
+    return {"tasks": len(made.tasks), **figures}
 
 
 def evaluate(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
@@ -151,7 +152,7 @@ def evaluate(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[
         seed=derive_seed(config.seed, "held out"),
         split="held_out",
     )
-    check_disjoint(held_out, recorded_tasks(job))
+    check_disjoint(held_out, recorded_tasks(job).tasks)
     arms = ("sft", "grpo")
     progress.begin(len(held_out) * len(arms))
     student = _student(config)
@@ -193,26 +194,19 @@ STAGES: Mapping[str, Stage] = {
 """In the order that they run in."""
 
 
-def recorded_tasks(job: Quickstart) -> list[Task]:
-    """Return the tasks of all sessions of this run, in the order of recording.
+def recorded_tasks(job: Quickstart) -> RLSet:
+    """Return the tasks of all sessions of this run, failed ones too.
+
+    None is held out: the evaluation has tasks of its own.
 
     Raises:
         AtlasError: None was recorded.
     """
     with EmbeddedPostgres.start(job.run.postgres) as server:
-        tasks: Sequence[Task] = [
-            task
-            for page in paginate_sessions(
-                db_url=server.db_url,
-                learning_key=job.learning_key,
-                include_trajectory_events=False,
-            )
-            for session in page
-            if (task := task_of(session)) is not None
-        ]
-    if not tasks:
-        raise AtlasError(f"{job.run.postgres} holds no session of this run; start with --fresh")
-    return sorted({task.id: task for task in tasks}.values(), key=lambda task: task.id)
+        dataset = get_runtime_pg_dataset(
+            server.db_url, eval_split_ratio=0.0, learning_key=job.learning_key, use="rl"
+        )
+    return rl_set(dataset)
 
 
 def _student(config: QuickstartConfig) -> Student:

@@ -7,7 +7,7 @@
       config.yaml         resolved
       metrics.jsonl       training.log    tensorboard/
       stages/sft.json     one file per finished stage
-      rollouts/           checkpoints/    final/    trainer_state.json
+      rollouts/           checkpoints/    final/    trainer_state.json    lineage.json
       eval/               report.html
       sft/  grpo/         run directories of their own
 """
@@ -27,6 +27,7 @@ from typing import Any
 
 import atlas
 from atlas.errors import AtlasError
+from atlas.runtime import lineage
 from atlas.runtime.files import disk_errors, write_atomic
 
 LAYOUT_VERSION = 1
@@ -173,6 +174,11 @@ class RunDir:
     def final(self) -> Path:
         """The trained model as stock `transformers` loads it."""
         return self.path / "final"
+
+    @property
+    def lineage(self) -> Path:
+        """Which sessions the model in `final` was trained on."""
+        return self.path / lineage.FILE
 
     @property
     def trainer_state(self) -> Path:

@@ -39,13 +39,16 @@ def sessions_from_groups(groups: Iterable[RolloutGroup], *, learning_key: str) -
 def task_of(session: Session) -> Task | None:
     """Return the verifiable task of a session; None where no reference answer was recorded."""
     recorded = (session.metadata or {}).get("task")
-    if not isinstance(recorded, dict):
-        return None
+    recorded = recorded if isinstance(recorded, dict) else {}
+    answer, family = recorded.get("answer"), recorded.get("family")
+    if not isinstance(answer, str) or not isinstance(family, str):
+        return None  # another program's own field of that name
+    metadata = recorded.get("metadata")
     return Task(
         question=session.task,
-        answer=recorded["answer"],
-        family=recorded["family"],
-        metadata=recorded.get("metadata", {}),
+        answer=answer,
+        family=family,
+        metadata=metadata if isinstance(metadata, dict) else {},
     )
 
 

@@ -40,6 +40,7 @@ from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.engine.plain import PlainEngine, engine_for
 from atlas.runtime.files import write_atomic
+from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
@@ -125,7 +126,7 @@ def train_grpo(
         training.engine.model,
         training.tokenizer,
         with_bin=True,
-        extra={"trainer_state.json": text},
+        extra={"trainer_state.json": text, **lineage_files(run.path)},
     )
     return {**figures, "steps": total, "skipped_steps": skipped}
 
@@ -230,5 +231,11 @@ def _order(size: int, seed: int, epoch: int) -> list[int]:
 def _save_checkpoint(run: RunDir, training: Training, step: int, skipped: int) -> None:
     state = {"step": step, "skipped": skipped, "engine": training.engine.state()}
     folder = run.checkpoints / step_name(step)
-    save_checkpoint(folder, training.engine.model, training.tokenizer, state)
+    save_checkpoint(
+        folder,
+        training.engine.model,
+        training.tokenizer,
+        state,
+        extra=lineage_files(run.path),
+    )
     prune_checkpoints(run.checkpoints, training.config.save_total_limit)

@@ -25,6 +25,7 @@ from atlas.config.sft import SFTConfig
 from atlas.datasets.chat import Example
 from atlas.errors import AtlasError
 from atlas.runtime.engine.plain import engine_for
+from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
@@ -84,7 +85,7 @@ def train_sft(
         if (due or stop.asked) and step < total:
             folder = run.checkpoints / step_name(step)
             kept = {"step": step, "engine": engine.state(), "eval_loss_before": before}
-            save_checkpoint(folder, model, tokenizer, kept)
+            save_checkpoint(folder, model, tokenizer, kept, extra=lineage_files(run.path))
             prune_checkpoints(run.checkpoints, config.save_total_limit)
 
     progress.begin(total - first)
@@ -103,7 +104,7 @@ def train_sft(
         )
         after = evaluation_loss(model, held, batch_size=eval_batch)
         sink.log(total, {"eval/loss": after})
-    save_model(run.final, model, tokenizer, with_bin=True)
+    save_model(run.final, model, tokenizer, with_bin=True, extra=lineage_files(run.path))
     return {
         "examples": len(train),
         "held_out_examples": len(held),

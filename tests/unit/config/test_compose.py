@@ -16,7 +16,9 @@ from atlas.config import (
     load_config,
     save_config,
 )
+from atlas.config.data import DataConfig
 from atlas.config.overrides import GROUPS
+from atlas.config.targets import source_name
 from atlas.errors import AtlasError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -99,9 +101,14 @@ def test_every_shipped_choice_composes_with_a_training_job(file: Path) -> None:
         words = [f"{file.parent.name}={file.stem}"]
         config = load_config(JOBS[job], CONFIGS / "run" / f"{RUN_OF[job]}.yaml", words)
         shipped = yaml.safe_load(file.read_text())
+        nested = shipped.pop("make_dataset_fn", {})
+        if nested:
+            assert isinstance(config, DataConfig)
+            assert config.data_source == source_name(nested.pop("_target_"))
         # The run's own YAML may set a key that the choice sets too; it wins.
         own = yaml.safe_load((CONFIGS / "run" / f"{RUN_OF[job]}.yaml").read_text())
-        assert all(getattr(config, name) == own.get(name, value) for name, value in shipped.items())
+        for name, value in {**shipped, **nested}.items():
+            assert getattr(config, name) == own.get(name, value)
         composed += 1
     assert composed
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from tests.unit.tiny_models import tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from atlas.datasets.chat import Example, collate, make_example
+from atlas.datasets.chat import Example, collate, dialogue_examples, make_example
 
 MESSAGES = [{"role": "user", "content": "1 + 2"}]
 
@@ -21,7 +23,17 @@ def drawn(tokenizer: PreTrainedTokenizerFast, example: Example) -> list[str]:
     tokens = [
         str(t).replace("\u0120", "_") for t in tokenizer.convert_ids_to_tokens(list(example.ids))
     ]
-    return [t if i < example.prompt_length else f"#{t}" for i, t in enumerate(tokens)]
+    read = {i for start, end in example.read for i in range(start, end)}
+    read |= set(range(example.prompt_length))
+    return [t if i in read else f"#{t}" for i, t in enumerate(tokens)]
+
+
+def spoken(*turns: str) -> list[dict[str, str]]:
+    """A dialogue that the user begins."""
+    return [
+        {"role": ("user", "assistant")[place % 2], "content": turn}
+        for place, turn in enumerate(turns)
+    ]
 
 
 def test_one_turn(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -82,3 +94,75 @@ def test_collate() -> None:
     )
     assert ids_BT.tolist() == [[5, 6, 7, 0, 2], [5, 8, 0, 0, 0]]
     assert trained_BT.int().tolist() == [[0, 0, 1, 1, 1], [0, 1, 0, 0, 0]]
+
+
+def test_collate_leaves_out_what_is_read_between_two_turns() -> None:
+    """5 #6 7 8 #9"""
+    example = Example(ids=(5, 6, 7, 8, 9), prompt_length=1, read=((2, 4),))
+    _, trained_BT = collate([example], pad_id=0)
+    assert trained_BT.int().tolist() == [[0, 1, 0, 0, 1]]
+    assert example.num_trained == 2
+
+
+def test_every_turn_of_the_teacher_is_learned(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Three guidance turns of one session; what the student says is read:
+
+    <|user|> 1 <|end|> <|assistant|> 2 <|end|> <|user|> 3 <|end|> <|assistant|> 4 <|end|> ...
+    -------------------------------- ######### --------------------------------- #########
+    """
+    (example,) = dialogue_examples(
+        tokenizer, spoken("1", "2", "3", "4", "5", "6"), max_length=99, source="7"
+    )
+    expected = []
+    for asked, said in (("1", "2"), ("3", "4"), ("5", "6")):
+        expected += ["<|user|>", asked, "<|end|>", "<|assistant|>", f"#{said}", "#<|end|>"]
+    assert drawn(tokenizer, example) == expected
+    assert (example.prompt_length, example.num_trained, example.source) == (4, 6, "7")
+
+
+def test_one_turn_is_the_same_example_as_ever(tokenizer: PreTrainedTokenizerFast) -> None:
+    messages = spoken("1 + 2", "A = 1.")
+    assert dialogue_examples(tokenizer, messages, max_length=11, source="7") == [
+        make_example(tokenizer, MESSAGES, "A = 1.", source="7")
+    ]
+    assert dialogue_examples(tokenizer, messages, max_length=10) == []
+
+
+def test_what_comes_after_the_last_turn_of_the_teacher_is_left_out(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    whole = dialogue_examples(tokenizer, spoken("1", "2"), max_length=99)
+    assert dialogue_examples(tokenizer, spoken("1", "2", "3"), max_length=99) == whole
+
+
+def test_a_dialogue_ends_before_the_turn_that_is_too_long(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """Two turns are 12 tokens, one is 6."""
+    one, two = spoken("1", "2"), spoken("1", "2", "3", "4")
+    (short,) = dialogue_examples(tokenizer, one, max_length=99)
+    for room in (6, 11):
+        assert dialogue_examples(tokenizer, two, max_length=room) == [short]
+    ((longer),) = dialogue_examples(tokenizer, two, max_length=12)
+    assert len(longer.ids) == 12
+
+
+def test_a_template_that_rewrites_earlier_turns_gives_an_example_a_turn() -> None:
+    """As templates do that take the reasoning away: every answer but the last becomes ``9``.
+
+    <|user|> 1 <|end|> <|assistant|> #2 #<|end|>
+    <|user|> 1 <|end|> <|assistant|> 9 <|end|> <|user|> 3 <|end|> <|assistant|> #4 #<|end|>
+    """
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    assert isinstance(tokenizer.chat_template, str)
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "message['content']", "('9' if message['role'] == 'assistant' else message['content'])"
+    )
+    first, second = dialogue_examples(
+        tokenizer, spoken("1", "2", "3", "4"), max_length=99, source="7"
+    )
+    asked = ["<|user|>", "1", "<|end|>", "<|assistant|>"]
+    assert drawn(tokenizer, first) == [*asked, "#2", "#<|end|>"]
+    again = [*asked, "9", "<|end|>", "<|user|>", "3", "<|end|>", "<|assistant|>"]
+    assert drawn(tokenizer, second) == [*again, "#4", "#<|end|>"]
+    assert first.source == second.source == "7"

@@ -1,4 +1,4 @@
-"""Which sessions give which examples, and on which side of the split."""
+"""Which sessions give which examples."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from tests.unit.tiny_models import tiny_tokenizer
 from atlas import prompts
 from atlas.datasets.chat import Example, make_example
 from atlas.datasets.sft import (
-    examples_from_sessions,
+    Dialogue,
+    dialogue_of,
+    examples_of,
     session_key,
-    split_by_session,
     stated_approach,
 )
 from atlas.session import MISSING, AdaptiveSummary, GuidanceNote, Session, Step
 
 
+def note(text: str, sequence: int = 1) -> GuidanceNote:
+    return GuidanceNote(note=text, sequence=sequence)
+
+
 def step(number: int, *notes: str) -> Step:
-    guidance = tuple(GuidanceNote(note=note, sequence=i + 1) for i, note in enumerate(notes))
+    guidance = tuple(note(text, i + 1) for i, text in enumerate(notes))
     return Step(id=number, guidance=guidance)
 
 
@@ -27,22 +32,69 @@ def session(*steps: Step, **fields: Any) -> Session:
     return Session(task="Calculate 1 + 2.", steps=steps, **fields)
 
 
+def dialogues(*sessions: Session) -> list[Dialogue]:
+    found = [dialogue_of(session) for session in sessions]
+    return [dialogue for dialogue in found if isinstance(dialogue, Dialogue)]
+
+
 def examples(*sessions: Session, max_length: int = 500) -> list[Example]:
-    return examples_from_sessions(sessions, tiny_tokenizer(), max_length=max_length)
+    return examples_of(dialogues(*sessions), tiny_tokenizer(), max_length=max_length)
 
 
 def teaching_example(note: str, source: str, approach: str = "") -> Example:
+    """What a session of one step gave at all times: the prompt of the rollouts, then the note."""
     messages = prompts.render("teaching", task="Calculate 1 + 2.", approach=approach)
     return make_example(tiny_tokenizer(), messages, note, source=source)
 
 
-def test_every_taught_step_gives_its_last_note() -> None:
-    taught = session(step(1, "A = 1."), step(2), step(3, "Bad.", "A = 2."), id=4)
-    untaught = session(step(1), id=5)
-    assert examples(taught, untaught, session(id=6)) == [
-        teaching_example("A = 1.", "4"),
-        teaching_example("A = 2.", "4"),
+def test_a_session_of_one_step_gives_its_last_note() -> None:
+    taught = session(step(1, "Bad.", "A = 2."), id=4)
+    assert examples(taught, session(step(1), id=5), session(id=6)) == [
+        teaching_example("A = 2.", "4")
     ]
+
+
+def test_untaught_sessions_say_why_they_give_nothing() -> None:
+    assert dialogue_of(session(step(1))) == "sessions without guidance"
+    cut = session(step(1, "A ="), metadata={"teaching_finished": False})
+    assert dialogue_of(cut) == "sessions whose teaching was cut"
+
+
+def test_several_steps_are_one_dialogue() -> None:
+    """Steps 1 and 3 were taught, step 2 was not:
+
+    user       the teaching prompt
+    assistant  last note of step 1
+    user       outputs of 1 and 2, description of 3
+    assistant  note of step 3
+    """
+    first = Step(id=1, output="one", guidance=(note("Bad."), note("Do A.", 2)))
+    between = Step(id=2, output="two")
+    last = Step(id=3, description="Add.", output="three", guidance=(note("Do B."),))
+    (dialogue,) = dialogues(session(first, between, last, id=4))
+    (opening,) = prompts.render("teaching", task="Calculate 1 + 2.", approach="")
+    follow_up = (
+        "Student: one\ntwo\nNext step: Add.\nWrite a plan for this step, without the answer."
+    )
+    assert dialogue == Dialogue(
+        session="4",
+        messages=(
+            opening,
+            {"role": "assistant", "content": "Do A."},
+            {"role": "user", "content": follow_up},
+            {"role": "assistant", "content": "Do B."},
+        ),
+    )
+
+
+def test_a_session_whose_first_step_was_not_taught_says_what_came_before() -> None:
+    (dialogue,) = dialogues(session(Step(id=1, output="one"), step(2, "Do B.")))
+    (opening,) = prompts.render("teaching", task="Calculate 1 + 2.", approach="")
+    (follow_up,) = prompts.render("next_step", output="one", step="")
+    assert dialogue.messages == (
+        {"role": "user", "content": f"{opening['content']}\n{follow_up['content']}"},
+        {"role": "assistant", "content": "Do B."},
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,30 +145,3 @@ def test_long_examples_are_left_out_whole() -> None:
 def test_a_session_is_named_by_its_number_or_else_its_task() -> None:
     assert session_key(session(id=0)) == "0"
     assert session_key(session()) == "task:Calculate 1 + 2."
-
-
-def test_no_session_is_on_both_sides_and_the_sides_never_change() -> None:
-    all_of_them = [
-        Example(ids=(number, copy), prompt_length=1, source=str(number))
-        for copy in range(3)
-        for number in range(1000)
-    ]
-    train, held = split_by_session(all_of_them, 0.1)
-    assert not {e.source for e in train} & {e.source for e in held}
-    assert sorted(e.ids for e in train + held) == sorted(e.ids for e in all_of_them)
-    assert 80 < len({e.source for e in held}) < 120
-    # A session keeps its side when others come or go, and a larger share only adds to it.
-    assert split_by_session(all_of_them[500:700], 0.1)[1] == [
-        e for e in all_of_them[500:700] if e in held
-    ]
-    assert set(held) <= set(split_by_session(all_of_them, 0.2)[1])
-    # `printf 8 | sha256sum` begins with 2c62..., 0x2c/0x100 = 0.17 of the way; that of 9
-    # with 1958..., 0.099 of the way.
-    sources = [Example(ids=(1,), prompt_length=0, source=source) for source in ("8", "9")]
-    assert split_by_session(sources, 0.1) == ([sources[0]], [sources[1]])
-
-
-@pytest.mark.parametrize(("share", "num_held"), [(0.0, 0), (1.0, 20)])
-def test_all_or_nothing_may_be_held_out(share: float, num_held: int) -> None:
-    some = [Example(ids=(1,), prompt_length=0, source=str(i)) for i in range(20)]
-    assert len(split_by_session(some, share)[1]) == num_held

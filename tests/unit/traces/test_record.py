@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from atlas.datasets.sft import stated_approach
+from atlas.session import Session
 from atlas.traces.postgres import PostgresTraceStore
 from atlas.traces.postgres_write import write_sessions
 from atlas.traces.record import sessions_from_groups, task_of
@@ -72,3 +75,8 @@ def test_a_session_without_a_reference_answer_has_no_task() -> None:
     (session,) = sessions_from_groups([group(alone=0.0, uplift=1.0)], learning_key="k")
     bare = type(session)(task=session.task)
     assert task_of(bare) is None
+
+
+@pytest.mark.parametrize("recorded", ["a task", {"answer": "7"}, {"answer": 7, "family": "x"}])
+def test_another_program_s_field_of_that_name_is_no_task(recorded: object) -> None:
+    assert task_of(Session(task="1 + 2", metadata={"task": recorded})) is None

@@ -1,0 +1,34 @@
+"""``atlas grpo``: reinforce a teacher on the tasks of the configured source."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from atlas.commands.terminal import StageBar, display, stoppable
+from atlas.commands.training import HINT, begin, close, keep
+from atlas.config.compose import load_config
+from atlas.config.grpo import GRPOConfig
+from atlas.runtime.seeding import seed_everything
+from atlas.sources.load import load_trace_dataset
+from atlas.sources.training_sets import rl_set
+from atlas.training.grpo import train_grpo
+
+
+def run(source: str, overrides: Sequence[str], *, fresh: bool) -> None:
+    """Run the command."""
+    config = load_config(GRPOConfig, source, overrides)
+    begun = begin(config, "grpo", fresh=fresh)
+    with begun.run.lock(), stoppable(HINT) as stop, display() as bars:
+        started = time.monotonic()
+        reading = StageBar(bars, "read")
+        dataset = load_trace_dataset(config, "rl", only_sessions=begun.sessions)
+        made = rl_set(dataset)
+        reading.begin(dataset.rl.num_read)
+        reading.advance(dataset.rl.num_read, note=dataset.source)
+        keep(begun, config, made.lineage)
+        seed_everything(config.seed, "grpo")
+        bar = StageBar(bars, "grpo")
+        figures = train_grpo(begun.run, config, made.tasks, progress=bar, stop=stop)
+        begun.run.finish_stage("grpo", figures, time.monotonic() - started)
+    close(begun.run, "tasks", figures)

@@ -1,0 +1,87 @@
+"""What ``atlas sft`` and ``atlas grpo`` have in common: beginning, going on, and the last line.
+
+A run that goes on trains on the sessions that it was begun with, which its lineage names, though
+the database has grown meanwhile; where some of them are gone it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from atlas.commands.terminal import console
+from atlas.config.data import DataConfig
+from atlas.config.resolve import keep_config
+from atlas.errors import AtlasError
+from atlas.runtime.lineage import Lineage, read_lineage, write_lineage
+from atlas.runtime.run_dir import RunDir
+from atlas.sources.training_sets import counts
+
+HINT = "The same command goes on from the last checkpoint; --fresh starts over."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """A run directory, new or gone on with."""
+
+    run: RunDir
+    before: Lineage | None
+    """What it was begun with; None for a new one."""
+
+    @property
+    def sessions(self) -> frozenset[str] | None:
+        """The only sessions that count; None: all that the source has."""
+        return None if self.before is None else frozenset(self.before.train + self.before.eval)
+
+
+def begin(config: DataConfig, kind: str, *, fresh: bool) -> Begun:
+    """Make the run directory of a training, or take up the one that is there.
+
+    Raises:
+        AtlasError: It is finished, can't be used, or was begun with other settings.
+    """
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    run = RunDir.create(config.output_dir, kind, fresh=fresh)
+    if run.stage_done(kind):
+        raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
+    if run.config.is_file():
+        keep_config(config, run.config)
+    return Begun(run=run, before=read_lineage(run.path) if run.lineage.is_file() else None)
+
+
+def keep(begun: Begun, config: DataConfig, lineage: Lineage) -> None:
+    """Write down what a run is begun with, or check that it is what it was begun with.
+
+    Only now, when there is something to train on: a mistyped setting can be mended before.
+
+    Raises:
+        AtlasError: Sessions that the run was begun with are gone.
+    """
+    before = begun.before
+    if before is None:
+        write_lineage(begun.run.path, lineage)
+    elif (before.train, before.eval) != (lineage.train, lineage.eval):
+        known = {*before.train, *before.eval}
+        missing = len(known.difference(lineage.train, lineage.eval))
+        raise AtlasError(
+            f"{begun.run.path} was begun with {len(known)} sessions, of which {lineage.source} has "
+            f"lost or changed {missing or 'some'}; bring them back, or start over with --fresh"
+        )
+    keep_config(config, begun.run.config)
+
+
+def close(run: RunDir, noun: str, figures: Mapping[str, Any]) -> None:
+    """Print the one line that says what a model was trained on and where it is."""
+    lineage = read_lineage(run.path)
+    samples = lineage.num_samples
+    left_out = f"; left out: {counts(lineage.left_out)}" if lineage.left_out else ""
+    line = (
+        f"{run.kind}: {figures['steps']} steps on {samples['train']} {noun} of "
+        f"{len(lineage.train)} sessions, {samples['eval']} {noun} of {len(lineage.eval)} held "
+        f"out{left_out}; model: {run.final}"
+    )
+    console.print(line, markup=False, soft_wrap=True)

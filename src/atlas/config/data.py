@@ -1,0 +1,104 @@
+"""Configuration of what a teacher is trained on: one source, and which of its sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+from atlas.config.optim import TrainConfig
+from atlas.config.schema import key
+from atlas.config.targets import SOURCES, source_name
+from atlas.errors import AtlasError
+
+OnBroken = Literal["error", "skip"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig(TrainConfig):
+    """A training on data of one source; ``make_dataset_fn`` of a YAML file sets the same keys."""
+
+    data_source: str | None = key(
+        None,
+        "Where the data comes from: runtime_traces, runtime_pg or hub. Left out, it follows from "
+        "export_path, db_url or dataset_name_or_path.",
+    )
+    allow_targets: tuple[str, ...] | None = key(
+        None, "Functions of your own that data_source may name; taken from the command line only."
+    )
+    export_path: str | None = key(
+        None, "JSONL file of sessions, gzipped if it ends in .gz (runtime_traces)."
+    )
+    dataset_path: str | None = key(None, "Another name for export_path.")
+    db_url: str | None = key(
+        None,
+        "PostgreSQL that the sessions are in: postgresql://user:password@host/name (runtime_pg).",
+        secret=True,
+    )
+    dataset_name_or_path: str | None = key(
+        None, "Data set of the Hugging Face hub, or a local folder or file (hub)."
+    )
+    dataset_config: str | None = key(None, "Which configuration of that data set, by its name.")
+    dataset_files: str | None = key(None, "Which files of that data set, as a path or pattern.")
+    dataset_split: str = key("train", "Which split of that data set is read.")
+    min_reward: float = key(
+        0.8, "Only sessions with at least this reward are learned from by SFT.", ge=0, le=1
+    )
+    status_filters: tuple[str, ...] = key(
+        ("succeeded",), "Only sessions with one of these states are learned from by SFT."
+    )
+    review_status_filters: tuple[str, ...] | None = key(
+        None, "Only sessions with one of these review states are used, such as approved."
+    )
+    learning_key: str | None = key(None, "Only sessions that were recorded under this key.")
+    limit: int | None = key(None, "At most so many sessions or rows; null reads all.", ge=1)
+    on_broken: OnBroken = key(
+        "error", "A broken line of a JSONL file: stop there, or skip and count it."
+    )
+    eval_split_ratio: float = key(
+        0.1,
+        "Share of the tasks, chosen by hash, that is held out with all of their sessions.",
+        ge=0,
+        lt=1,
+    )
+
+
+D = TypeVar("D", bound=DataConfig)
+DATA_KEYS = frozenset(DataConfig.__dataclass_fields__) - frozenset(TrainConfig.__dataclass_fields__)
+"""The keys above."""
+
+
+def resolve_source(config: D) -> D:
+    """Fill ``data_source`` in with the name of a source, and refuse keys that it doesn't read.
+
+    Raises:
+        AtlasError: It names no source; two places are given; a key is for another source.
+    """
+    places = {
+        place: name
+        for name, source in SOURCES.items()
+        for place in source.places
+        if getattr(config, place) is not None
+    }
+    if config.data_source is not None:
+        name = source_name(config.data_source, config.allow_targets or ())
+    elif len(set(places.values())) > 1:
+        raise AtlasError(
+            f"{' and '.join(places)} name different data sources; give one of them, or data_source"
+        )
+    else:
+        name = next(iter(places.values()), None)
+    if name is not None and name in SOURCES:
+        _refuse_unread(config, name)
+    return replace(config, data_source=name)
+
+
+def _refuse_unread(config: DataConfig, name: str) -> None:
+    """Refuse a key that only another source reads; at its default it says nothing."""
+    for unread in sorted(DATA_KEYS - SOURCES[name].keys - {"data_source", "allow_targets"}):
+        if getattr(config, unread) == DataConfig.__dataclass_fields__[unread].default:
+            continue
+        owners = [other for other, source in SOURCES.items() if unread in source.keys]
+        raise AtlasError(
+            f"{unread} is read by {' and '.join(owners)}, but the data source is {name}; leave it "
+            f"out, or choose data={owners[0]}"
+        )

@@ -1,0 +1,91 @@
+"""``make_dataset_fn`` of the guide's YAML files -> the flat keys that it stands for.
+
+::
+
+    make_dataset_fn:
+      _target_: custom_data.runtime_trace_data.get_runtime_trace_dataset    -> data_source
+      export_path: traces/aime-batch.jsonl                                  -> export_path
+      eval_split_ratio: 0.1                                                 -> eval_split_ratio
+
+Nested and flat mean the same key. Where files give both, the later file counts, as for any key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from atlas.config.data import DATA_KEYS
+from atlas.config.schema import KeyInfo, nearest
+from atlas.errors import AtlasError
+
+NESTED: Final = "make_dataset_fn"
+TARGET: Final = "_target_"
+SOURCE: Final = "data_source"
+
+
+def flat_name(argument: str) -> str:
+    """Return the flat key that an argument in ``make_dataset_fn`` stands for."""
+    return SOURCE if argument == TARGET else argument
+
+
+def nested_values(
+    content: Mapping[str, Any], where: str, keys: Mapping[str, KeyInfo]
+) -> dict[str, Any]:
+    """Return what ``make_dataset_fn`` in a file says, by flat key; empty where there is none.
+
+    Args:
+        content: Of the file, or of all files together.
+        where: Names the file, for messages.
+        keys: Of the job. A job without data has no ``make_dataset_fn``.
+
+    Raises:
+        AtlasError: It is no mapping, or holds an argument that no source takes.
+    """
+    arguments = content.get(NESTED)
+    if arguments is None or SOURCE not in keys:
+        return {}
+    if not isinstance(arguments, dict):
+        raise AtlasError(f"{NESTED} in {where} must hold {TARGET} and arguments")
+    known = sorted(DATA_KEYS - {SOURCE, "allow_targets"})
+    for argument in arguments:
+        if argument != TARGET and argument not in known:
+            raise AtlasError(
+                f"unknown argument '{argument}' of {NESTED} in {where}{nearest(argument, known)}"
+            )
+    return {flat_name(argument): value for argument, value in arguments.items()}
+
+
+def flattened(
+    values: Mapping[str, Any],
+    files: Mapping[str, Mapping[str, Any]],
+    keys: Mapping[str, KeyInfo],
+    overridden: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the composed values with ``make_dataset_fn`` dissolved into flat keys.
+
+    Args:
+        values: As Hydra composed them, interpolations resolved.
+        files: The files that they come from by path, earlier ones first.
+        keys: Of the job.
+        overridden: Keys that the command line sets; it beats every file.
+
+    Raises:
+        AtlasError: One file gives a key both ways, and differently.
+    """
+    inner = nested_values(values, "the files", keys)
+    flat = {name: value for name, value in values.items() if name != NESTED or SOURCE not in keys}
+    for name, value in inner.items():
+        latest = [
+            (where, name in content, name in nested_values(content, where, keys))
+            for where, content in files.items()
+        ]
+        where, is_flat, is_nested = next(
+            (entry for entry in reversed(latest) if entry[1] or entry[2]), ("", False, True)
+        )
+        if name in overridden or (is_flat and not is_nested):
+            continue
+        if is_flat and flat[name] != value:
+            raise AtlasError(f"{where} gives {name} in {NESTED} and outside, with other values")
+        flat[name] = value
+    return flat

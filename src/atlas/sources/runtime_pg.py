@@ -1,0 +1,58 @@
+"""Source: sessions in the PostgreSQL database that they were recorded in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from atlas.errors import AtlasError
+from atlas.sources.dataset import TraceDataset, Use
+from atlas.sources.sessions import Filters, read_dataset
+from atlas.traces.postgres import PostgresTraceStore
+from atlas.traces.postgres_connection import describe
+
+
+def get_runtime_pg_dataset(
+    db_url: str | None = None,
+    *,
+    eval_split_ratio: float = 0.1,
+    min_reward: float = 0.8,
+    status_filters: Sequence[str] = ("succeeded",),
+    review_status_filters: Sequence[str] | None = None,
+    learning_key: str | None = None,
+    limit: int | None = None,
+    use: Use = "both",
+    only_sessions: Collection[str] | None = None,
+) -> TraceDataset:
+    """Return the samples of the sessions in a database.
+
+    Args:
+        db_url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``.
+        eval_split_ratio: Share of the tasks that is held out with all of their sessions.
+        min_reward: For SFT: the least reward, compared in the database. For RL: whose final answer
+            may be a reference.
+        status_filters: The same for the status.
+        review_status_filters: Only sessions with one of these; None lets all pass.
+        learning_key: Only sessions that were recorded under it.
+        limit: At most so many sessions, the newest.
+        use: What isn't wanted isn't read.
+        only_sessions: No other session counts.
+
+    Raises:
+        AtlasError: No database is named; it can't be reached or is no Atlas database.
+    """
+    if db_url is None:
+        raise AtlasError("give db_url=postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    return read_dataset(
+        PostgresTraceStore(db_url),
+        describe(db_url),
+        Filters(
+            min_reward=min_reward,
+            status_filters=status_filters,
+            review_status_filters=review_status_filters,
+            learning_key=learning_key,
+            limit=limit,
+        ),
+        use=use,
+        eval_split_ratio=eval_split_ratio,
+        only_sessions=only_sessions,
+    )

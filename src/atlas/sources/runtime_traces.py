@@ -1,0 +1,72 @@
+"""Source: sessions in a JSONL file, as `atlas export` or the Atlas SDK's exporter writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from atlas.errors import AtlasError
+from atlas.sources.dataset import TraceDataset, Use
+from atlas.sources.sessions import Filters, read_dataset
+from atlas.traces.jsonl import JsonlTraceStore, OnBroken
+
+
+def get_runtime_trace_dataset(
+    export_path: str | Path | None = None,
+    dataset_path: str | Path | None = None,
+    *,
+    eval_split_ratio: float = 0.1,
+    min_reward: float = 0.8,
+    status_filters: Sequence[str] = ("succeeded",),
+    review_status_filters: Sequence[str] | None = None,
+    learning_key: str | None = None,
+    limit: int | None = None,
+    on_broken: OnBroken = "error",
+    use: Use = "both",
+    only_sessions: Collection[str] | None = None,
+) -> TraceDataset:
+    """Return the samples of the sessions in a JSONL file.
+
+    Args:
+        export_path: The file, gzipped if it ends in ``.gz``.
+        dataset_path: Another name for the same.
+        eval_split_ratio: Share of the tasks that is held out with all of their sessions.
+        min_reward: For SFT: the least reward. For RL: whose final answer may be a reference.
+        status_filters: The same for the status.
+        review_status_filters: Only sessions with one of these; None lets all pass.
+        learning_key: Only sessions that were recorded under it.
+        limit: At most so many sessions, the first in the file.
+        on_broken: ``error`` stops at a broken line, ``skip`` counts it.
+        use: What isn't wanted isn't read.
+        only_sessions: No other session counts.
+
+    Raises:
+        AtlasError: No file is named, or two; it can't be read, or a line is broken.
+    """
+    path = _one_path(export_path, dataset_path)
+    return read_dataset(
+        JsonlTraceStore(path, on_broken=on_broken),
+        str(path),
+        Filters(
+            min_reward=min_reward,
+            status_filters=status_filters,
+            review_status_filters=review_status_filters,
+            learning_key=learning_key,
+            limit=limit,
+        ),
+        use=use,
+        eval_split_ratio=eval_split_ratio,
+        only_sessions=only_sessions,
+    )
+
+
+def _one_path(export_path: str | Path | None, dataset_path: str | Path | None) -> Path:
+    paths = {Path(path) for path in (export_path, dataset_path) if path is not None}
+    if len(paths) > 1:
+        raise AtlasError(
+            f"export_path={export_path} and dataset_path={dataset_path} name different files; "
+            "leave one of them out"
+        )
+    if not paths:
+        raise AtlasError("give export_path=… (or dataset_path=…), a JSONL file of sessions")
+    return paths.pop()

@@ -1,0 +1,112 @@
+"""The last step before a training: a `TraceDataset` to what the loops take, with its lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from atlas.datasets.chat import Example
+from atlas.datasets.sft import examples_of
+from atlas.errors import AtlasError
+from atlas.runtime.lineage import Lineage
+from atlas.sources.dataset import Prompt, TraceDataset
+from atlas.sources.sessions import in_order
+from atlas.types import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SFTSet:
+    """What the warm-up learns from."""
+
+    train: list[Example]
+    held: list[Example]
+    lineage: Lineage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RLSet:
+    """What the teacher is reinforced on."""
+
+    tasks: list[Task]
+    lineage: Lineage
+
+
+def sft_set(
+    dataset: TraceDataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int
+) -> SFTSet:
+    """Return the examples of a dataset's dialogues.
+
+    Args:
+        dataset: Read for SFT.
+        tokenizer: The teacher's.
+        max_length: Longer examples are left out, and counted.
+
+    Raises:
+        AtlasError: There is nothing to learn from; what was left out is named.
+    """
+    sft = dataset.sft
+    train = examples_of(sft.train, tokenizer, max_length=max_length)
+    held = examples_of(sft.eval, tokenizer, max_length=max_length)
+    learned, evaluated = _sessions(e.source for e in train), _sessions(e.source for e in held)
+    left_out = dict(sft.left_out)
+    dialogues = {dialogue.session for dialogue in (*sft.train, *sft.eval)}
+    if too_long := len(dialogues.difference(learned, evaluated)):
+        left_out[f"sessions whose first teaching is longer than {max_length} tokens"] = too_long
+    if not train:
+        raise _nothing(dataset, sft.num_read, len(held), left_out)
+    lineage = Lineage(
+        source=dataset.source,
+        train=learned,
+        eval=evaluated,
+        num_samples={"train": len(train), "eval": len(held)},
+        filters=dataset.filters,
+        left_out=left_out,
+    )
+    return SFTSet(train=train, held=held, lineage=lineage)
+
+
+def rl_set(dataset: TraceDataset) -> RLSet:
+    """Return the tasks of a dataset that aren't held out.
+
+    Raises:
+        AtlasError: There is none; what was left out is named.
+    """
+    rl = dataset.rl
+    if not rl.train:
+        raise _nothing(dataset, rl.num_read, len(rl.eval), rl.left_out)
+    lineage = Lineage(
+        source=dataset.source,
+        train=_sessions_of(rl.train),
+        eval=_sessions_of(rl.eval),
+        num_samples={"train": len(rl.train), "eval": len(rl.eval)},
+        filters=dataset.filters,
+        left_out=rl.left_out,
+    )
+    return RLSet(tasks=[prompt.task for prompt in rl.train], lineage=lineage)
+
+
+def counts(left_out: Mapping[str, int]) -> str:
+    """Return what was left out in words: ``3 broken lines, 12 sessions without guidance``."""
+    return ", ".join(f"{number} {reason}" for reason, number in sorted(left_out.items()))
+
+
+def _sessions_of(prompts: Iterable[Prompt]) -> tuple[str, ...]:
+    return _sessions(session for prompt in prompts for session in prompt.sessions)
+
+
+def _sessions(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(names), key=in_order))
+
+
+def _nothing(
+    dataset: TraceDataset, num_read: int, num_held: int, left_out: Mapping[str, int]
+) -> AtlasError:
+    reasons = f"; left out: {counts(left_out)}" if left_out else ""
+    held = f"; {num_held} held out by eval_split_ratio" if num_held else ""
+    chosen = ", ".join(f"{name}={value}" for name, value in dataset.filters.items())
+    return AtlasError(
+        f"nothing to train on in {dataset.source}: {num_read} sessions or rows passed {chosen}"
+        f"{reasons}{held}; loosen the filters or record more sessions"
+    )

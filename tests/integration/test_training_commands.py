@@ -1,0 +1,185 @@
+"""``atlas sft`` and ``atlas grpo`` on sessions of a database and of a file, with the base model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tests.unit.sources.recorded import recorded
+from tests.unit.tiny_models import tiny_tokenizer
+from typer.testing import CliRunner, Result
+
+from atlas.checkpoints import load_model
+from atlas.cli import app
+from atlas.config import SFTConfig, load_config
+from atlas.errors import AtlasError
+from atlas.runtime.lineage import read_lineage
+from atlas.runtime.run_dir import RunDir
+from atlas.session import Session
+from atlas.sources.load import load_trace_dataset
+from atlas.sources.training_sets import sft_set
+from atlas.traces.jsonl import write_jsonl
+from atlas.traces.postgres import PostgresTraceStore
+from atlas.traces.postgres_write import write_sessions
+from atlas.traces.store import SessionQuery
+
+SFT = ("model_name_or_path=base", "gradient_accumulation_steps=4", "eval_split_ratio=0.2")
+GRPO = (
+    "model_name_or_path=base",
+    "student_model=base",
+    "max_steps=2",
+    "num_generations=2",
+    "gradient_accumulation_steps=2",
+    "max_new_tokens=8",
+    "student_max_new_tokens=16",
+    "approach_max_new_tokens=8",
+    "eval_split_ratio=0.2",
+    "save_steps=1",
+)
+
+
+def atlas(*words: str) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(app, list(words))
+
+
+def done(*words: str) -> str:
+    """Run the command and return the last line that it printed."""
+    result = atlas(*words)
+    assert result.exit_code == 0, result.exception or result.output
+    return result.output.strip().splitlines()[-1]
+
+
+def refusal(*words: str) -> str:
+    """Run the command and return why it refused."""
+    result = atlas(*words)
+    assert isinstance(result.exception, AtlasError), result.output
+    return str(result.exception)
+
+
+def sessions() -> list[Session]:
+    """Forty sessions, of which 26 went well; two on each sum, its terms in another order."""
+    return [
+        recorded(
+            number,
+            good=number % 3 > 0,
+            task=(f"Calculate {number // 2} + 30." if number % 2 else f"30 + {number // 2} = ?"),
+        )
+        for number in range(1, 41)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def traces(folder: Path) -> str:
+    """The sessions in a file."""
+    write_jsonl("traces.jsonl", sessions())
+    return "data=runtime_traces export_path=traces.jsonl"
+
+
+def test_a_database_and_its_export_train_the_same_teacher(folder: Path, fresh_db_url: str) -> None:
+    write_sessions(fresh_db_url, sessions())
+    write_jsonl("traces.jsonl", PostgresTraceStore(fresh_db_url).sessions(SessionQuery()))
+    places = {
+        "pg": ("data=runtime_pg", f"db_url={fresh_db_url}"),
+        "jsonl": ("+override /data: runtime_traces", "make_dataset_fn.export_path=traces.jsonl"),
+    }
+    examples, lineages, weights = [], [], []
+    for name, words in places.items():
+        line = done("sft", "teacher_sft", *words, *SFT, f"output_dir={name}")
+        lineage = read_lineage(name)
+        assert line == (
+            f"sft: 3 steps on {len(lineage.train)} examples of {len(lineage.train)} sessions, "
+            f"{len(lineage.eval)} examples of {len(lineage.eval)} held out; model: {name}/final"
+        )
+        config = load_config(SFTConfig, "teacher_sft", [*words, *SFT])
+        made = sft_set(load_trace_dataset(config, "sft"), tiny_tokenizer(), max_length=2048)
+        examples.append((made.train, made.held))
+        assert (made.lineage.train, made.lineage.eval) == (lineage.train, lineage.eval)
+        assert read_lineage(f"{name}/final") == lineage
+        lineages.append((lineage.train, lineage.eval, lineage.num_samples))
+        weights.append(load_model(f"{name}/final").state_dict())
+        kept = yaml.safe_load(Path(name, "config.yaml").read_text())
+        assert kept["data_source"] == ("runtime_pg" if name == "pg" else "runtime_traces")
+    assert examples[0] == examples[1]
+    assert lineages[0] == lineages[1]
+    assert all(torch.equal(tensor, weights[1][key]) for key, tensor in weights[0].items())
+    train, held, _ = lineages[0]
+    assert set(map(int, train + held)) == {n for n in range(1, 41) if n % 3}
+    # Two sessions on one sum, n // 2, are on one side.
+    assert not {int(n) // 2 for n in train} & {int(n) // 2 for n in held}
+    assert held
+
+
+def test_grpo_is_asked_what_failed_too(traces: str) -> None:
+    line = done("grpo", "teacher_rcl", *traces.split(), *GRPO)
+    run = RunDir.open("checkpoints/grpo", "grpo")
+    lineage = read_lineage(run.path)
+    assert line == (
+        f"grpo: 2 steps on {len(lineage.train)} tasks of {len(lineage.train)} sessions, "
+        f"{len(lineage.eval)} tasks of {len(lineage.eval)} held out; model: checkpoints/grpo/final"
+    )
+    assert {int(n) for n in lineage.train + lineage.eval} == set(range(1, 41))
+    assert any(int(n) % 3 == 0 for n in lineage.train)
+    assert not {int(n) // 2 for n in lineage.train} & {int(n) // 2 for n in lineage.eval}
+    assert read_lineage(run.checkpoints / "step_000001") == read_lineage(run.final) == lineage
+    assert [json.loads(text)["step"] for text in run.metrics.read_text().splitlines()] == [1, 2]
+
+
+def test_a_run_goes_on_with_the_sessions_that_it_was_begun_with(
+    traces: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies after a checkpoint; meanwhile sessions come, and later some go."""
+    words = ("sft", "teacher_sft", *traces.split(), *SFT, "limit=12", "save_steps=1")
+    straight = done(*words, "output_dir=straight")
+    done(*words, "output_dir=broken")
+    broken = RunDir.open("broken")
+    for finished in (broken.path / "stages", broken.final, broken.checkpoints / "step_000002"):
+        shutil.rmtree(finished, ignore_errors=True)
+    everything = [recorded(n, task=f"Add {n} and 500.") for n in range(900, 905)] + sessions()
+    write_jsonl("traces.jsonl", everything)
+    assert done(*words, "output_dir=broken") == straight.replace("straight", "broken")
+    assert read_lineage("broken") == read_lineage("straight")
+    expected = load_model("straight/final").state_dict()
+    for name, tensor in load_model("broken/final").state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+    assert "broken is finished; --fresh trains again" in refusal(*words, "output_dir=broken")
+    shutil.rmtree(broken.path / "stages")
+    assert "begun with other settings (seed)" in refusal(*words, "output_dir=broken", "seed=3")
+    gone = read_lineage("broken").train[0]
+    write_jsonl("traces.jsonl", [each for each in everything if str(each.id) != gone])
+    assert "was begun with 12 sessions, of which traces.jsonl has lost or changed 1;" in refusal(
+        *words, "output_dir=broken"
+    )
+    done(*words, "output_dir=broken", "--fresh")
+    assert gone not in read_lineage("broken").train
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("min_reward=0.9", "learning_key=other"), "nothing to train on in traces.jsonl: 0 sess"),
+        (("export_path=nowhere.jsonl",), "can't read nowhere.jsonl"),
+        (("model_name_or_path=.",), "no tokenizer can be loaded from '.'"),
+    ],
+)
+def test_a_mistake_can_be_mended_without_starting_over(
+    traces: str, words: Sequence[str], message: str
+) -> None:
+    command = ("sft", "teacher_sft", *traces.split(), *SFT, "limit=4")
+    assert message in refusal(*command, *words)
+    assert not Path("checkpoints/sft/config.yaml").exists()
+    if "model_name_or_path=." in words:
+        done(*command)

@@ -1,0 +1,62 @@
+"""Datasets to what the loops take, and the lineage of it."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.sources.recorded import recorded
+from tests.unit.sources.test_sessions import read
+from tests.unit.tiny_models import tiny_tokenizer
+
+from atlas.datasets.sft import examples_of
+from atlas.errors import AtlasError
+from atlas.session import GuidanceNote, Step
+from atlas.sources.training_sets import counts, rl_set, sft_set
+
+LONG = (Step(id=1, guidance=(GuidanceNote(note="Add. " * 200),)),)
+TOKENIZER = tiny_tokenizer()
+
+
+def test_examples_know_their_session_and_lineage_names_them() -> None:
+    dataset = read([recorded(number) for number in range(1, 31)], 0.3)
+    made = sft_set(dataset, TOKENIZER, max_length=500)
+    assert made.train == examples_of(dataset.sft.train, TOKENIZER, max_length=500)
+    assert made.lineage.train == tuple(example.source for example in made.train)
+    assert made.lineage.eval == tuple(example.source for example in made.held)
+    assert not {*made.lineage.train} & {*made.lineage.eval}
+    assert made.lineage.num_samples == {"train": len(made.train), "eval": len(made.held)}
+    assert len(made.train) + len(made.held) == 30
+    assert (made.lineage.source, made.lineage.filters) == ("here", dataset.filters)
+
+
+def test_what_is_too_long_is_counted_and_not_in_the_lineage() -> None:
+    dataset = read([recorded(1), recorded(2, steps=LONG), recorded(3, steps=())])
+    made = sft_set(dataset, TOKENIZER, max_length=200)
+    assert made.lineage.train == ("1",)
+    assert made.lineage.left_out == {
+        "sessions without guidance": 1,
+        "sessions whose first teaching is longer than 200 tokens": 1,
+    }
+    assert counts(made.lineage.left_out) == (
+        "1 sessions whose first teaching is longer than 200 tokens, 1 sessions without guidance"
+    )
+
+
+def test_prompts_know_their_sessions() -> None:
+    sessions = [recorded(1), recorded(2, good=False), recorded(11, task="Calculate 1 + 1.")]
+    made = rl_set(read([*sessions, recorded(4, good=False, metadata={})]))
+    assert sorted(task.answer for task in made.tasks) == ["12", "3"]
+    assert made.lineage.train == ("1", "2", "11")
+    assert made.lineage.num_samples == {"train": 2, "eval": 0}
+    assert made.lineage.left_out == {"tasks without a reference answer": 1}
+
+
+def test_nothing_to_train_on_says_why() -> None:
+    dataset = read([recorded(1, steps=()), recorded(2, steps=LONG)])
+    with pytest.raises(
+        AtlasError,
+        match=r"nothing to train on in here: 2 sessions or rows passed min_reward=0\.8, .*; left "
+        r"out: 1 sessions whose first teaching is longer than 50 tokens, 1 sessions without",
+    ):
+        sft_set(dataset, TOKENIZER, max_length=50)
+    with pytest.raises(AtlasError, match=r"; 3 held out by eval_split_ratio; loosen"):
+        rl_set(read([recorded(number) for number in range(3)], 1.0))
