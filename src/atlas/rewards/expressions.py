@@ -164,7 +164,7 @@ class _Reader:
         told = self._token(after + 1)
         if self._token(after) in ("=", "is") and told[0].isdigit():
             value = evaluate(expression, iter(leaves(expression)))
-            if value == Fraction(told):
+            if value is not None and value == Fraction(told):
                 self._told[value] = expression
 
     def _sum(self, place: int) -> tuple[Expression, int] | None:

@@ -34,7 +34,6 @@ from atlas.checkpoints import (
 from atlas.config.grpo import GRPOConfig
 from atlas.errors import AtlasError
 from atlas.objectives.loss_types import LossSettings
-from atlas.rewards.uplift import UpliftWeights
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
@@ -48,8 +47,10 @@ from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.training.groups import Classroom, roll_out, train_samples
 from atlas.training.likelihood import AnswerLikelihood
+from atlas.training.reward_parts import configured_reward, uplift_weights
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.update import update
+from atlas.training.watch import RewardWatch, canary_accuracy
 from atlas.types import Task
 
 
@@ -73,6 +74,7 @@ def train_grpo(
     *,
     progress: Progress,
     stop: StopRequest,
+    canary: Sequence[Task] = (),
 ) -> Mapping[str, float]:
     """Reinforce a teacher; goes on from the newest whole checkpoint where there is one.
 
@@ -82,6 +84,8 @@ def train_grpo(
         tasks: What is taught.
         progress: Told of every step.
         stop: Asked before every step.
+        canary: Held-out tasks that the policy is measured on every ``canary_steps``; none is
+            trained on.
 
     Returns:
         The figures of the last logged step, with ``steps`` and ``skipped_steps``.
@@ -102,6 +106,7 @@ def train_grpo(
     if checkpoint:
         training.engine.load_state(state["engine"])
     figures: Mapping[str, float] = {}
+    watch = RewardWatch(state.get("watch"))
     # All at once: what the student does alone is the longest text, and large batches are cheap.
     training.room.student.alone(tasks)
 
@@ -111,13 +116,16 @@ def train_grpo(
         for step in range(first + 1, total + 1):
             stop.check()
             figures = _step(run, training, tasks, step)
+            figures = {**figures, **_watch(watch, training, canary, figures, step)}
+            for warning in watch.warnings():
+                sink.note(f"warning: {warning}")
             skipped += "train/loss" not in figures
             progress.advance(note=f"uplift {figures['train/uplift']:+.2f}")
             if step % config.logging_steps == 0:
                 sink.log(step, figures)
             due = config.save_steps and step % config.save_steps == 0
             if (due or stop.asked) and step < total:
-                _save_checkpoint(run, training, step, skipped)
+                _save_checkpoint(run, training, step, skipped, watch)
     trainer_state = {"global_step": total, "skipped_steps": skipped, **figures}
     text = json.dumps(trainer_state, indent=2) + "\n"
     write_atomic(run.trainer_state, text)
@@ -145,11 +153,7 @@ def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
     teaching = Sampling(
         max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
     )
-    weights = UpliftWeights(
-        dense=config.reward_dense_weight,
-        degrade_penalty=config.reward_degrade_penalty,
-        tokens=config.reward_token_bonus,
-    )
+    reward, scorers = configured_reward(config)
     reference = load_model(config.model_name_or_path) if config.beta else None
     return Training(
         config=config,
@@ -159,7 +163,9 @@ def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
             teacher=Teacher(policy, tokenizer, teaching),
             student=student,
             likelihood=AnswerLikelihood(student_model, student_tokenizer),
-            weights=weights,
+            weights=uplift_weights(config),
+            reward=reward,
+            scorers=scorers,
         ),
         policy=policy,
         tokenizer=tokenizer,
@@ -228,8 +234,31 @@ def _order(size: int, seed: int, epoch: int) -> list[int]:
     return order
 
 
-def _save_checkpoint(run: RunDir, training: Training, step: int, skipped: int) -> None:
-    state = {"step": step, "skipped": skipped, "engine": training.engine.state()}
+def _watch(
+    watch: RewardWatch,
+    training: Training,
+    canary: Sequence[Task],
+    figures: Mapping[str, float],
+    step: int,
+) -> dict[str, float]:
+    """Return what the watch adds to a step's figures; looks at the canary where that is due."""
+    added = watch.after_step(figures)
+    if canary and step % training.config.canary_steps == 0:
+        seed = derive_seed(training.config.seed, "canary", step)
+        room = training.room
+        added |= watch.look(step, canary_accuracy(room.teacher, room.student, canary, seed=seed))
+    return added
+
+
+def _save_checkpoint(
+    run: RunDir, training: Training, step: int, skipped: int, watch: RewardWatch
+) -> None:
+    state = {
+        "step": step,
+        "skipped": skipped,
+        "engine": training.engine.state(),
+        "watch": watch.state(),
+    }
     folder = run.checkpoints / step_name(step)
     save_checkpoint(
         folder,
