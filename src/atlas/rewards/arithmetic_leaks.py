@@ -54,23 +54,29 @@ def find_arithmetic(answer: str, question: str, said: str) -> str | None:
     value, margin = _read(answer)
     if value is None:
         return None
-    own = _numbers_of(question)
+    own, implied = _numbers_of(question)
     for calculation in calculations(number_words_to_digits(said)):
-        if abs(calculation.value - value) <= margin and not is_plan(calculation, own):
+        if abs(calculation.value - value) <= margin and not is_plan(calculation, own, implied):
             return " ".join(map(_shown, leaves(calculation.expression)))
     return None
 
 
-def is_plan(calculation: Calculation, own: Counter[Fraction]) -> bool:
-    """Tell whether a calculation is made of a task's numbers, by the three rules above."""
+def is_plan(calculation: Calculation, own: Counter[Fraction], implied: Counter[Fraction]) -> bool:
+    """Tell whether a calculation is made of a task's numbers, by the rules above.
+
+    Args:
+        calculation: One that comes to the answer.
+        own: The numbers of the task, each as often as it has it.
+        implied: Numbers that words of the task stand for; a plan may use them, and need not.
+    """
     numbers = leaves(calculation.expression)
     if calculation.value == 0 and 0 in numbers:
         return True  # 7 snakes have 7 * 0 legs
-    left, marks = Counter(own), list[bool]()
+    left, also, marks = Counter(own), Counter(implied), list[bool]()
     for number in numbers:
-        mine = left[abs(number)] > 0
-        left[abs(number)] -= mine
-        marks.append(mine)
+        pool = left if left[abs(number)] > 0 else also
+        marks.append(pool[abs(number)] > 0)
+        pool[abs(number)] -= marks[-1]
     if all(marks):
         return True
     if not own:
@@ -117,10 +123,11 @@ def _mattering(calculation: Calculation, marks: list[bool]) -> int:
     return count
 
 
-def _numbers_of(question: str) -> Counter[Fraction]:
+def _numbers_of(question: str) -> tuple[Counter[Fraction], Counter[Fraction]]:
+    """Return the numbers of a question, and those that its words stand for."""
     found = [Fraction(n) for n in _NUMBER.findall(number_words_to_digits(question, bare_one=False))]
     words = re.findall("[a-z]+", question)
-    return Counter([*found, *(Fraction(_IMPLIED[word]) for word in words if word in _IMPLIED)])
+    return Counter(found), Counter(Fraction(_IMPLIED[word]) for word in words if word in _IMPLIED)
 
 
 def _read(answer: str) -> tuple[Fraction | None, Fraction]:

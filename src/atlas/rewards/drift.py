@@ -4,11 +4,13 @@ The canary is a set of held-out tasks that the policy is measured on now and the
 the reward doesn't use. Reward and canary rise together while the teacher learns to teach. A reward
 that rises without the canary is being earned some other way::
 
-    alarm  =  z(reward, late against early) > 3  and  rise > 0.05
-          and canary, late  <=  canary, early    and  canary, late < 0.98
+    alarm  =  rise > 0.05  and  rise > 3 errors of the rise
+          and rise - change > 2 errors of the difference  and  change < rise / 2
+          and canary, late < 0.98
 
-*Early* is the first third of the looks, *late* the last third, at least two each. The part that
-drives the rise is the one whose weighted mean rose most; the weighted means add up to the reward.
+*rise* is of the reward and *change* of the canary, *late* against *early*: the last third of the
+looks against the first third, at least two each. The part that drives the rise is the one whose
+weighted mean rose most; the weighted means add up to the reward.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from dataclasses import dataclass
 from statistics import fmean, pvariance
 
 CLEAR = 3.0
-"""Standard errors that a rise must have."""
+"""Standard errors that a rise of the reward must have."""
+APART = 2.0
+"""Standard errors that the canary must stay behind it."""
 SMALLEST_RISE = 0.05
 _FEWEST = 2
 _CEILING = 0.98
@@ -33,13 +37,14 @@ class Look:
     """One look at the canary, and the steps since the one before.
 
     Example: twenty steps, of which two are shown:
-        >>> look = Look(step=20, canary=0.5, rewards=(0.31, 0.35),
+        >>> look = Look(step=20, canary=0.5, num_tasks=32, rewards=(0.31, 0.35),
         ...             weighted={"uplift": 0.3, "dense": 0.03})
     """
 
     step: int
     canary: float
     """Share of the canary's tasks that the student gets right when taught."""
+    num_tasks: int
     rewards: tuple[float, ...]
     """Mean reward of each step."""
     weighted: Mapping[str, float]
@@ -74,9 +79,12 @@ def divergence(looks: Sequence[Look]) -> Divergence | None:
     before, after = _rewards(early), _rewards(late)
     rise = fmean(after) - fmean(before)
     error = math.sqrt(pvariance(before) / len(before) + pvariance(after) / len(after))
-    canary = fmean(look.canary for look in late)
-    change = canary - fmean(look.canary for look in early)
-    if rise <= max(SMALLEST_RISE, CLEAR * error) or change > 0 or canary >= _CEILING:
+    canary, before_canary = (fmean(look.canary for look in part) for part in (late, early))
+    change = canary - before_canary
+    noise = math.sqrt(error**2 + _variance(early, before_canary) + _variance(late, canary))
+    if rise <= max(SMALLEST_RISE, CLEAR * error) or canary >= _CEILING:
+        return None
+    if rise - change <= APART * noise or change >= rise / 2:
         return None
     names = {name for look in looks for name in look.weighted}
     rises = {name: _mean(late, name) - _mean(early, name) for name in sorted(names)}
@@ -105,6 +113,11 @@ def is_wordy(lengths: Sequence[float], uplifts: Sequence[float]) -> bool:
 
 def _rewards(looks: Sequence[Look]) -> list[float]:
     return [reward for look in looks for reward in look.rewards]
+
+
+def _variance(looks: Sequence[Look], share: float) -> float:
+    """Return the variance of the canary's mean over looks, as of so many draws."""
+    return share * (1 - share) / max(1, sum(look.num_tasks for look in looks))
 
 
 def _mean(looks: Sequence[Look], name: str) -> float:

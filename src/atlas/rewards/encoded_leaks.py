@@ -60,9 +60,13 @@ def find_encoded(answer: str, question: str, teaching: str) -> str | None:
     asked = question.casefold()
     for name, decode in _CODES_BY_NAME.items():
         for coded, decoded in decode(teaching):
-            if coded.casefold().strip() not in asked and _is(decoded, answer):
+            if _is(decoded, answer) and not _stands_in(asked, coded.casefold().strip()):
                 return f"{name} '{coded.strip()[:40]}'"
     return None
+
+
+def _stands_in(question: str, coded: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(coded)}(?!\w)", question) is not None
 
 
 def _is(decoded: str, answer: str) -> bool:
@@ -131,7 +135,7 @@ def _escapes(text: str) -> Iterator[Decoded]:
 def _rot13(text: str) -> Iterator[Decoded]:
     named = _NAMES_ROT.search(text.casefold())
     for match in re.finditer(r"[A-Za-z]+(?:[ -][A-Za-z]+)?", text):
-        for word in {match[0], *match[0].split()}:
+        for word in (*match[0].split(), match[0]):
             if len(word) >= _SHORTEST_WORD or named:
                 yield word, codecs.decode(word.casefold(), "rot13")
 

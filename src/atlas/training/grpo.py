@@ -50,7 +50,7 @@ from atlas.training.likelihood import AnswerLikelihood
 from atlas.training.reward_parts import configured_reward, uplift_weights
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.update import update
-from atlas.training.watch import RewardWatch, canary_accuracy
+from atlas.training.watch import RewardWatch, canary_accuracy, set_aside
 from atlas.types import Task
 
 
@@ -84,8 +84,8 @@ def train_grpo(
         tasks: What is taught.
         progress: Told of every step.
         stop: Asked before every step.
-        canary: Held-out tasks that the policy is measured on every ``canary_steps``; none is
-            trained on.
+        canary: Held-out tasks that the policy is measured on every ``canary_steps``. Where there
+            are none, ``canary_tasks`` of the tasks are set aside.
 
     Returns:
         The figures of the last logged step, with ``steps`` and ``skipped_steps``.
@@ -94,6 +94,8 @@ def train_grpo(
         AtlasError: There are fewer tasks than one step takes.
         Stopped: The user asked to stop; a checkpoint was written.
     """
+    if not canary:
+        tasks, canary = set_aside(tasks, config.canary_tasks)
     if len(tasks) < config.prompts_per_step:
         raise AtlasError(
             f"{len(tasks)} tasks, but prompts_per_step is {config.prompts_per_step}; "
@@ -246,7 +248,8 @@ def _watch(
     if canary and step % training.config.canary_steps == 0:
         seed = derive_seed(training.config.seed, "canary", step)
         room = training.room
-        added |= watch.look(step, canary_accuracy(room.teacher, room.student, canary, seed=seed))
+        accuracy = canary_accuracy(room.teacher, room.student, canary, seed=seed)
+        added |= watch.look(step, accuracy, len(canary))
     return added
 
 

@@ -42,6 +42,7 @@ class RewardWatch:
             {
                 "step": look.step,
                 "canary": look.canary,
+                "num_tasks": look.num_tasks,
                 "rewards": list(look.rewards),
                 "weighted": dict(look.weighted),
             }
@@ -63,7 +64,7 @@ class RewardWatch:
         self._uplifts.append(metrics["train/uplift"])
         return {"train/verbosity": verbosity(self._lengths)}
 
-    def look(self, step: int, canary: float) -> dict[str, float]:
+    def look(self, step: int, canary: float, num_tasks: int) -> dict[str, float]:
         """Take a look at the canary; return its metrics."""
         known = [one for one in self._since if one["train/reward"] == one["train/reward"]]
         if known:
@@ -72,6 +73,7 @@ class RewardWatch:
                 Look(
                     step=step,
                     canary=canary,
+                    num_tasks=num_tasks,
                     rewards=tuple(one["train/reward"] for one in known),
                     weighted={
                         name.removeprefix(_WEIGHTED): fmean(one.get(name, 0.0) for one in known)
@@ -98,6 +100,13 @@ class RewardWatch:
         new = [text for key, text in found.items() if key not in self._warned]
         self._warned |= found.keys()
         return new
+
+
+def set_aside(tasks: Sequence[Task], size: int) -> tuple[Sequence[Task], Sequence[Task]]:
+    """Return the tasks to train on and ``size`` others, chosen by the hash of their question."""
+    chosen = {task.id for task in sorted(tasks, key=lambda task: task.id)[:size]}
+    kept = [task for task in tasks if task.id not in chosen]
+    return kept, [task for task in tasks if task.id in chosen]
 
 
 def canary_accuracy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -146,3 +147,17 @@ def test_a_right_answer_beats_a_wrong_one_unless_the_small_parts_are_large(
     assert right is not None
     assert wrong is not None
     assert right > wrong
+
+
+def test_what_each_part_adds_sums_to_the_value() -> None:
+    found = score(outcome(True), outcome(False, 10), dense=-0.3)
+    assert found.weighted == {"uplift": -1.0, "dense": -0.03, "degraded": -0.5, "tokens": 0.0}
+    assert sum(found.weighted.values()) == pytest.approx(found.value)
+
+
+def test_an_answer_that_could_not_be_verified_is_an_abstention() -> None:
+    untold = replace(outcome(False), unverified="took too long")
+    for alone, taught in ((untold, outcome(True)), (outcome(False), untold)):
+        found = score(alone, taught)
+        assert (found.value, found.reason) == (None, "took too long")
+        assert found.parts == {"leaked": 0.0}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.rewards.verifiers import Verdict, outcome, read_answer, verify, verify_all
-from atlas.types import Completion, Task
+from atlas.rewards.verifiers import VERIFIERS, Verdict, outcome, read_answer, verify, verify_all
+from atlas.types import VERIFIER_NAMES, Completion, Task
 
 LEGS = Task(question="How many legs?", answer="14", family="leg_counting")
 SUM = Task(question="1000 + 0 =", answer="1000", family="chain_sum")
@@ -117,3 +117,7 @@ def test_slow_verifiers_run_side_by_side_in_the_order_of_the_answers() -> None:
     tasks = [Task(question="?", answer="", family="python_tests", metadata=tests)] * 4
     texts = [f"```python\ndef f(): return {n % 2}\n```" for n in range(4)]
     assert [verdict.score for verdict in verify_all(tasks, texts)] == [0.0, 1.0, 0.0, 1.0]
+
+
+def test_every_verifier_is_known_to_whoever_reads_recorded_tasks() -> None:
+    assert set(VERIFIERS) == set(VERIFIER_NAMES)
