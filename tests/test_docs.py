@@ -21,7 +21,14 @@ import pytest
 import typer.main
 
 from atlas.cli import app
-from atlas.config import BaseModelConfig, QuickstartConfig, keys_of, load_config
+from atlas.config import (
+    BaseModelConfig,
+    GRPOConfig,
+    QuickstartConfig,
+    SFTConfig,
+    keys_of,
+    load_config,
+)
 from atlas.errors import AtlasError
 from atlas.small_lm import corpus
 
@@ -46,6 +53,8 @@ CONFIGS = {
     "base-model": (BaseModelConfig, "base_model"),
 }
 """Commands that take settings: their configuration, and the file that they start from."""
+TRAININGS = {"sft": SFTConfig, "grpo": GRPOConfig}
+"""Commands that are told which file they start from, and then take settings."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`((?:[^`\n]|\n(?!\n))+)`")
@@ -146,10 +155,11 @@ def _wrong_atlas(words: Sequence[str]) -> list[str]:
     known = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     options = [word for word in rest if word.startswith("--")]
     found = [f"atlas {name} {option}" for option in options if option not in {*known, "--help"}]
-    if name in CONFIGS:
-        config_class, source = CONFIGS[name]
+    settings = [word for word in rest if word not in options]
+    if name in CONFIGS or (name in TRAININGS and settings):
+        config_class, source = CONFIGS.get(name) or (TRAININGS[name], settings.pop(0))
         try:
-            load_config(config_class, source, [word for word in rest if word not in options])
+            load_config(config_class, source, settings)
         except AtlasError as error:
             found.append(f"atlas {name}: {error}")
     return found
@@ -369,6 +379,7 @@ def test_rule_on_paths_bites() -> None:
         ('`make base-model ARGS="max_steps=5"`', []),
         ("`atlas quickstart grpo.beta=0.1 families=chain_sum,leg_counting`", []),
         ("It says\n```\natlas: unknown key\n```", []),
+        ("`atlas sft teacher_sft data=runtime_traces limit=5 --fresh` or `atlas sft`", []),
     ],
 )
 def test_rule_on_commands_bites(text: str, wrong: list[str]) -> None:
@@ -376,11 +387,16 @@ def test_rule_on_commands_bites(text: str, wrong: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['`make quickstart ARGS="sed=1"`', "```\natlas quickstart eval_tasks=0\n```\n"]
+    "text",
+    [
+        '`make quickstart ARGS="sed=1"`',
+        "```\natlas quickstart eval_tasks=0\n```\n",
+        "`atlas sft teacher_sft data=runtime_traces sed=1`",
+    ],
 )
 def test_rule_on_settings_in_commands_bites(text: str) -> None:
     (wrong,) = wrong_commands(text)
-    assert re.match(r"atlas quickstart: (unknown key 'sed'|eval_tasks must be)", wrong)
+    assert re.match(r"atlas (quickstart|sft): (unknown key 'sed'|eval_tasks must be)", wrong)
 
 
 def test_rule_on_python_bites() -> None:

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from atlas.datasets.tasks import is_held_out
 from atlas.evaluation.pairs_file import read_pairs
+from atlas.runtime.lineage import read_lineage
 from atlas.runtime.run_dir import RunDir
 from atlas.traces.embedded import EmbeddedPostgres
 from atlas.training_data import get_training_sessions
@@ -106,6 +107,9 @@ def test_the_sessions_are_real_rows_of_postgresql(finished: tuple[Path, str]) ->
     assert 0 < len(good) < 60
     assert {len(session.trajectory_events or ()) for session in sessions} == {4}
     assert run.stage_summary("sft")["sessions"] == len(good)
+    learned, asked = read_lineage(run.path / "sft" / "final"), read_lineage(run.path / "grpo")
+    assert {*learned.train, *learned.eval} == {str(session.id) for session in good}
+    assert {*asked.train} == {str(session.id) for session in sessions}
 
 
 def test_no_held_out_task_was_seen(finished: tuple[Path, str]) -> None:

@@ -32,7 +32,7 @@ class Samples(Generic[T]):
     """The samples of one use, by side.
 
     Example:
-        >>> Samples[str]().train
+        >>> Samples().train
         ()
     """
 

@@ -61,28 +61,31 @@ def test_untaught_sessions_say_why_they_give_nothing() -> None:
 
 
 def test_several_steps_are_one_dialogue() -> None:
-    """Steps 1 and 3 were taught, step 2 was not:
+    """Steps 1, 3 and 4 were taught, step 2 was not:
 
     user       the teaching prompt
     assistant  last note of step 1
     user       outputs of 1 and 2, description of 3
     assistant  note of step 3
+    user       output of 3, description of 4
+    assistant  note of step 4
     """
     first = Step(id=1, output="one", guidance=(note("Bad."), note("Do A.", 2)))
     between = Step(id=2, output="two")
-    last = Step(id=3, description="Add.", output="three", guidance=(note("Do B."),))
-    (dialogue,) = dialogues(session(first, between, last, id=4))
+    third = Step(id=3, description="Add.", output="three", guidance=(note("Do B."),))
+    last = Step(id=4, description="Check.", output="four", guidance=(note("Do C."),))
+    (dialogue,) = dialogues(session(first, between, third, last, id=4))
     (opening,) = prompts.render("teaching", task="Calculate 1 + 2.", approach="")
-    follow_up = (
-        "Student: one\ntwo\nNext step: Add.\nWrite a plan for this step, without the answer."
-    )
+    asked = "Student: {}\nNext step: {}\nWrite a plan for this step, without the answer."
     assert dialogue == Dialogue(
         session="4",
         messages=(
             opening,
             {"role": "assistant", "content": "Do A."},
-            {"role": "user", "content": follow_up},
+            {"role": "user", "content": asked.format("one\ntwo", "Add.")},
             {"role": "assistant", "content": "Do B."},
+            {"role": "user", "content": asked.format("three", "Check.")},
+            {"role": "assistant", "content": "Do C."},
         ),
     )
 
