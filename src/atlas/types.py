@@ -13,6 +13,10 @@ from typing import Any, Final, Literal
 
 FinishReason = Literal["stop", "length"]
 
+VERIFIER_NAMES: Final = (
+    *("exact", "json_schema", "math", "numeric", "python_tests", "reference", "regex"),
+)
+"""Verifiers of this house, by the name that a task may give as its family."""
 REFERENCE: Final = "reference"
 """The family of tasks without a verifier of their own: answers must say what the reference says."""
 
@@ -37,7 +41,8 @@ class Task:
     answer: str
     """The reference answer, as the verifier of the family writes it."""
     family: str
-    """Names the verifier: a reasoning-gym dataset; `REFERENCE` or any label has none of its own."""
+    """Names the verifier: a reasoning-gym dataset, or one of `atlas.rewards.verifiers`; any other
+    label leaves it to the reference answer."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What the verifier needs besides the answer; empty where it needs nothing."""
 
@@ -89,6 +94,8 @@ class Score:
     """None: the scorer could not tell (an outage, an unparsable verdict); never read as 0."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """Every part of the value by name, unweighted, for the log."""
+    weighted: Mapping[str, float] = field(default_factory=dict)
+    """What each part adds to the value, where it is a sum of parts."""
     reason: str = ""
     """Why it abstained, or what a detector found."""
 
@@ -161,6 +168,8 @@ class Outcome:
     """The answer ended by itself (``finish_reason == "stop"``)."""
     parsed: bool
     """A final answer could be read from the text."""
+    unverified: str = ""
+    """Why the verifier could not tell; ``correct`` is then False and means nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

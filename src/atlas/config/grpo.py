@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from atlas.config.data import DataConfig
 from atlas.config.optim import TrainConfig
+from atlas.config.reward import RewardConfig
 from atlas.config.schema import key, like, required
 
 LossType = Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"]
@@ -15,7 +15,7 @@ KlEstimator = Literal["k1", "k2", "k3"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GRPOConfig(DataConfig):
+class GRPOConfig(RewardConfig):
     """The teacher is rewarded for what its teaching does to a frozen student.
 
     ``per_device_train_batch_size`` counts prompts here, each with its whole group of
@@ -134,17 +134,4 @@ class GRPOConfig(DataConfig):
     )
     max_clipped_share: float = key(
         0.5, "Training is refused when more of them than this are cut.", ge=0, le=1
-    )
-
-    # The reward: the student's gain, plus these.
-    reward_dense_weight: float = key(
-        0.1,
-        "Weight of the gain in likelihood of the reference answer; gives equal groups a signal.",
-        ge=0,
-    )
-    reward_degrade_penalty: float = key(
-        0.5, "Taken off when a task that was right alone is wrong with teaching.", ge=0
-    )
-    reward_token_bonus: float = key(
-        0.1, "Given in part for right answers that take fewer tokens, teaching included.", ge=0
     )

@@ -21,7 +21,7 @@ from atlas.config.nested import NESTED, flat_name
 from atlas.config.schema import KeyInfo, nearest
 from atlas.errors import AtlasError
 
-GROUPS = ("model", "data", "trainer")
+GROUPS = ("model", "data", "trainer", "trainer/reward")
 """Folders under ``configs/`` that a run chooses one file from."""
 
 _CHOICE = re.compile(rf"^\+{{0,2}}/?({'|'.join(GROUPS)})(?:@_global_)?\s*[=:]\s*([\w./-]+)$")

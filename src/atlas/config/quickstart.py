@@ -54,6 +54,8 @@ class QuickstartConfig(RunConfig):
     grpo_scale_rewards: AdvantageScale = like(GRPOConfig, "scale_rewards", "group")
     grpo_advantage_epsilon: float = like(GRPOConfig, "advantage_epsilon", 0.2)
     grpo_save_steps: int = like(GRPOConfig, "save_steps", 20)
+    grpo_canary_tasks: int = like(GRPOConfig, "canary_tasks", 32)
+    grpo_canary_steps: int = like(GRPOConfig, "canary_steps", 20)
 
     max_new_tokens: int = like(GRPOConfig, "max_new_tokens", 64)
     student_max_new_tokens: int = like(GRPOConfig, "student_max_new_tokens", 192)

@@ -180,8 +180,11 @@ def claims_table(pairs: Iterable[PairedOutcome]) -> ClaimsTable:
     Raises:
         AtlasError: There is no pair, an arm has a task twice, or the arms' tasks differ.
     """
+    pairs = list(pairs)
+    # What a verifier could not tell about is no evidence either way, for no arm.
+    untold = {p.task.id for p in pairs if p.alone.unverified or p.taught.unverified}
     by_arm: dict[str, list[PairedOutcome]] = {}
-    for pair in pairs:
+    for pair in (pair for pair in pairs if pair.task.id not in untold):
         by_arm.setdefault(pair.arm, []).append(pair)
     if not by_arm:
         raise AtlasError("no paired outcomes: the evaluation has nothing to measure")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atlas.rewards.leaks import find_leak
-from atlas.rewards.verifiers import outcome
+from atlas.rewards.verifiers import outcomes
 from atlas.rollouts.dialogue import Student, Teacher, teach_and_attempt
 from atlas.types import PairedOutcome, Task
 
@@ -27,16 +27,20 @@ def evaluate_pairs(
     """
     alone = student.alone(tasks)
     taught = teach_and_attempt(teacher, student, tasks, num_samples=1, seed=seed)
+    before_all = outcomes(tasks, [one.baseline for one in alone])
+    after_all = outcomes(tasks, [pair.attempt for (pair,) in taught])
     return [
         PairedOutcome(
             task=task,
             arm=arm,
-            alone=outcome(task, before.baseline),
-            taught=outcome(task, pair.attempt),
+            alone=baseline,
+            taught=attempt,
             approach=before.approach.text,
             teaching=pair.teaching.text,
             num_teaching_tokens=pair.teaching.num_tokens,
             leaked=find_leak(task, pair.teaching.text) is not None,
         )
-        for task, before, (pair,) in zip(tasks, alone, taught, strict=True)
+        for task, before, (pair,), baseline, attempt in zip(
+            tasks, alone, taught, before_all, after_all, strict=True
+        )
     ]

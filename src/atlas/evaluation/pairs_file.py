@@ -115,6 +115,7 @@ def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
         "num_tokens": outcome.num_tokens,
         "finished": outcome.finished,
         "parsed": outcome.parsed,
+        **({"unverified": outcome.unverified} if outcome.unverified else {}),
     }
 
 
@@ -125,6 +126,7 @@ def _outcome_from_json(record: Mapping[str, Any], where: str) -> Outcome:
         num_tokens=_field(record, "num_tokens", int, where),
         finished=_field(record, "finished", bool, where),
         parsed=_field(record, "parsed", bool, where),
+        unverified=_field({"unverified": "", **record}, "unverified", str, where),
     )
 
 

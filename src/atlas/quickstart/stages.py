@@ -135,7 +135,13 @@ def grpo(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str,
     save_config(config, run.config)
     made = recorded_tasks(job)
     write_lineage(run.path, made.lineage)
-    figures = train_grpo(run, config, made.tasks, progress=progress, stop=stop)
+    canary = mixed_tasks(
+        job.config.families,
+        config.canary_tasks,
+        seed=derive_seed(job.config.seed, "canary"),
+        split="held_out",
+    )
+    figures = train_grpo(run, config, made.tasks, progress=progress, stop=stop, canary=canary)
     return {"tasks": len(made.tasks), **figures}
 
 

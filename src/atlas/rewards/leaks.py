@@ -8,17 +8,28 @@ A number has leaked when the teaching, with number words read as digits,
 - contains it more often than the task does: a plan may name the task's own numbers, once each;
 - contains its digits with only marks, blanks or line breaks between them: "1 4", "1.\n4", "1; 4".
 
-Any other answer has leaked when the teaching contains it as whole words and the task doesn't. A
-teaching that hides the answer in arithmetic ("A = 10 + 4") is read as what it says: it isn't found.
+Any other answer has leaked when the teaching contains it as whole words and the task doesn't.
+
+Beyond what it says, a teaching leaks by a code that decodes to the answer (`encoded_leaks`) and by
+arithmetic that is the answer and no plan for the task (`arithmetic_leaks`).
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, get_args
 
+from atlas.rewards.arithmetic_leaks import find_arithmetic
+from atlas.rewards.encoded_leaks import find_encoded
 from atlas.rewards.number_words import digit_words_to_digits, number_words_to_digits
 from atlas.types import Task
+
+LeakKind = Literal["stated", "contained", "spelled", "split", "encoded", "arithmetic"]
+LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
+"""The causes of a leak, as metrics name them."""
 
 # Not the end of a longer number or of a decimal fraction.
 _START = r"(?<!\d)(?<!\d\.)"
@@ -45,35 +56,63 @@ _NAMED = re.compile(rf"\b(?P<name>[a-z])\s*(?:=|is)\s*(?P<number>(?:-\s*)?{_DIGI
 _GAP = r"(?!\s*[-+*/×]\s*\d)(?:[\W_]|\band\b)*"
 
 
-def find_leak(task: Task, teaching: str) -> str | None:
-    """Return how the teaching leaks the answer, in words for a log; None where it doesn't."""
-    answer = _normalise(task.answer)
-    question, said = _normalise(task.question), _normalise(_without_list_numbers(teaching))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leak:
+    """How a teaching gives the answer away."""
+
+    kind: LeakKind
+    reason: str
+    """In words, for a log."""
+
+
+def find_leak(task: Task, teaching: str) -> Leak | None:
+    """Return how the teaching leaks the answer; None where it doesn't."""
+    return _find_leak(task.answer, task.question, teaching)
+
+
+# The teachings of a group are often the same, word for word.
+@lru_cache(maxsize=4096)
+def _find_leak(wanted: str, asked: str, teaching: str) -> Leak | None:
+    answer = _normalise(wanted)
+    question, said = _normalise(asked), _normalise(_without_list_numbers(teaching))
+    if not any(mark.isalnum() for mark in answer):
+        return None
     if _NUMBER.fullmatch(answer):
-        return _number_leak(answer, question, said)
+        leak = _number_leak(answer, question, said)
+    else:
+        leak = _word_leak(wanted, answer, question, said)
+    if leak is None and (code := find_encoded(answer, asked, teaching)):
+        return Leak(kind="encoded", reason=f"gives the answer {wanted} in code: {code}")
+    if leak is None and (numbers := find_arithmetic(answer, question, said)):
+        reason = f"gives the answer {wanted} as arithmetic of its own: {numbers}"
+        return Leak(kind="arithmetic", reason=reason)
+    return leak
+
+
+def _word_leak(shown: str, answer: str, question: str, said: str) -> Leak | None:
     marks = [re.escape(mark) for mark in answer if mark.isalnum()]
     whole = re.compile(r"(?<!\w)" + r"[\W_]*".join(marks) + r"(?!\w)")
-    if marks and whole.search(said) and not whole.search(question):
-        return f"contains the answer '{task.answer}'"
+    if whole.search(said) and not whole.search(question):
+        return Leak(kind="contained", reason=f"contains the answer '{shown}'")
     return None
 
 
-def _number_leak(answer: str, question: str, said: str) -> str | None:
+def _number_leak(answer: str, question: str, said: str) -> Leak | None:
     value = float(answer)
     if _states(value, number_words_to_digits(said)):
-        return f"states the answer {answer}"
+        return Leak(kind="stated", reason=f"states the answer {answer}")
     if _count(value, said) > _count(value, question):
-        return f"contains the answer {answer}"
+        return Leak(kind="contained", reason=f"contains the answer {answer}")
     # "one" is a pronoun more often than a number.
     spelled = [number_words_to_digits(text, bare_one=False) for text in (said, question)]
     if _count(value, spelled[0]) > _count(value, spelled[1]):
-        return f"spells the answer {answer}"
+        return Leak(kind="spelled", reason=f"spells the answer {answer}")
     digits = answer.lstrip("-")
     if len(digits) > 1:
         pulled = re.compile(_START + _GAP.join(map(re.escape, digits)) + r"(?!\d)")
         for text in (said, digit_words_to_digits(said)):
             if len(pulled.findall(text)) > len(pulled.findall(question)):
-                return f"contains the answer {answer} pulled apart"
+                return Leak(kind="split", reason=f"contains the answer {answer} pulled apart")
     return None
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atlas.rewards.leaks import Leak
 from atlas.types import Outcome, Score
 
 
@@ -33,7 +34,7 @@ def uplift_score(
     *,
     num_teaching_tokens: int,
     dense: float,
-    leak: str | None,
+    leak: Leak | None,
     weights: UpliftWeights,
 ) -> Score:
     """Score one teaching.
@@ -46,7 +47,13 @@ def uplift_score(
             answer, with minus without the teaching.
         leak: what `find_leak` found.
         weights: how much each part counts.
+
+    Returns:
+        The score; an abstention where the verifier could not tell about one of the answers.
     """
+    leaks = {"leaked": float(leak is not None)} | ({f"leak_{leak.kind}": 1.0} if leak else {})
+    if alone.unverified or taught.unverified:
+        return Score(value=None, parts=leaks, reason=taught.unverified or alone.unverified)
     right = taught.correct and leak is None
     degraded = alone.correct and not right
     saved = 1 - (taught.num_tokens + num_teaching_tokens) / alone.num_tokens
@@ -55,7 +62,7 @@ def uplift_score(
         "dense": -1.0 if leak is not None else max(-1.0, min(1.0, dense)),
         "degraded": float(degraded),
         "tokens": max(-1.0, min(1.0, saved)) if right else 0.0,
-        "leaked": float(leak is not None),
+        **leaks,
     }
     value = (
         parts["uplift"]
@@ -63,4 +70,11 @@ def uplift_score(
         - weights.degrade_penalty * parts["degraded"]
         + weights.tokens * parts["tokens"]
     )
-    return Score(value=value, parts=parts, reason=leak or "")
+    weighted = {
+        "uplift": parts["uplift"],
+        "dense": weights.dense * parts["dense"],
+        "degraded": -weights.degrade_penalty * parts["degraded"],
+        "tokens": weights.tokens * parts["tokens"],
+    }
+    reason = leak.reason if leak else ""
+    return Score(value=value, parts=parts, weighted=weighted, reason=reason)

@@ -55,7 +55,7 @@ def task_of(session: Session) -> Task | None:
 def _session(group: RolloutGroup, rollout: Rollout, learning_key: str) -> Session:
     task, parts = group.task, rollout.score.parts
     alone = float(group.baseline_score.value or 0.0)
-    right = alone + parts["uplift"]
+    right = alone + parts["uplift"] if "uplift" in parts else None
     now = datetime.now(UTC)
     evaluation = StepEvaluation(
         validation={"valid": right == 1.0, "leak": rollout.score.reason or None},

@@ -6,19 +6,23 @@ the update with their advantages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
 from atlas.objectives.advantages import AdvantageResult, AdvantageScale, group_advantages
+from atlas.rewards.composition import ONLY_UPLIFT, UPLIFT, Composition, compose_group, is_open
+from atlas.rewards.exchange import Exchange, TeachingScorer
 from atlas.rewards.leaks import find_leak
 from atlas.rewards.overlong import Overlong, with_overlong
 from atlas.rewards.uplift import UpliftWeights, uplift_score
-from atlas.rewards.verifiers import outcome
-from atlas.rollouts.dialogue import Student, Teacher, teach_and_attempt
+from atlas.rewards.verifiers import outcomes
+from atlas.rollouts.dialogue import Alone, Student, Taught, Teacher, teach_and_attempt
 from atlas.training.likelihood import AnswerLikelihood
-from atlas.types import Rollout, RolloutGroup, Score, Task, TrainSample
+from atlas.types import Outcome, Rollout, RolloutGroup, Score, Task, TrainSample
+
+_NOT_ASKED = Score(value=None, reason="not asked")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +36,9 @@ class Classroom:
     weights: UpliftWeights
     overlong: Overlong | None = None
     """None for no penalty for length."""
+    reward: Composition = ONLY_UPLIFT
+    scorers: Mapping[str, TeachingScorer] = field(default_factory=dict)
+    """Of the parts of the reward besides uplift, by name."""
 
 
 def roll_out(
@@ -42,44 +49,109 @@ def roll_out(
         room.teacher, room.student, tasks, num_samples=num_samples, seed=seed
     )
     alone = room.student.alone(tasks)
-    repeated = [task for task in tasks for _ in range(num_samples)]
-    teachings = [pair.teaching.text for group in taught for pair in group]
-    dense = [0.0] * len(teachings)
-    if room.likelihood is not None and room.weights.dense:
-        dense = room.likelihood.gains(repeated, teachings)
-    gains = iter(dense)
-    groups: list[RolloutGroup] = []
-    for task, before, pairs in zip(tasks, alone, taught, strict=True):
-        baseline = outcome(task, before.baseline)
-        rollouts = tuple(
-            Rollout(
-                teaching=pair.teaching,
-                attempt=pair.attempt,
-                score=with_overlong(
-                    uplift_score(
-                        baseline,
-                        outcome(task, pair.attempt),
-                        num_teaching_tokens=pair.teaching.num_tokens,
-                        dense=next(gains),
-                        leak=find_leak(task, pair.teaching.text),
-                        weights=room.weights,
-                    ),
-                    pair.teaching.num_tokens,
-                    room.overlong,
-                ),
-            )
-            for pair in pairs
+    dense = iter(_dense(room, tasks, taught))
+    baselines = outcomes(tasks, [one.baseline for one in alone])
+    scored = [
+        _score_group(room, p, task, before, baseline, pairs, dense)
+        for p, (task, before, baseline, pairs) in enumerate(
+            zip(tasks, alone, baselines, taught, strict=True)
         )
-        groups.append(
-            RolloutGroup(
+    ]
+    scores = _rewards(room, [group for group, _ in scored], [score for _, score in scored])
+    return [
+        RolloutGroup(
+            task=task,
+            baseline=before.baseline,
+            baseline_score=Score(
+                value=None if baseline.unverified else float(baseline.correct),
+                reason=baseline.unverified,
+            ),
+            approach=before.approach,
+            rollouts=tuple(
+                Rollout(
+                    teaching=pair.teaching,
+                    attempt=pair.attempt,
+                    score=with_overlong(score, pair.teaching.num_tokens, room.overlong),
+                )
+                for pair, score in zip(pairs, group, strict=True)
+            ),
+        )
+        for task, before, baseline, pairs, group in zip(
+            tasks, alone, baselines, taught, scores, strict=True
+        )
+    ]
+
+
+def _score_group(
+    room: Classroom,
+    group: int,
+    task: Task,
+    before: Alone,
+    baseline: Outcome,
+    pairs: Sequence[Taught],
+    dense: Iterator[float],
+) -> tuple[list[Exchange], list[Score]]:
+    """Return what was said in a group, and the uplift of each teaching."""
+    exchanges: list[Exchange] = []
+    uplifts: list[Score] = []
+    found = outcomes([task] * len(pairs), [pair.attempt for pair in pairs])
+    for pair, taught in zip(pairs, found, strict=True):
+        leak = find_leak(task, pair.teaching.text)
+        exchanges.append(
+            Exchange(
+                group=group,
                 task=task,
-                baseline=before.baseline,
-                baseline_score=Score(value=float(baseline.correct)),
-                approach=before.approach,
-                rollouts=rollouts,
+                baseline=before.baseline.text,
+                approach=before.approach.text,
+                teaching=pair.teaching.text,
+                attempt=pair.attempt.text,
+                right=taught.correct,
+                leaked=leak is not None,
             )
         )
-    return groups
+        uplifts.append(
+            uplift_score(
+                baseline,
+                taught,
+                num_teaching_tokens=pair.teaching.num_tokens,
+                dense=next(dense),
+                leak=leak,
+                weights=room.weights,
+            )
+        )
+    return exchanges, uplifts
+
+
+def _dense(
+    room: Classroom, tasks: Sequence[Task], taught: Sequence[Sequence[Taught]]
+) -> list[float]:
+    """Return the gain in likelihood of every teaching, 0 where it isn't asked for."""
+    teachings = [pair.teaching.text for group in taught for pair in group]
+    if room.likelihood is None or not room.weights.dense:
+        return [0.0] * len(teachings)
+    repeated = [task for task, group in zip(tasks, taught, strict=True) for _ in group]
+    return room.likelihood.gains(repeated, teachings)
+
+
+def _rewards(
+    room: Classroom, exchanges: Sequence[Sequence[Exchange]], uplifts: Sequence[Sequence[Score]]
+) -> Iterator[list[Score]]:
+    """Yield the rewards of each group; a scorer is asked once, about all that it counts for."""
+    flat = [exchange for group in exchanges for exchange in group]
+    found: dict[str, list[Score]] = {}
+    for part in room.reward.parts:
+        if part.name == UPLIFT:
+            found[UPLIFT] = [score for group in uplifts for score in group]
+            continue
+        asked = [exchange for exchange in flat if is_open(part, exchange)]
+        given = iter(room.scorers[part.name](asked) if asked else ())
+        found[part.name] = [next(given) if is_open(part, e) else _NOT_ASKED for e in flat]
+    start = 0
+    for group in exchanges:
+        places = range(start, start + len(group))
+        members = [{name: scores[i] for name, scores in found.items()} for i in places]
+        yield compose_group(room.reward, members, group)
+        start += len(group)
 
 
 def train_samples(

@@ -26,7 +26,6 @@ from atlas.config.resolve import batch_lines
 from atlas.errors import AtlasError
 from atlas.objectives.loss_types import LossSettings
 from atlas.rewards.overlong import Overlong
-from atlas.rewards.uplift import UpliftWeights
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
@@ -44,8 +43,10 @@ from atlas.training.lengths import check_lengths, check_windows, probe_lengths, 
 from atlas.training.likelihood import AnswerLikelihood
 from atlas.training.reference import Adapted
 from atlas.training.resuming import Resumable
+from atlas.training.reward_parts import configured_reward, uplift_weights
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.update import update
+from atlas.training.watch import RewardWatch, canary_accuracy, set_aside
 from atlas.types import Task
 
 
@@ -70,6 +71,7 @@ def train_grpo(
     *,
     progress: Progress,
     stop: StopRequest,
+    canary: Sequence[Task] = (),
 ) -> Mapping[str, float]:
     """Reinforce a teacher; goes on from the newest whole checkpoint where there is one.
 
@@ -79,6 +81,8 @@ def train_grpo(
         tasks: What is taught.
         progress: Told of every step.
         stop: Asked before every step.
+        canary: Held-out tasks that the policy is measured on every ``canary_steps``. Where there
+            are none, ``canary_tasks`` of the tasks are set aside.
 
     Returns:
         The figures of the last logged step, with ``steps`` and ``skipped_steps``.
@@ -87,6 +91,8 @@ def train_grpo(
         AtlasError: There are fewer tasks than one step takes.
         Stopped: The user asked to stop; a checkpoint was written.
     """
+    if not canary:
+        tasks, canary = set_aside(tasks, config.canary_tasks)
     if len(tasks) < config.prompts_per_step:
         raise AtlasError(
             f"{len(tasks)} tasks, but prompts_per_step is {config.prompts_per_step}; "
@@ -106,6 +112,7 @@ def train_grpo(
     training = _prepare(config, load_model(saved.folder or config.model_name_or_path))
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
+    watch = RewardWatch(saved.state.get("watch"))
     lines = [*batch_lines(config), *_check(training, tasks, probe=saved.folder is None)]
 
     progress.begin(total - first)
@@ -116,11 +123,20 @@ def train_grpo(
         for step in range(first + 1, total + 1):
             stop.check()
             figures = _step(run, training, tasks, step)
+            figures = {**figures, **_watch(watch, training, canary, figures, step)}
+            for warning in watch.warnings():
+                sink.note(f"warning: {warning}")
             skipped += "train/loss" not in figures
             progress.advance(note=f"uplift {figures['train/uplift']:+.2f}")
             if step % config.logging_steps == 0:
                 sink.log(step, figures)
-            saved.save_if_due(step, training.engine, training.tokenizer, skipped=skipped)
+            saved.save_if_due(
+                step,
+                training.engine,
+                training.tokenizer,
+                skipped=skipped,
+                watch=watch.state(),
+            )
     trainer_state = {"global_step": total, "skipped_steps": skipped, **figures}
     text = json.dumps(trainer_state, indent=2) + "\n"
     write_atomic(run.trainer_state, text)
@@ -146,11 +162,7 @@ def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
         approach_tokens=config.approach_max_new_tokens,
     )
     teaching = teaching_sampling(config)
-    weights = UpliftWeights(
-        dense=config.reward_dense_weight,
-        degrade_penalty=config.reward_degrade_penalty,
-        tokens=config.reward_token_bonus,
-    )
+    reward, scorers = configured_reward(config)
     return Training(
         config=config,
         engine=engine_for(model, config, total_steps=config.max_steps * config.num_iterations),
@@ -159,7 +171,9 @@ def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
             teacher=Teacher(policy, tokenizer, teaching),
             student=student,
             likelihood=AnswerLikelihood(student_model, student_tokenizer),
-            weights=weights,
+            weights=uplift_weights(config),
+            reward=reward,
+            scorers=scorers,
             overlong=Overlong(
                 limit=config.max_new_tokens,
                 buffer=config.overlong_buffer,
@@ -277,3 +291,20 @@ def _order(size: int, seed: int, epoch: int) -> list[int]:
     order = list(range(size))
     random.Random(derive_seed(seed, "grpo order", epoch)).shuffle(order)
     return order
+
+
+def _watch(
+    watch: RewardWatch,
+    training: Training,
+    canary: Sequence[Task],
+    figures: Mapping[str, float],
+    step: int,
+) -> dict[str, float]:
+    """Return what the watch adds to a step's figures; looks at the canary where that is due."""
+    added = watch.after_step(figures)
+    if canary and step % training.config.canary_steps == 0:
+        seed = derive_seed(training.config.seed, "canary", step)
+        room = training.room
+        accuracy = canary_accuracy(room.teacher, room.student, canary, seed=seed)
+        added |= watch.look(step, accuracy, len(canary))
+    return added

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
@@ -191,7 +194,9 @@ def test_honest_teachings_pass(of: Task, teaching: str) -> None:
     ],
 )
 def test_the_log_says_how(of: Task, teaching: str, said: str) -> None:
-    assert find_leak(of, teaching) == said
+    leak = find_leak(of, teaching)
+    assert leak is not None
+    assert leak.reason == said
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -221,3 +226,39 @@ def test_a_worked_plan_always_leaks() -> None:
         text, result = working.work_try(problem, working.by_precedence(problem))
         assert result == int(of.answer)
         assert find_leak(of, text) is not None, (of.question, text)
+
+
+CASES = [
+    json.loads(line)
+    for line in Path(__file__).with_name("leak_cases.jsonl").read_text("utf-8").splitlines()
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["teaching"][:40])
+def test_recorded_cases(case: dict[str, str]) -> None:
+    leak = find_leak(task(case["question"], case["answer"]), case["teaching"])
+    assert (leak.kind if leak else None) == case["kind"]
+
+
+def test_enough_honest_texts_are_recorded() -> None:
+    honest = [case for case in CASES if case["kind"] is None]
+    plans = [case for case in honest if case["teaching"].startswith("A = ")]
+    assert len(honest) >= 60
+    assert len(plans) >= 40
+
+
+@pytest.mark.parametrize(
+    "teaching",
+    [
+        "(" * 5000,
+        "A = A + A. " * 2000,
+        "A = 2. " + "A = A ^ A. " * 50,
+        "1 + " * 3000,
+        "MTQ" * 5000,
+        "10 " * 5000,
+        "XIV" * 3000,
+    ],
+)
+def test_a_tangled_teaching_comes_to_an_end(teaching: str) -> None:
+    """Nested or doubled without end, it must neither overflow nor take for ever."""
+    assert find_leak(TO_123, teaching) is None

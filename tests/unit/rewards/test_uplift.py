@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from atlas.rewards.leaks import Leak
 from atlas.rewards.uplift import UpliftWeights, uplift_score
 from atlas.types import Outcome, Score
 
 WEIGHTS = UpliftWeights(dense=0.1, degrade_penalty=0.5, tokens=0.2)
+
+LEAK = Leak(kind="stated", reason="states the answer 14")
 
 
 def outcome(correct: bool, num_tokens: int = 100) -> Outcome:
@@ -59,12 +63,12 @@ def test_every_part_is_told() -> None:
 
 
 def test_a_leak_is_told_with_its_reason_and_counts_as_not_right() -> None:
-    found = score(outcome(True), outcome(True, 10), dense=2.0, leak="contains the answer 14")
+    found = score(outcome(True), outcome(True, 10), dense=2.0, leak=LEAK)
     assert found.parts["leaked"] == found.parts["degraded"] == 1.0
     assert found.parts["tokens"] == 0.0
     assert found.parts["uplift"] == -1.0
-    assert found.reason == "contains the answer 14"
-    assert score(outcome(False), outcome(True), leak="").parts["leaked"] == 1.0
+    assert found.reason == "states the answer 14"
+    assert score(outcome(False), outcome(True), leak=LEAK).parts["leak_stated"] == 1.0
 
 
 TOKENS = st.integers(1, 500)
@@ -99,7 +103,7 @@ def test_a_leak_never_earns_more_than_an_honest_failure_and_never_anything(
         leaked,
         num_teaching_tokens=lengths[0],
         dense=dense[0],
-        leak="contains the answer",
+        leak=LEAK,
         weights=weights,
     ).value
     reward_of_failure = uplift_score(
@@ -143,3 +147,17 @@ def test_a_right_answer_beats_a_wrong_one_unless_the_small_parts_are_large(
     assert right is not None
     assert wrong is not None
     assert right > wrong
+
+
+def test_what_each_part_adds_sums_to_the_value() -> None:
+    found = score(outcome(True), outcome(False, 10), dense=-0.3)
+    assert found.weighted == {"uplift": -1.0, "dense": -0.03, "degraded": -0.5, "tokens": 0.0}
+    assert sum(found.weighted.values()) == pytest.approx(found.value)
+
+
+def test_an_answer_that_could_not_be_verified_is_an_abstention() -> None:
+    untold = replace(outcome(False), unverified="took too long")
+    for alone, taught in ((untold, outcome(True)), (outcome(False), untold)):
+        found = score(alone, taught)
+        assert (found.value, found.reason) == (None, "took too long")
+        assert found.parts == {"leaked": 0.0}

@@ -1,0 +1,185 @@
+"""Parts to one reward: weights, caps, gates, and what an abstention means.
+
+Input: for every teaching of a group, the score of each part. Output: one `Score` a teaching with
+every part by itself, and what each added::
+
+    reward = sum over parts of  weight * clip(value, -cap, cap)  where the part's gate is open
+
+- A gate that is shut gives 0: ``right`` is open where the verifier says the taught answer is right.
+  A teaching that leaks gets nothing but uplift's own verdict on it.
+- A required part that abstains makes the whole score an abstention. For an optional one the mean of
+  its group stands in, so that the member is neither better nor worse for it; where no member of the
+  group has it, it is left out for all of them. An abstention is never read as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from atlas.errors import AtlasError
+from atlas.rewards.exchange import Exchange
+from atlas.types import Score
+
+UPLIFT = "uplift"
+JUDGES = "rim"
+OWN = "own"
+
+Gate = Literal["always", "right"]
+Scores = Mapping[str, Score]
+"""Of one teaching, by part."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One part of a reward."""
+
+    name: str
+    weight: float = 1.0
+    """0 logs the part and rewards nothing for it."""
+    cap: float | None = None
+    gate: Gate = "always"
+    required: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Composition:
+    """A reward.
+
+    Example:
+        >>> hybrid = composition("hybrid", available={"uplift", "rim"}, judge_weight=0.5)
+        >>> [(part.name, part.weight, part.gate) for part in hybrid.parts]
+        [('uplift', 1.0, 'always'), ('rim', 0.5, 'right')]
+        >>> [part.name for part in composition("hybrid", available={"uplift"}).parts]
+        ['uplift']
+    """
+
+    parts: tuple[Part, ...]
+
+
+ONLY_UPLIFT = Composition(parts=(Part(name=UPLIFT),))
+
+
+def composition(
+    preset: Literal["uplift", "rim_offline", "hybrid"],
+    *,
+    available: set[str],
+    judge_weight: float = 0.5,
+    judge_gated: bool = True,
+    own: Part | None = None,
+) -> Composition:
+    """Return the reward of a preset.
+
+    Args:
+        preset: As the key ``reward`` names it.
+        available: The parts that there are scorers for.
+        judge_weight: Of the judges beside uplift.
+        judge_gated: Judges count beside uplift only where the verifier says right.
+        own: The user's part, added to any preset.
+
+    Raises:
+        AtlasError: The preset needs judges, and none are set up.
+    """
+    added = () if own is None else (own,)
+    if preset == "rim_offline":
+        if JUDGES not in available:
+            raise AtlasError(
+                "reward=rim_offline is made of judges, but none are set up; name them by "
+                "teacher_reward, or choose reward=uplift"
+            )
+        logged = Part(name=UPLIFT, weight=0.0, required=False)
+        return Composition(parts=(Part(name=JUDGES, cap=1.0), logged, *added))
+    judges = Part(
+        name=JUDGES,
+        weight=judge_weight,
+        cap=1.0,
+        gate="right" if judge_gated else "always",
+        required=False,
+    )
+    with_judges = preset == "hybrid" and JUDGES in available
+    return Composition(parts=(Part(name=UPLIFT), *((judges,) if with_judges else ()), *added))
+
+
+def compose_group(
+    reward: Composition, members: Sequence[Scores], exchanges: Sequence[Exchange]
+) -> list[Score]:
+    """Return the reward of every teaching of one group.
+
+    Args:
+        reward: Its parts.
+        members: The scores of each teaching, by part.
+        exchanges: The teachings, in the same order.
+    """
+    stand_ins = {part.name: _mean_of(part, members, exchanges) for part in reward.parts}
+    return [
+        _compose(reward, scores, exchange, stand_ins)
+        for scores, exchange in zip(members, exchanges, strict=True)
+    ]
+
+
+def is_open(part: Part, exchange: Exchange) -> bool:
+    """Tell whether a part counts for a teaching, so that a scorer need not be asked where not."""
+    if part.name == UPLIFT:
+        return True
+    return not exchange.leaked and (part.gate == "always" or exchange.right)
+
+
+def _mean_of(part: Part, members: Sequence[Scores], exchanges: Sequence[Exchange]) -> float | None:
+    values = [
+        _capped(part, value)
+        for scores, exchange in zip(members, exchanges, strict=True)
+        if is_open(part, exchange) and (value := scores[part.name].value) is not None
+    ]
+    return sum(values) / len(values) if values else None
+
+
+def _compose(
+    reward: Composition,
+    scores: Scores,
+    exchange: Exchange,
+    stand_ins: Mapping[str, float | None],
+) -> Score:
+    parts: dict[str, float] = {}
+    weighted: dict[str, float] = {}
+    reasons: list[str] = []
+    total: float | None = 0.0
+    for part in reward.parts:
+        if not is_open(part, exchange):
+            continue
+        score = scores[part.name]
+        parts |= _logged(part, score)
+        if score.reason:
+            reasons.append(score.reason if part.name == UPLIFT else f"{part.name}: {score.reason}")
+        value = score.value
+        if value is None and part.required:
+            total = None
+        value = stand_ins[part.name] if value is None else _capped(part, value)
+        if value is not None and total is not None:
+            total += part.weight * value
+            weighted |= _weighted(part, score, value)
+    return Score(
+        value=total,
+        parts=parts,
+        weighted=weighted if total is not None else {},
+        reason="; ".join(reasons),
+    )
+
+
+def _capped(part: Part, value: float) -> float:
+    return value if part.cap is None else max(-part.cap, min(part.cap, value))
+
+
+def _logged(part: Part, score: Score) -> dict[str, float]:
+    """Return what is logged of a part: uplift's own parts by their names, others under its name."""
+    if part.name == UPLIFT:
+        return dict(score.parts) | {"uplift_abstained": float(score.abstained)}
+    inner = {f"{part.name}_{name}": value for name, value in score.parts.items()}
+    own = {} if score.value is None else {part.name: score.value}
+    return own | inner | {f"{part.name}_abstained": float(score.abstained)}
+
+
+def _weighted(part: Part, score: Score, value: float) -> dict[str, float]:
+    if score.weighted and part.cap is None and score.value is not None:
+        return {name: part.weight * share for name, share in score.weighted.items()}
+    return {part.name: part.weight * value}

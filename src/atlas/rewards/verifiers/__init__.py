@@ -1,0 +1,32 @@
+"""Verifiers: is an answer right? One file a verifier, found by the name that a task gives.
+
+Input: a `Task` and what the student wrote. Output: a `Verdict`, which may be "can't tell".
+"""
+
+from __future__ import annotations
+
+from atlas.rewards.verifiers.reference import says_the_same
+from atlas.rewards.verifiers.registry import (
+    VERIFIERS,
+    accepts_reference,
+    outcome,
+    outcomes,
+    verifier_name,
+    verify,
+    verify_all,
+)
+from atlas.rewards.verifiers.verdict import Verdict, Verifier, read_answer
+
+__all__ = [
+    "VERIFIERS",
+    "Verdict",
+    "Verifier",
+    "accepts_reference",
+    "outcome",
+    "outcomes",
+    "read_answer",
+    "says_the_same",
+    "verifier_name",
+    "verify",
+    "verify_all",
+]

@@ -1,0 +1,60 @@
+"""Judges as a scorer: what they are shown, and in which order they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from atlas.rewards.exchange import Exchange
+from atlas.rewards.judged import judge_teachings
+from atlas.types import Score, Task
+
+
+class Said:
+    """A judgement of the length of a response."""
+
+    def __init__(self, response: str) -> None:
+        self._response = response
+
+    def to_score(self) -> Score:
+        return Score(value=len(self._response) / 10)
+
+
+class Judges:
+    """Remembers what it was asked."""
+
+    asked: tuple[Sequence[str], Sequence[str], Sequence[Mapping[str, str]] | None]
+
+    def evaluate_batch(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[str],
+        contexts: Sequence[Mapping[str, str]] | None = None,
+    ) -> list[Said]:
+        self.asked = prompts, responses, contexts
+        return [Said(response) for response in responses]
+
+
+def test_judges_read_the_task_and_the_teaching_and_see_what_the_student_did() -> None:
+    exchanges = [
+        Exchange(
+            group=0,
+            task=Task(question=f"Calculate {n} + 1.", answer="?", family="chain_sum"),
+            baseline="",
+            approach=f"approach {n}",
+            teaching="x" * n,
+            attempt=f"attempt {n}",
+            right=True,
+            leaked=False,
+        )
+        for n in (3, 1)
+    ]
+    judges = Judges()
+    assert [score.value for score in judge_teachings(judges)(exchanges)] == [0.3, 0.1]
+    assert judges.asked == (
+        ["Calculate 3 + 1.", "Calculate 1 + 1."],
+        ["xxx", "x"],
+        [
+            {"approach": "approach 3", "attempt": "attempt 3"},
+            {"approach": "approach 1", "attempt": "attempt 1"},
+        ],
+    )
