@@ -37,8 +37,8 @@ _RULES = ("json_schema", "python_tests", "regex")
 def verifier_name(task: Task) -> str:
     """Return the name of the verifier of a task.
 
-    ``verifier`` in its metadata names one; else its family does, where it is one of `VERIFIERS` or a
-    data set of reasoning-gym. Any other family is a label, and the reference answer decides.
+    ``verifier`` in its metadata names one; else its family does, where it is one of `VERIFIERS` or
+    a data set of reasoning-gym. Any other family is a label, and the reference answer decides.
     """
     named = task.metadata.get("verifier")
     if named is not None:
