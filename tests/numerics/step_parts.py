@@ -17,7 +17,8 @@ from transformers import PreTrainedModel
 
 from atlas.objectives.loss_types import LossSettings, LossType
 from atlas.runtime.engine.protocol import StepInfo
-from atlas.training.forward import completion_logprobs, group_batch
+from atlas.training.forward import completion_logprobs
+from atlas.training.group_batch import group_batch
 from atlas.types import TrainSample
 
 PAD, END = 0, 1

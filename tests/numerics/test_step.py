@@ -33,7 +33,8 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from atlas.objectives.loss_types import LossType
-from atlas.training.forward import completion_logprobs, group_batch
+from atlas.training.forward import completion_logprobs
+from atlas.training.group_batch import group_batch
 from atlas.training.update import update
 from atlas.types import TrainSample
 

@@ -19,7 +19,8 @@ from tests.numerics import step_parts as parts
 from atlas.objectives.loss import LossInputs, grpo_loss
 from atlas.objectives.loss_types import LossType
 from atlas.objectives.reduction import StepCounts, count
-from atlas.training.forward import completion_logprobs, group_batch
+from atlas.training.forward import completion_logprobs
+from atlas.training.group_batch import group_batch
 from atlas.types import TrainSample
 
 

@@ -21,16 +21,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from atlas.config.nested import NESTED, flattened, nested_values
+from atlas.config.nested import blocks_in, flattened, nested_values
 from atlas.config.overrides import GROUPS, Overrides, parse_overrides
+from atlas.config.places import ROOT, find_config_dir, find_run_file
 from atlas.config.resolve import resolve
 from atlas.config.schema import KeyInfo, RunConfig, convert, keys_of, nearest
 from atlas.errors import AtlasError
 
 C = TypeVar("C", bound=RunConfig)
 
-ROOT = "train"
-"""The file in ``configs/`` that every run starts from."""
 _NO_FILES = "atlas_without_files"
 _REQUESTED = "atlas_requested"
 _HYDRA = "1.3"
@@ -94,42 +93,6 @@ def compose_config(
     config = _typed_config(config_class, values, origins, run_file)
     config = resolve(config, given=origins.keys(), world_size=world_size)
     return Composed(config=config, origins=origins)
-
-
-def find_config_dir(run_file: Path | None = None) -> Path | None:
-    """Return the folder with the shipped YAML files.
-
-    It is the one that ``run_file`` lies in, else ``configs`` in the working directory, else the one
-    beside the source; None where there is none (an installed package, outside a checkout).
-    """
-    places = [Path("configs"), Path(__file__).resolve().parents[3] / "configs"]
-    if run_file is not None:
-        places.insert(0, run_file.resolve().parent.parent)
-    return next((place.resolve() for place in places if (place / f"{ROOT}.yaml").is_file()), None)
-
-
-def find_run_file(source: str | Path) -> Path:
-    """Return the file that ``source`` means: a path, or the name of a file in ``configs/run``.
-
-    Raises:
-        AtlasError: There is none.
-    """
-    config_dir = find_config_dir()
-    path = Path(source)
-    places = [path]
-    if config_dir is not None:
-        places += [
-            config_dir.parent / path,
-            config_dir / "run" / f"{path.name.removesuffix('.yaml')}.yaml",
-        ]
-    is_name = path.parent in (Path(), Path("run"))
-    for place in places if is_name else places[:2]:
-        if place.is_file():
-            return place
-    runs = sorted(file.stem for file in (config_dir / "run").glob("*.yaml")) if config_dir else []
-    raise AtlasError(
-        f"config file {source} isn't there" + (nearest(path.stem, runs) if runs else "")
-    )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -211,11 +174,11 @@ def _compose_files(
 
 
 def _origins(files: Mapping[str, Mapping[str, Any]], keys: Mapping[str, KeyInfo]) -> dict[str, str]:
-    """Return the file that has the last word on each key, ``make_dataset_fn`` dissolved."""
+    """Return the file that has the last word on each key, blocks dissolved."""
     origins: dict[str, str] = {}
     for where, content in files.items():
         nested = nested_values(content, where, keys)
-        names = content.keys() - {"defaults"} - ({NESTED} if nested else set())
+        names = content.keys() - {"defaults"} - blocks_in(content, keys)
         origins |= dict.fromkeys([*names, *nested], where)
     return origins
 

@@ -1,4 +1,4 @@
-"""``make_dataset_fn`` of the guide's YAML files -> the flat keys that it stands for.
+"""The two nested blocks of the guide's YAML files -> the flat keys that they stand for.
 
 ::
 
@@ -6,6 +6,9 @@
       _target_: custom_data.runtime_trace_data.get_runtime_trace_dataset    -> data_source
       export_path: traces/aime-batch.jsonl                                  -> export_path
       eval_split_ratio: 0.1                                                 -> eval_split_ratio
+    teacher_reward:
+      _target_: RIM.reward_adapter.RIMReward                                (checked, no key)
+      config_path: configs/rim_offline_config.yaml                          -> rim_config
 
 Nested and flat mean the same key. Where files give both, the later file counts, as for any key.
 """
@@ -17,11 +20,16 @@ from typing import Any, Final
 
 from atlas.config.data import DATA_KEYS
 from atlas.config.schema import KeyInfo, nearest
+from atlas.config.teacher_reward import parse_teacher_reward
 from atlas.errors import AtlasError
 
 NESTED: Final = "make_dataset_fn"
 TARGET: Final = "_target_"
 SOURCE: Final = "data_source"
+REWARD: Final = "teacher_reward"
+JUDGES: Final = "rim_config"
+BLOCKS: Final = {NESTED: SOURCE, REWARD: JUDGES}
+"""Block -> a key that only jobs have that know the block."""
 
 
 def flat_name(argument: str) -> str:
@@ -32,7 +40,7 @@ def flat_name(argument: str) -> str:
 def nested_values(
     content: Mapping[str, Any], where: str, keys: Mapping[str, KeyInfo]
 ) -> dict[str, Any]:
-    """Return what ``make_dataset_fn`` in a file says, by flat key; empty where there is none.
+    """Return what the blocks in a file say, by flat key; empty where there is none.
 
     Args:
         content: Of the file, or of all files together.
@@ -40,8 +48,24 @@ def nested_values(
         keys: Of the job. A job without data has no ``make_dataset_fn``.
 
     Raises:
-        AtlasError: It is no mapping, or holds an argument that no source takes.
+        AtlasError: A block is no mapping, or holds an argument that nothing takes.
     """
+    values = _data_values(content, where, keys)
+    block = content.get(REWARD)
+    if block is not None and JUDGES in keys:
+        reward = parse_teacher_reward(block, where=f"{REWARD} in {where}")
+        values[JUDGES] = reward.config_path
+    return values
+
+
+def blocks_in(content: Mapping[str, Any], keys: Mapping[str, KeyInfo]) -> set[str]:
+    """Return the blocks in a file that are dissolved for this job."""
+    return {block for block, key in BLOCKS.items() if block in content and key in keys}
+
+
+def _data_values(
+    content: Mapping[str, Any], where: str, keys: Mapping[str, KeyInfo]
+) -> dict[str, Any]:
     arguments = content.get(NESTED)
     if arguments is None or SOURCE not in keys:
         return {}
@@ -62,7 +86,7 @@ def flattened(
     keys: Mapping[str, KeyInfo],
     overridden: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the composed values with ``make_dataset_fn`` dissolved into flat keys.
+    """Return the composed values with the blocks dissolved into flat keys.
 
     Args:
         values: As Hydra composed them, interpolations resolved.
@@ -74,7 +98,8 @@ def flattened(
         AtlasError: One file gives a key both ways, and differently.
     """
     inner = nested_values(values, "the files", keys)
-    flat = {name: value for name, value in values.items() if name != NESTED or SOURCE not in keys}
+    dissolved = blocks_in(values, keys)
+    flat = {name: value for name, value in values.items() if name not in dissolved}
     for name, value in inner.items():
         latest = [
             (where, name in content, name in nested_values(content, where, keys))
@@ -86,6 +111,7 @@ def flattened(
         if name in overridden or (is_flat and not is_nested):
             continue
         if is_flat and flat[name] != value:
-            raise AtlasError(f"{where} gives {name} in {NESTED} and outside, with other values")
+            block = REWARD if name == JUDGES else NESTED
+            raise AtlasError(f"{where} gives {name} in {block} and outside, with other values")
         flat[name] = value
     return flat

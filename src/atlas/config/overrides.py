@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from atlas.config.nested import NESTED, flat_name
+from atlas.config.nested import JUDGES, NESTED, REWARD, flat_name
 from atlas.config.schema import KeyInfo, nearest
 from atlas.errors import AtlasError
 
@@ -78,6 +78,8 @@ def _find(name: str, keys: Mapping[str, KeyInfo]) -> KeyInfo:
     flat = rest if dot and group in GROUPS else name.replace(".", "_")
     if dot and group == NESTED:
         flat = flat_name(rest)
+    if name == f"{REWARD}.config_path":
+        flat = JUDGES
     if flat not in keys:
         raise AtlasError(f"unknown key '{name}' on the command line{nearest(flat, keys)}")
     return keys[flat]

@@ -31,6 +31,10 @@ class RewardConfig(DataConfig):
     reward_token_bonus: float = key(
         0.1, "Given in part for right answers that take fewer tokens, teaching included.", ge=0
     )
+    rim_config: str | None = key(
+        None,
+        "Configuration file of the judges, the config_path of teacher_reward; null: no judges.",
+    )
     reward_judge_weight: float = key(
         0.5, "Weight of the judges' score, 0 to 1, beside uplift (hybrid).", ge=0
     )

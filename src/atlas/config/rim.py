@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from atlas.config.compose import find_config_dir
+from atlas.config.places import find_config_dir
 from atlas.config.schema import convert, key, keys_of, masked, nearest
 from atlas.errors import AtlasError
 

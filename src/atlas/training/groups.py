@@ -7,6 +7,7 @@ the update with their advantages.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import torch
@@ -19,9 +20,12 @@ from atlas.rewards.overlong import Overlong, with_overlong
 from atlas.rewards.uplift import UpliftWeights, uplift_score
 from atlas.rewards.verifiers import outcomes
 from atlas.rollouts.dialogue import Alone, Student, Taught, Teacher, teach_and_attempt
+from atlas.runtime.seeding import derive_seed
 from atlas.training.likelihood import AnswerLikelihood
 from atlas.types import Outcome, Rollout, RolloutGroup, Score, Task, TrainSample
 
+_SHARES = 4
+"""So many parts of a step's groups are generated and scored one behind the other."""
 _NOT_ASKED = Score(value=None, reason="not asked")
 
 
@@ -41,10 +45,47 @@ class Classroom:
     """Of the parts of the reward besides uplift, by name."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Attempted:
+    """Tasks that were taught and tried, not rewarded yet; P of everything."""
+
+    tasks: Sequence[Task]
+    alone: Sequence[Alone]
+    baselines: Sequence[Outcome]
+    taught: Sequence[Sequence[Taught]]
+    exchanges: Sequence[Sequence[Exchange]]
+    uplifts: Sequence[Sequence[Score]]
+
+
 def roll_out(
     room: Classroom, tasks: Sequence[Task], *, num_samples: int, seed: int
 ) -> list[RolloutGroup]:
-    """Return one group of ``num_samples`` scored rollouts for each task."""
+    """Return one group of ``num_samples`` scored rollouts for each task.
+
+    Scorers such as judges, who wait for other machines, read a share of the groups while the next
+    share is generated.
+    """
+    if not room.scorers:
+        return _rewarded(room, _attempted(room, tasks, num_samples=num_samples, seed=seed))
+    size = -(-len(tasks) // _SHARES)
+    with ThreadPoolExecutor(1, thread_name_prefix="atlas-scorers") as scoring:
+        waiting: list[Future[list[RolloutGroup]]] = []
+        for start in range(0, len(tasks), size):
+            attempted = _attempted(
+                room,
+                tasks[start : start + size],
+                num_samples=num_samples,
+                seed=derive_seed(seed, "share", start),
+                first_group=start,
+            )
+            waiting.append(scoring.submit(_rewarded, room, attempted))
+        return [group for share in waiting for group in share.result()]
+
+
+def _attempted(
+    room: Classroom, tasks: Sequence[Task], *, num_samples: int, seed: int, first_group: int = 0
+) -> _Attempted:
+    """Teach and try tasks, and verify what came of it."""
     taught = teach_and_attempt(
         room.teacher, room.student, tasks, num_samples=num_samples, seed=seed
     )
@@ -54,10 +95,22 @@ def roll_out(
     scored = [
         _score_group(room, p, task, before, baseline, pairs, dense)
         for p, (task, before, baseline, pairs) in enumerate(
-            zip(tasks, alone, baselines, taught, strict=True)
+            zip(tasks, alone, baselines, taught, strict=True), start=first_group
         )
     ]
-    scores = _rewards(room, [group for group, _ in scored], [score for _, score in scored])
+    return _Attempted(
+        tasks=tasks,
+        alone=alone,
+        baselines=baselines,
+        taught=taught,
+        exchanges=[exchanges for exchanges, _ in scored],
+        uplifts=[uplifts for _, uplifts in scored],
+    )
+
+
+def _rewarded(room: Classroom, attempted: _Attempted) -> list[RolloutGroup]:
+    """Compose the reward of every teaching."""
+    scores = _rewards(room, attempted.exchanges, attempted.uplifts)
     return [
         RolloutGroup(
             task=task,
@@ -77,7 +130,12 @@ def roll_out(
             ),
         )
         for task, before, baseline, pairs, group in zip(
-            tasks, alone, baselines, taught, scores, strict=True
+            attempted.tasks,
+            attempted.alone,
+            attempted.baselines,
+            attempted.taught,
+            scores,
+            strict=True,
         )
     ]
 

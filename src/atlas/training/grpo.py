@@ -12,6 +12,7 @@ computed again, in batches of other sizes).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import time
@@ -25,6 +26,7 @@ from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import batch_lines
 from atlas.errors import AtlasError
 from atlas.objectives.loss_types import LossSettings
+from atlas.rewards.exchange import TeachingScorer
 from atlas.rewards.overlong import Overlong
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
@@ -39,6 +41,7 @@ from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.training.groups import Classroom, roll_out, train_samples
+from atlas.training.judges import TrainingJudges
 from atlas.training.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.training.likelihood import AnswerLikelihood
 from atlas.training.reference import Adapted
@@ -109,20 +112,31 @@ def train_grpo(
         extra=lineage_files(run.path),
     )
     first, skipped = saved.first, int(saved.state.get("skipped", 0))
-    training = _prepare(config, load_model(saved.folder or config.model_name_or_path))
+    judges = TrainingJudges(
+        config,
+        spent=saved.state.get("judges"),
+        explanations=run.path / "rim_explanations.jsonl",
+    )
+    training = _prepare(
+        config, load_model(saved.folder or config.model_name_or_path), judges.scorers
+    )
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
     lines = [*batch_lines(config), *_check(training, tasks, probe=saved.folder is None)]
 
     progress.begin(total - first)
-    with MetricSink(run, stage="grpo", total_steps=total, resume_step=first or None) as sink:
+    with (
+        contextlib.closing(judges),
+        MetricSink(run, stage="grpo", total_steps=total, resume_step=first or None) as sink,
+    ):
         for line in lines:
             sink.note(line)
             progress.say(line)
         for step in range(first + 1, total + 1):
             stop.check()
             figures = _step(run, training, tasks, step)
+            figures = {**figures, **judges.after_step(step)}
             figures = {**figures, **_watch(watch, training, canary, figures, step)}
             for warning in watch.warnings():
                 sink.note(f"warning: {warning}")
@@ -136,9 +150,16 @@ def train_grpo(
                 training.tokenizer,
                 skipped=skipped,
                 watch=watch.state(),
+                judges=judges.state(),
             )
-    trainer_state = {"global_step": total, "skipped_steps": skipped, **figures}
-    text = json.dumps(trainer_state, indent=2) + "\n"
+    return _finish(run, training, {**figures, "steps": total, "skipped_steps": skipped})
+
+
+def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Mapping[str, float]:
+    """Write the trained teacher, and how its training ended."""
+    shown = {name: value for name, value in figures.items() if name != "steps"}
+    state = {"global_step": figures["steps"], **shown}
+    text = json.dumps(state, indent=2) + "\n"
     write_atomic(run.trainer_state, text)
     save_model(
         run.final,
@@ -147,10 +168,12 @@ def train_grpo(
         with_bin=True,
         extra={"trainer_state.json": text, **lineage_files(run.path)},
     )
-    return {**figures, "steps": total, "skipped_steps": skipped}
+    return figures
 
 
-def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
+def _prepare(
+    config: GRPOConfig, model: PreTrainedModel, judges: Mapping[str, TeachingScorer]
+) -> Training:
     tokenizer = load_tokenizer(config.model_name_or_path)
     student_model = load_model(config.student_model)
     student_tokenizer = load_tokenizer(config.student_model)
@@ -162,7 +185,7 @@ def _prepare(config: GRPOConfig, model: PreTrainedModel) -> Training:
         approach_tokens=config.approach_max_new_tokens,
     )
     teaching = teaching_sampling(config)
-    reward, scorers = configured_reward(config)
+    reward, scorers = configured_reward(config, judges)
     return Training(
         config=config,
         engine=engine_for(model, config, total_steps=config.max_steps * config.num_iterations),

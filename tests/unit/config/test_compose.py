@@ -232,8 +232,8 @@ def test_a_saved_configuration_is_read_again_as_it_was(job: str, tmp_path: Path)
 def test_works_without_any_configs_folder(tmp_path: Path) -> None:
     """As installed outside a checkout: defaults and own files work, choices say what they need."""
     code = (
-        "import atlas.config.compose as c; from atlas.config import *; "
-        "c.__file__ = '/nowhere/a/b/c/compose.py'; "
+        "import atlas.config.places as p; from atlas.config import *; "
+        "p.__file__ = '/nowhere/a/b/c/places.py'; "
         "print(load_config(QuickstartConfig, 'mine.yaml', ['eval_tasks=401']).seed); "
         "load_config(QuickstartConfig, None, ['model=nano'])"
     )

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from atlas.config import QuickstartConfig, SFTConfig, compose_config, load_config, to_yaml
+from atlas.config import (
+    GRPOConfig,
+    QuickstartConfig,
+    SFTConfig,
+    compose_config,
+    load_config,
+    to_yaml,
+)
 from atlas.errors import AtlasError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -174,3 +181,27 @@ def test_a_file_must_not_allow_itself_to_run_code(project: Path) -> None:
 def test_a_job_without_data_has_no_such_key(project: Path) -> None:
     with pytest.raises(AtlasError, match="unknown key 'make_dataset_fn' in"):
         load_config(QuickstartConfig, "mine")
+
+
+def test_the_guide_s_reward_block_names_the_judges_file() -> None:
+    plain = load_config(GRPOConfig, "teacher_rcl")
+    chosen = load_config(GRPOConfig, "teacher_rcl", ["trainer/reward=rim_teaching"])
+    assert plain.rim_config is None
+    assert chosen.rim_config == "configs/rim_offline_config.yaml"
+    words = ["trainer/reward=rim_teaching", "teacher_reward.config_path=mine.yaml"]
+    assert load_config(GRPOConfig, "teacher_rcl", words).rim_config == "mine.yaml"
+
+
+def test_a_reward_block_that_names_other_code_is_refused(project: Path) -> None:
+    block = "teacher_reward:\n  _target_: os.system\n  config_path: x\n"
+    (project / "configs/run/mine.yaml").write_text(f"job: grpo\n{block}")
+    with pytest.raises(
+        AtlasError, match=r"_target_ of teacher_reward in .*mine\.yaml is no reward"
+    ):
+        load_config(GRPOConfig, "mine")
+
+
+def test_a_job_without_rewards_has_no_reward_block(project: Path) -> None:
+    (project / "configs/run/mine.yaml").write_text("teacher_reward:\n  config_path: x\n")
+    with pytest.raises(AtlasError, match="unknown key 'teacher_reward'"):
+        load("model_name_or_path=m")

@@ -13,7 +13,8 @@ from atlas.errors import AtlasError
 from atlas.rollouts import decoder_choice
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
-from atlas.training.forward import completion_logprobs, group_batch
+from atlas.training.forward import completion_logprobs
+from atlas.training.group_batch import group_batch
 from atlas.types import Completion
 
 # Long and short ones mixed, so that sorting by length would change the order of the results.

@@ -1,0 +1,115 @@
+"""Judges over HTTP in a whole GRPO run: rewarded, logged, explained, and counted over a restart."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.unit.rewards.judge_server import JudgeServer, agree
+from tests.unit.training.conftest import StopAfter
+from tests.unit.training.test_grpo import config_for
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+from atlas.rewards.composition import JUDGES, composition
+from atlas.rewards.exchange import Exchange
+from atlas.rewards.uplift import UpliftWeights
+from atlas.rollouts.dialogue import Student, Teacher
+from atlas.rollouts.generator import Sampling
+from atlas.rollouts.local import LocalGenerator
+from atlas.runtime.progress import Silent
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.training.groups import Classroom, roll_out
+from atlas.training.grpo import train_grpo
+from atlas.types import Score, Task
+
+
+def judges_file(folder: Path, url: str, **settings: Any) -> str:
+    content = {
+        "active_judges": {"helpfulness": True, "process": True},
+        "small": {"base_url": url, "model": "judge-model"},
+        "cache_path": None,
+        **settings,
+    }
+    path = folder / "rim.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def test_judges_are_rewarded_logged_explained_and_go_on_counting(
+    tmp_path: Path, model_folder: Path, tasks: list[Task]
+) -> None:
+    run = RunDir.create(tmp_path / "run", "grpo")
+    with JudgeServer(lambda request, number: agree(request, 0.5 + number % 5 / 10)) as server:
+        config = config_for(
+            model_folder,
+            run.path,
+            max_steps=3,
+            reward="rim_offline",
+            rim_config=judges_file(tmp_path, server.url),
+        )
+        stop = StopRequest()
+        with pytest.raises(Stopped):
+            train_grpo(run, config, tasks, progress=StopAfter(stop, 2), stop=stop)
+        so_far = len(server.requests)
+        train_grpo(run, config, tasks, progress=Silent(), stop=StopRequest())
+        calls = len(server.requests)
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    for line in lines:
+        assert line["train/reward"] == pytest.approx(line["rim_rewards"])
+        assert line["reward/rim"] == pytest.approx(line["rim_rewards"])
+        assert 0 <= line["escalation_rate"] <= 1
+    assert sum(line["judges/calls"] for line in lines) == calls
+    assert 0 < so_far < calls
+    explained = (run.path / "rim_explanations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in explained] == [1, 2, 3]
+    assert json.loads(explained[0])["rim_explanations"][0].keys() == {"helpfulness", "process"}
+
+
+def test_scorers_read_one_share_while_the_next_is_generated(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, tasks: list[Task]
+) -> None:
+    """The first share's scorer waits until the second share has been generated."""
+    generated = [threading.Event() for _ in range(4)]
+    calls: list[int] = []
+
+    class Watched(LocalGenerator):
+        def generate(self, *arguments: Any, **keywords: Any) -> Any:
+            made = super().generate(*arguments, **keywords)
+            generated[len(calls)].set()
+            calls.append(len(calls))
+            return made
+
+    seen: list[int] = []
+
+    def scorer(exchanges: Sequence[Exchange]) -> list[Score]:
+        if not seen:
+            assert generated[1].wait(30), "the second share waited for the first one's scorer"
+        seen.extend(exchange.group for exchange in exchanges)
+        return [Score(value=exchange.group / 10) for exchange in exchanges]
+
+    sampling = Sampling(max_new_tokens=4, temperature=1.0)
+    room = Classroom(
+        teacher=Teacher(Watched(model, tokenizer), tokenizer, sampling),
+        student=Student(
+            LocalGenerator(model, tokenizer),
+            tokenizer,
+            replace(sampling, temperature=0.0),
+            approach_tokens=4,
+        ),
+        likelihood=None,
+        weights=UpliftWeights(),
+        reward=composition("rim_offline", available={JUDGES}),
+        scorers={JUDGES: scorer},
+    )
+    groups = roll_out(room, tasks[:4], num_samples=2, seed=0)
+    assert seen == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [group.task for group in groups] == tasks[:4]
+    assert [group.rollouts[0].score.value for group in groups] == pytest.approx([0, 0.1, 0.2, 0.3])
