@@ -99,7 +99,9 @@ def test_every_shipped_choice_composes_with_a_training_job(file: Path) -> None:
     for job in ("sft", "grpo"):
         if file.parent.name == "trainer" and file.stem != job:
             continue
-        words = [f"{file.parent.name}={file.stem}"]
+        if file.parent.name == "reward" and job != "grpo":
+            continue
+        words = [f"{file.parent.relative_to(CONFIGS)}={file.stem}"]
         config = load_config(JOBS[job], CONFIGS / "run" / f"{RUN_OF[job]}.yaml", words)
         shipped = yaml.safe_load(file.read_text())
         nested = shipped.pop("make_dataset_fn", {})
