@@ -26,7 +26,6 @@ from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import batch_lines
 from atlas.errors import AtlasError
 from atlas.objectives.loss_types import LossSettings
-from atlas.rewards.exchange import TeachingScorer
 from atlas.rewards.overlong import Overlong
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
@@ -65,6 +64,8 @@ class Training:
     tokenizer: PreTrainedTokenizerBase
     student_model: PreTrainedModel
     settings: LossSettings
+    canary: Sequence[Task]
+    judges: TrainingJudges
 
 
 def train_grpo(
@@ -117,9 +118,8 @@ def train_grpo(
         spent=saved.state.get("judges"),
         explanations=run.path / "rim_explanations.jsonl",
     )
-    training = _prepare(
-        config, load_model(saved.folder or config.model_name_or_path), judges.scorers
-    )
+    model = load_model(saved.folder or config.model_name_or_path)
+    training = _prepare(config, model, judges, canary)
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
@@ -135,23 +135,15 @@ def train_grpo(
             progress.say(line)
         for step in range(first + 1, total + 1):
             stop.check()
-            figures = _step(run, training, tasks, step)
-            figures = {**figures, **judges.after_step(step)}
-            figures = {**figures, **_watch(watch, training, canary, figures, step)}
+            figures = _watched_step(run, training, watch, tasks, step)
             for warning in watch.warnings():
                 sink.note(f"warning: {warning}")
             skipped += "train/loss" not in figures
             progress.advance(note=f"uplift {figures['train/uplift']:+.2f}")
             if step % config.logging_steps == 0:
                 sink.log(step, figures)
-            saved.save_if_due(
-                step,
-                training.engine,
-                training.tokenizer,
-                skipped=skipped,
-                watch=watch.state(),
-                judges=judges.state(),
-            )
+            kept = {"skipped": skipped, "watch": watch.state(), "judges": judges.state()}
+            saved.save_if_due(step, training.engine, training.tokenizer, **kept)
     return _finish(run, training, {**figures, "steps": total, "skipped_steps": skipped})
 
 
@@ -172,7 +164,7 @@ def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Ma
 
 
 def _prepare(
-    config: GRPOConfig, model: PreTrainedModel, judges: Mapping[str, TeachingScorer]
+    config: GRPOConfig, model: PreTrainedModel, judges: TrainingJudges, canary: Sequence[Task]
 ) -> Training:
     tokenizer = load_tokenizer(config.model_name_or_path)
     student_model = load_model(config.student_model)
@@ -185,7 +177,7 @@ def _prepare(
         approach_tokens=config.approach_max_new_tokens,
     )
     teaching = teaching_sampling(config)
-    reward, scorers = configured_reward(config, judges)
+    reward, scorers = configured_reward(config, judges.scorers)
     return Training(
         config=config,
         engine=engine_for(model, config, total_steps=config.max_steps * config.num_iterations),
@@ -206,6 +198,8 @@ def _prepare(
             else None,
         ),
         student_model=student_model,
+        canary=canary,
+        judges=judges,
         policy=policy,
         tokenizer=tokenizer,
         settings=LossSettings(
@@ -262,6 +256,20 @@ def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[st
     return [found.line for found in probes]
 
 
+def _watched_step(
+    run: RunDir, training: Training, watch: RewardWatch, tasks: Sequence[Task], step: int
+) -> Mapping[str, float]:
+    """Take a step; its figures with those of the judges, the watch and, where due, the canary."""
+    figures = {**_step(run, training, tasks, step), **training.judges.after_step(step)}
+    figures |= watch.after_step(figures)
+    if training.canary and step % training.config.canary_steps == 0:
+        seed = derive_seed(training.config.seed, "canary", step)
+        room = training.room
+        accuracy = canary_accuracy(room.teacher, room.student, training.canary, seed=seed)
+        figures |= watch.look(step, accuracy, len(training.canary))
+    return figures
+
+
 def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> Mapping[str, float]:
     config = training.config
     started = time.monotonic()
@@ -314,20 +322,3 @@ def _order(size: int, seed: int, epoch: int) -> list[int]:
     order = list(range(size))
     random.Random(derive_seed(seed, "grpo order", epoch)).shuffle(order)
     return order
-
-
-def _watch(
-    watch: RewardWatch,
-    training: Training,
-    canary: Sequence[Task],
-    figures: Mapping[str, float],
-    step: int,
-) -> dict[str, float]:
-    """Return what the watch adds to a step's figures; looks at the canary where that is due."""
-    added = watch.after_step(figures)
-    if canary and step % training.config.canary_steps == 0:
-        seed = derive_seed(training.config.seed, "canary", step)
-        room = training.room
-        accuracy = canary_accuracy(room.teacher, room.student, canary, seed=seed)
-        added |= watch.look(step, accuracy, len(canary))
-    return added

@@ -108,6 +108,9 @@ def test_every_shipped_choice_composes_with_a_training_job(file: Path) -> None:
         if nested:
             assert isinstance(config, DataConfig)
             assert config.data_source == source_name(nested.pop("_target_"))
+        reward = shipped.pop("teacher_reward", {})
+        if reward:
+            shipped["rim_config"] = reward["config_path"]
         # The run's own YAML may set a key that the choice sets too; it wins.
         own = yaml.safe_load((CONFIGS / "run" / f"{RUN_OF[job]}.yaml").read_text())
         for name, value in {**shipped, **nested}.items():
