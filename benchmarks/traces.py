@@ -178,7 +178,11 @@ def best_of(times: int, work: Callable[[], list[Session]]) -> tuple[float, list[
 def read_one_by_one(db_url: str) -> list[Session]:
     """Read as the naive client does: a query for the list, then five for each session."""
     sessions: list[Session] = []
-    with psycopg.connect(db_url, row_factory=dict_row, autocommit=True) as connection:
+    with psycopg.Connection[dict[str, Any]].connect(
+        db_url,
+        row_factory=dict_row,  # pyright: ignore[reportArgumentType]
+        autocommit=True,
+    ) as connection:
 
         def rows(table: str, order: str, session_id: int) -> list[dict[str, Any]]:
             statement = f"SELECT * FROM {table} WHERE session_id = %s ORDER BY {order}"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, LiteralString, TypeVar
+from typing import Any, LiteralString, TypeVar, cast
 
 import psycopg
 from psycopg import errors
@@ -33,7 +33,8 @@ DEFAULT_DB_URL = "postgresql://atlas:atlas@localhost:5433/atlas"
 CONNECT_TIMEOUT_S = 10
 RETRY_PAUSE_S = 0.2
 
-_scan_json = json.JSONDecoder().scan_once
+# The call that ``JSONDecoder.raw_decode`` makes; the types of the standard library lack it.
+_scan_json: Callable[[str, int], tuple[Any, int]] = cast("Any", json.JSONDecoder()).scan_once
 
 
 def describe(db_url: str) -> str:
