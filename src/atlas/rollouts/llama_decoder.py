@@ -112,7 +112,7 @@ class LlamaDecoder:
         """Return rotated queries [N, H, D], rotated keys and values [N, K, D]."""
         weights = self._weights
         num_rotated = weights.num_heads + weights.num_kv_heads
-        heads = _linear(self._normed(hidden_NM, layer.attention_norm), layer.qkv)
+        heads = _linears(self._normed(hidden_NM, layer.attention_norm), layer.qkv)
         heads = heads.view(len(hidden_NM), -1, weights.head_width)
         rotated = heads[:, :num_rotated]
         if layer.head_norm is not None:
@@ -129,7 +129,7 @@ class LlamaDecoder:
     def _rest(self, layer: Layer, hidden_NM: Tensor, attended_NM: Tensor) -> Tensor:
         """Return the output of a layer from what its attention found."""
         hidden_NM = _added(hidden_NM, attended_NM, layer.output)
-        both = _linear(self._normed(hidden_NM, layer.mlp_norm), layer.gate_up)
+        both = _linears(self._normed(hidden_NM, layer.mlp_norm), layer.gate_up)
         gate, up = both.chunk(2, dim=-1)
         return _added(hidden_NM, F.silu(gate).mul_(up), layer.down)
 
@@ -137,7 +137,7 @@ class LlamaDecoder:
         return F.rms_norm(hidden_NM, weight_M.shape, weight_M, self._weights.epsilon)
 
     def _logits(self, hidden_BM: Tensor) -> Tensor:
-        return _linear(self._normed(hidden_BM, self._weights.final_norm), self._weights.head)
+        return _linears(self._normed(hidden_BM, self._weights.final_norm), (self._weights.head,))
 
 
 def _rotations(weights: LlamaWeights, longest: int) -> tuple[Tensor, Tensor]:
@@ -150,8 +150,10 @@ def _rotations(weights: LlamaWeights, longest: int) -> tuple[Tensor, Tensor]:
     return cos[0].unsqueeze(1).to(dtype), sin[0].unsqueeze(1).to(dtype)
 
 
-def _linear(input_NM: Tensor, linear: Linear) -> Tensor:
-    return F.linear(input_NM, linear.weight, linear.bias)
+def _linears(input_NM: Tensor, linears: Sequence[Linear]) -> Tensor:
+    """Return the outputs of projections of one input, side by side."""
+    outputs = [F.linear(input_NM, linear.weight, linear.bias) for linear in linears]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
 
 
 def _added(hidden_NM: Tensor, input_NM: Tensor, linear: Linear) -> Tensor:

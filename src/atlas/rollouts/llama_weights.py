@@ -9,7 +9,7 @@ costs less than one decoded token. What isn't joined or converted is the model's
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,10 @@ _CLASSES = (
 _ROPES = ("default", "linear", "llama3", "yarn")
 _NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm")
 _SLOW_HALVES = (torch.bfloat16, torch.float16)
+# Joining and converting make copies. In wide models the products take the time, not the calls, and
+# of large ones the copies would fill the memory.
+_WIDEST_JOINED = 2048
+_MOST_CONVERTED = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,13 +46,13 @@ class Layer:
     """One block of the model."""
 
     attention_norm: Tensor
-    qkv: Linear
-    """Queries, keys and values under one another."""
+    qkv: tuple[Linear, ...]
+    """Queries, keys and values, under one another or (in wide models) apart."""
     head_norm: Tensor | None
     """[heads, width]: weights of the norm of each query and key head (Qwen3)."""
     output: Linear
     mlp_norm: Tensor
-    gate_up: Linear
+    gate_up: tuple[Linear, ...]
     down: Linear
 
 
@@ -99,8 +103,9 @@ def _altered(model: PreTrainedModel) -> str | None:
             return f"{name} is a {type(module).__name__}"
         if name.endswith("norm") and type(module).__name__ not in _NORMS:
             return f"{name} is a {type(module).__name__}"
-    places = {(type(p.data), p.device, p.dtype) for p in model.parameters()}
-    if len(places) > 1:
+    if any(type(p.data) is not Tensor for p in model.parameters()):
+        return "its parameters are no plain tensors"
+    if len({(p.device, p.dtype) for p in model.parameters()}) > 1:
         return "its parameters differ in precision or place"
     return None
 
@@ -114,9 +119,10 @@ def computing_dtype(model: PreTrainedModel) -> torch.dtype:
     if model.device.type != "cpu" or model.dtype not in _SLOW_HALVES:
         return model.dtype
     can = torch.cpu.get_capabilities()
+    fits = sum(p.numel() for p in model.parameters()) <= _MOST_CONVERTED
     units = ("avx512_bf16", "amx_bf16") if model.dtype == torch.bfloat16 else ("amx_fp16",)
     known_slow = can.get("architecture") == "x86_64" and not any(can.get(u) for u in units)
-    return torch.float32 if known_slow else model.dtype
+    return torch.float32 if known_slow and fits else model.dtype
 
 
 def read_weights(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:
@@ -129,7 +135,7 @@ def read_weights(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:
         embedding_VD=causal.model.embed_tokens.weight.to(dtype),
         layers=tuple(_read_layer(layer, config, dtype) for layer in causal.model.layers),
         final_norm=causal.model.norm.weight.to(dtype),
-        head=_joined([causal.lm_head], dtype),
+        head=_linear(causal.lm_head, dtype),
         epsilon=config.rms_norm_eps,
         num_heads=config.num_attention_heads,
         num_kv_heads=config.num_key_value_heads,
@@ -149,22 +155,21 @@ def _read_layer(layer: Any, config: Any, dtype: torch.dtype) -> Layer:
         attention_norm=layer.input_layernorm.weight.to(dtype),
         qkv=_joined([attention.q_proj, attention.k_proj, attention.v_proj], dtype),
         head_norm=head_norm,
-        output=_joined([attention.o_proj], dtype),
+        output=_linear(attention.o_proj, dtype),
         mlp_norm=layer.post_attention_layernorm.weight.to(dtype),
         gate_up=_joined([mlp.gate_proj, mlp.up_proj], dtype),
-        down=_joined([mlp.down_proj], dtype),
+        down=_linear(mlp.down_proj, dtype),
     )
 
 
-def _joined(parts: Iterable[nn.Linear], dtype: torch.dtype) -> Linear:
-    parts = list(parts)
+def _joined(parts: Sequence[nn.Linear], dtype: torch.dtype) -> tuple[Linear, ...]:
     biases = [part.bias for part in parts if part.bias is not None]
-    assert len(biases) in (0, len(parts))
-    return Linear(
-        weight=_cat([part.weight for part in parts]).to(dtype),
-        bias=_cat(biases).to(dtype) if biases else None,
-    )
+    if parts[0].in_features > _WIDEST_JOINED or len(biases) not in (0, len(parts)):
+        return tuple(_linear(part, dtype) for part in parts)
+    weight = torch.cat([part.weight for part in parts]).to(dtype)
+    return (Linear(weight=weight, bias=torch.cat(biases).to(dtype) if biases else None),)
 
 
-def _cat(tensors: Sequence[Tensor]) -> Tensor:
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+def _linear(part: nn.Linear, dtype: torch.dtype) -> Linear:
+    bias: Tensor | None = part.bias
+    return Linear(weight=part.weight.to(dtype), bias=None if bias is None else bias.to(dtype))

@@ -89,8 +89,12 @@ class SharedCache:
         written = slice(unused, self._num_written)
         self._num_written -= unused
         kept_B = torch.tensor(rows, device=device)
+        room = self._num_written + _ROOM
         self._own = [
-            (keys[:, :, written][kept_B], values[:, :, written][kept_B])
+            (
+                _with_room(keys[:, :, written][kept_B], room),
+                _with_room(values[:, :, written][kept_B], room),
+            )
             for keys, values in self._own
         ]
         self._lay_out()
@@ -101,8 +105,7 @@ class SharedCache:
         if self._num_written == room:
             room = max(room + _ROOM, int(room * _GROWTH))
             self._own = [
-                (_more_columns(keys, room), _more_columns(values, room))
-                for keys, values in self._own
+                (_with_room(keys, room), _with_room(values, room)) for keys, values in self._own
             ]
         self._num_written += 1
         if self._late:
@@ -232,7 +235,7 @@ def _more_rows(part: Tensor, num_rows: int) -> Tensor:
     return more
 
 
-def _more_columns(part: Tensor, room: int) -> Tensor:
+def _with_room(part: Tensor, room: int) -> Tensor:
     rows, heads, held, width = part.shape
     more = part.new_empty(rows, heads, room, width)
     more[:, :, :held] = part

@@ -9,7 +9,7 @@ import torch
 from tests.unit.tiny_models import VOCAB, tiny_model
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
 
-from atlas.rollouts import llama_decoder
+from atlas.rollouts import llama_decoder, llama_weights
 from atlas.rollouts.llama_decoder import LlamaDecoder
 from atlas.rollouts.llama_weights import read_weights
 
@@ -96,6 +96,17 @@ def test_logits_are_those_of_the_models_own_forward(
         tokens_B = torch.randint(2, VOCAB, (len(texts),))
         texts = [[*text, int(token)] for text, token in zip(texts, tokens_B, strict=True)]
         logits_BV = decoder.step(tokens_B)
+
+
+@torch.no_grad()
+def test_projections_apart_give_what_joined_ones_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = VARIANTS["biases"]()
+    joined = LlamaDecoder(read_weights(model, torch.float32), 40).admit(PROMPTS, 1)
+    monkeypatch.setattr(llama_weights, "_WIDEST_JOINED", 1)
+    weights = read_weights(model, torch.float32)
+    assert len(weights.layers[0].qkv) == 3
+    apart = LlamaDecoder(weights, 40).admit(PROMPTS, 1)
+    torch.testing.assert_close(apart, joined, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
