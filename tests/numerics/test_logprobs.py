@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import linear
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from atlas.objectives.logprobs import logprobs_from_logits, selected_logprobs
 
@@ -133,6 +134,20 @@ def test_logits_are_never_whole_forward_or_backward():
     with LargestTensor() as largest:
         dense(hidden_ND, weight_VD, bias_V, targets_N).sum().backward()
     assert largest.numel == 3200
+
+
+def test_a_small_call_is_not_computed_again_and_a_second_backward_pass_is_the_first():
+    hidden_ND, weight_VD, _, targets_N = problem(6, 3, 5)
+    for chunk_tokens, products in ((None, 3), (3, 4)):
+        leaves = (hidden_ND, weight_VD)
+        with FlopCounterMode(display=False) as counter:
+            logprobs_N = selected_logprobs(*leaves, targets_N, chunk_tokens=chunk_tokens).logprobs_N
+            first = torch.autograd.grad(logprobs_N.sum(), leaves, retain_graph=True)
+        one_way = 2 * 6 * 3 * 5
+        # Forward (once more where chunks were given), and two products for the gradients.
+        assert counter.get_total_flops() == one_way * products
+        second = torch.autograd.grad(logprobs_N.sum(), leaves)
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_autocast_is_the_same_as_casting():

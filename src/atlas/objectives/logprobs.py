@@ -24,6 +24,9 @@ CHUNK_LOGITS = 2**22
 processor's cache holds."""
 MIN_CHUNK_TOKENS, MAX_CHUNK_TOKENS = 256, 4096
 """Fewer would multiply slowly."""
+KEPT_LOGITS = 2**24
+"""Numbers in all logits of a call up to which their probabilities are kept for the backward pass:
+64 MiB in float32. Others are computed again."""
 _PLAIN = LogitChange()
 
 
@@ -58,8 +61,8 @@ def selected_logprobs(
         targets_N: [N] token ids, in 0 ... V - 1.
         bias_V: [V], for the few models whose head has one.
         temperature: Logits are divided by it, as the sampler does.
-        chunk_tokens: Tokens a chunk; None picks a size that is fast. The results don't depend on
-            it, but for rounding.
+        chunk_tokens: Tokens a chunk; None picks a size that is fast, and keeps the probabilities
+            of a small call for the backward pass. The results don't depend on it, but for rounding.
         with_entropy: Compute the entropies too.
         change: What the model does to its logits; its temperature is set here.
 
@@ -71,7 +74,9 @@ def selected_logprobs(
     """
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}; it must be positive")
+    keep = False
     if chunk_tokens is None:
+        keep = len(targets_N) * lm_head_weight_VD.shape[0] <= KEPT_LOGITS
         fitting = CHUNK_LOGITS // lm_head_weight_VD.shape[0]
         chunk_tokens = min(MAX_CHUNK_TOKENS, max(MIN_CHUNK_TOKENS, fitting))
     if chunk_tokens < 1:
@@ -90,7 +95,7 @@ def selected_logprobs(
         replace(change, temperature=temperature),
         chunk_tokens,
         with_entropy,
-        torch.is_grad_enabled(),
+        keep and torch.is_grad_enabled(),
     )
     return SelectedLogprobs(logprobs_N=logprobs_N, entropy_N=entropy_N if with_entropy else None)
 

@@ -5,8 +5,8 @@
 where ``y`` is the identity but for the models that logit_change.py describes.
 
 Forward, a chunk's logits live until its log-probabilities are read off. Backward, they are computed
-once more and turned into their own gradient in place, unless all tokens fit into one chunk: then
-their probabilities are kept, at the same peak. With ``g`` the gradient of a log-probability:
+once more and turned into their own gradient in place, unless they are few altogether: then their
+probabilities are kept. With ``g`` the gradient of a log-probability:
 
     dx = g (onehot(target) - softmax(z)) y' / temperature
     dh = dx W,    dW = sum over chunks of dx^T h,    db = sum over tokens of dx
@@ -47,15 +47,17 @@ class ChunkedProjection(torch.autograd.Function):
         num_tokens = hidden_ND.shape[0]
         logprobs_N = hidden_ND.new_empty(num_tokens, dtype=accurate_dtype(hidden_ND.dtype))
         entropy_N = logprobs_N.new_zeros(num_tokens if with_entropy else 0)
-        keep = keep and num_tokens <= chunk_tokens and change.softcap is None
+        keep = keep and change.softcap is None
         kept_NV = None
+        if keep:
+            kept_NV = logprobs_N.new_empty(num_tokens, weight_VD.shape[0])
         for chunk in _chunks(num_tokens, chunk_tokens):
             logits_nV = change.apply_(_logits(hidden_ND[chunk], weight_VD, bias_V))
             log_nV = logits_nV.log_softmax(-1)
             logprobs_N[chunk] = log_nV.gather(-1, targets_N[chunk].unsqueeze(-1)).squeeze(-1)
-            if with_entropy or keep:
-                probs_nV = torch.exp(log_nV, out=logits_nV)
-                kept_NV = probs_nV if keep else None
+            if with_entropy or kept_NV is not None:
+                out = logits_nV if kept_NV is None else kept_NV[chunk]
+                probs_nV = torch.exp(log_nV, out=out)
                 if with_entropy:
                     # A token that can't be (probability 0, log -inf) adds nothing.
                     surprise_nV = log_nV.clamp_(min=torch.finfo(log_nV.dtype).min)
@@ -85,7 +87,8 @@ class ChunkedProjection(torch.autograd.Function):
                 slope = ctx.change.slope(logits_nV)
                 probs_nV = logits_nV.softmax(-1)
             else:
-                probs_nV, slope = kept_NV, ctx.change.slope(kept_NV)
+                probs_nV = kept_NV[chunk].clone()  # a second backward pass needs them too
+                slope = ctx.change.slope(probs_nV)
             grad_n1 = grad_N[chunk].unsqueeze(-1)
             if not isinstance(slope, Tensor):
                 grad_n1 = grad_n1 * slope
