@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from tests.unit.evaluation.outcomes import arm_of, outcome, pair
 
@@ -203,3 +205,16 @@ def test_the_table_compares_each_arm_with_those_before_it():
     assert gains == pytest.approx(
         {("sft", "untrained"): 12.5, ("grpo", "untrained"): 37.5, ("grpo", "sft"): 25.0}
     )
+
+
+def test_a_task_that_a_verifier_could_not_tell_about_is_out_of_every_arm() -> None:
+    untold = replace(outcome(False), unverified="took too long")
+    pairs = [
+        pair(0, outcome(False), outcome(True), arm="sft"),
+        pair(1, outcome(False), outcome(True), arm="sft"),
+        pair(0, outcome(False), outcome(True), arm="grpo"),
+        pair(1, outcome(False), untold, arm="grpo"),
+    ]
+    table = claims_table(pairs)
+    assert table.num_tasks == 1
+    assert table.arms == claims_table([pairs[0], pairs[2]]).arms

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from tests.unit.evaluation.outcomes import arm_of, outcome, pair
@@ -59,3 +60,10 @@ def test_a_torn_line_and_a_missing_file_are_named(tmp_path):
         read_pairs(path)
     with pytest.raises(AtlasError, match="isn't there"):
         read_pairs(tmp_path / "nothing.jsonl")
+
+
+def test_why_a_verifier_could_not_tell_is_kept(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    told = pair(1, outcome(True), replace(outcome(False), unverified="took too long"))
+    write_pairs(path, [told])
+    assert read_pairs(path) == (told,)

@@ -37,6 +37,7 @@ def test_a_reward_that_rises_alone_names_its_part() -> None:
     ("rewards", "canary"),
     [
         ([0.2, 0.2, 0.4, 0.6], [0.5, 0.5, 0.7, 0.9]),  # both
+        ([0.2, 0.2, 0.6, 0.6], [0.5, 0.5, 0.75, 0.75]),  # the canary by more than half as much
         ([0.2, 0.2, 0.2, 0.2], [0.5, 0.5, 0.4, 0.3]),  # no rise
         ([0.6, 0.6, 0.4, 0.2], [0.5, 0.5, 0.5, 0.5]),  # a fall
         ([0.2, 0.2, 0.22, 0.24], [0.5, 0.5, 0.5, 0.5]),  # too little to speak of

@@ -163,3 +163,45 @@ def test_the_same_teachings_can_be_learned_from_twice(
     config = config_for(model_folder, run.path, max_steps=1, num_iterations=2, warmup_ratio=0.0)
     figures = train_grpo(run, config, tasks, progress=Silent(), stop=StopRequest())
     assert figures["train/ratio_max"] > 1.001
+
+
+def test_a_reward_of_the_users_own_and_a_canary_are_in_the_log(
+    tmp_path: Path, model_folder: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own_reward.py").write_text(
+        "def reward(answer, teaching):\n"
+        "    return None if len(teaching) % 3 == 0 else len(teaching) / 9\n"
+    )
+    run = RunDir.create(tmp_path / "run", "grpo")
+    config = config_for(
+        model_folder,
+        run.path,
+        max_steps=2,
+        reward_function="own_reward.reward",
+        allow_targets=("own_reward.reward",),
+        reward_function_weight=0.5,
+        reward_function_cap=2.0,
+        reward_function_required=False,
+        canary_tasks=3,
+        canary_steps=2,
+    )
+    train_grpo(run, config, tasks, progress=Silent(), stop=StopRequest())
+    first, second = (json.loads(line) for line in run.metrics.read_text().splitlines())
+    for line in (first, second):
+        added = [value for name, value in line.items() if name.startswith("reward/")]
+        assert sum(added) == pytest.approx(line["train/reward"])
+    assert "canary/accuracy_taught" not in first
+    assert second["canary/alarm"] == 0.0
+    files = sorted(run.rollouts.glob("*.parquet"))
+    rows = [row for file in files for row in pyarrow.parquet.read_table(file).to_pylist()]
+    said = [row for row in rows if not row["part_leaked"] and len(row["teaching"]) % 3]
+    assert said
+    for row in said:
+        assert row["part_own"] == pytest.approx(len(row["teaching"]) / 9)
+        assert row["reward_own"] == pytest.approx(0.5 * min(2.0, len(row["teaching"]) / 9))
+    silent = [row for row in rows if not row["part_leaked"] and len(row["teaching"]) % 3 == 0]
+    assert all(row["part_own"] is None and row["reward"] is not None for row in silent)
+    # What is set aside is never taught.
+    taught = {row["task_id"] for row in rows}
+    assert not taught & {task.id for task in sorted(tasks, key=lambda task: task.id)[:3]}

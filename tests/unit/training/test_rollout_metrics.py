@@ -81,3 +81,31 @@ def test_the_table_has_a_row_a_rollout_and_keeps_the_abstention(tmp_path: Path) 
     rows = pyarrow.parquet.read_table(path).to_pylist()
     assert [row["reward"] for row in rows] == [1.0, 0.0, 0.0, None]
     assert [row["part_uplift"] for row in rows] == [1.0, 0.0, 0.0, -1.0]
+
+
+def test_parts_by_hand() -> None:
+    scores = [
+        Score(
+            value=1.5,
+            parts={"leaked": 0.0, "rim": 0.5, "rim_abstained": 0.0},
+            weighted={"uplift": 1.0, "rim": 0.5},
+        ),
+        Score(
+            value=-0.1,
+            parts={"leaked": 1.0, "leak_encoded": 1.0},
+            weighted={"uplift": -0.1},
+        ),
+        Score(value=None, parts={"leaked": 0.0, "rim_abstained": 1.0}),
+    ]
+    made = tuple(Rollout(teaching=said(4), attempt=said(9), score=score) for score in scores)
+    groups = [group(0.0, *made)]
+    _, result = train_samples(groups, scale="none", mask_truncated=True)
+    metrics = rollout_metrics(groups, result)
+    assert metrics["train/reward"] == pytest.approx(0.7)
+    assert metrics["reward/uplift"] == pytest.approx(0.45)
+    assert metrics["reward/rim"] == pytest.approx(0.25)  # shut by its gate it adds 0
+    assert metrics["part/rim"] == 0.5  # the mean of what was said
+    assert metrics["train/abstained_share/rim"] == 0.5
+    assert metrics["train/leak_rate/encoded"] == pytest.approx(1 / 3)
+    assert metrics["train/leak_rate/arithmetic"] == 0.0
+    assert metrics["train/accuracy_alone"] != metrics["train/accuracy_alone"]  # nothing was told
