@@ -2,6 +2,8 @@
 # PYTHON=/path/to/python3.12 chooses the interpreter; ARGS="…" goes on to the command.
 
 SHELL := /bin/sh
+# Tests and stages start dozens of interpreters; without bytecode each compiles all that it imports anew.
+export PYTHONDONTWRITEBYTECODE :=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.

@@ -36,6 +36,7 @@ GRPO = (
     "num_generations=2",
     "gradient_accumulation_steps=2",
     "max_new_tokens=8",
+    "max_clipped_share=1",
     "student_max_new_tokens=16",
     "approach_max_new_tokens=8",
     "eval_split_ratio=0.2",

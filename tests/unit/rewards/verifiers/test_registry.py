@@ -138,7 +138,8 @@ def test_a_label_of_the_user_s_is_no_family_and_leaves_it_to_the_reference(
     task = Task(question="Capital of France?", answer="Paris", family=family)
     assert verify(task, "I think so. Answer: paris.") == Verdict(score=1.0, parsed=True)
     assert verify(task, "Answer: London") == Verdict(score=0.0, parsed=True)
-    assert verify(task, "Paris") == Verdict(score=0.0, parsed=False)
+    unread = verify(task, "Paris")
+    assert (unread.score, unread.parsed) == (0.0, False)
 
 
 def test_a_task_that_its_own_verifier_refuses_is_told() -> None:
