@@ -163,7 +163,7 @@ def _read_layer(layer: Any, config: Any, dtype: torch.dtype) -> Layer:
 
 
 def _joined(parts: Sequence[nn.Linear], dtype: torch.dtype) -> tuple[Linear, ...]:
-    biases = [part.bias for part in parts if part.bias is not None]
+    biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
     if parts[0].in_features > _WIDEST_JOINED or len(biases) not in (0, len(parts)):
         return tuple(_linear(part, dtype) for part in parts)
     weight = torch.cat([part.weight for part in parts]).to(dtype)
