@@ -68,7 +68,7 @@ class DecoderChoice:
             if reason is None:
                 return LlamaDecoder(weights, longest)
         self._log_once(reason)
-        return GenericDecoder(self._model, self._pad_id)
+        return GenericDecoder(self._model, self._pad_id, longest)
 
     def _tolerance(self) -> float:
         whole = self._model.dtype in (torch.float32, torch.float64)

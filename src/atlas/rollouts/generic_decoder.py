@@ -24,11 +24,13 @@ class GenericDecoder:
     Args:
         model: any causal language model that takes a `DynamicCache`.
         pad_id: fills up short prompts.
+        longest: most tokens of a sequence, the completion included.
     """
 
     joins = False
 
-    def __init__(self, model: PreTrainedModel, pad_id: int) -> None:
+    def __init__(self, model: PreTrainedModel, pad_id: int, longest: int) -> None:
+        self._longest = longest
         self._model: Any = model
         self._pad_id = pad_id
 
@@ -50,7 +52,8 @@ class GenericDecoder:
         logits_BV = self._forward(
             tokens_B.unsqueeze(-1), self._mask_BL, self._position_B.unsqueeze(-1)
         )
-        self._position_B = self._position_B + 1
+        # Rows that have ended may still be here: they stay at the last position.
+        self._position_B = (self._position_B + 1).clamp(max=self._longest - 1)
         return logits_BV
 
     def keep(self, rows: Sequence[int]) -> None:

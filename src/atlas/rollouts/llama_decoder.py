@@ -67,7 +67,8 @@ class LlamaDecoder:
         """Take one more token of every row; see `Decoder.step`."""
         self._cache.begin_step()
         cos, sin = self._cos[self._positions_B], self._sin[self._positions_B]
-        self._positions_B = self._positions_B + 1
+        # Rows that have ended may still be here: they stay at the last position.
+        self._positions_B = (self._positions_B + 1).clamp(max=len(self._cos) - 1)
         hidden_BM = self._weights.embedding_VD[tokens_B]
         num_kv, width = self._weights.num_kv_heads, self._weights.head_width
         for index, layer in enumerate(self._weights.layers):

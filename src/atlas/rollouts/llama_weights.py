@@ -118,7 +118,7 @@ def computing_dtype(model: PreTrainedModel) -> torch.dtype:
     """
     if model.device.type != "cpu" or model.dtype not in _SLOW_HALVES:
         return model.dtype
-    can = torch.cpu.get_capabilities()
+    can: Any = getattr(torch.cpu, "get_capabilities", dict)()
     fits = sum(p.numel() for p in model.parameters()) <= _MOST_CONVERTED
     units = ("avx512_bf16", "amx_bf16") if model.dtype == torch.bfloat16 else ("amx_fp16",)
     known_slow = can.get("architecture") == "x86_64" and not any(can.get(u) for u in units)

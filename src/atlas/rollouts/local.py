@@ -92,7 +92,10 @@ class LocalGenerator:
         was_training = self.model.training
         self.model.eval()
         try:
-            decoder = self._choice.decoder(prompts, max(map(len, prompts)) + max(limits))
+            longest = max(
+                len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)
+            )
+            decoder = self._choice.decoder(prompts, longest)
             self._run(decoder, rows, prompts, sampling, num_samples)
         finally:
             self.model.train(was_training)

@@ -42,7 +42,7 @@ class Rows:
     ) -> None:
         num, longest = len(limits_N), int(limits_N.max())
         device = limits_N.device
-        # The last column takes what is drawn for rows that have ended but not yet left.
+        # One column more: what is drawn for rows that have ended but not left stands behind theirs.
         self._tokens_NT = torch.zeros(num, longest + 1, dtype=torch.int64, device=device)
         self._logprobs_NT = torch.zeros(num, longest + 1, device=device)
         self._lengths_N = torch.zeros_like(limits_N)
@@ -72,9 +72,8 @@ class Rows:
     def record(self, tokens_B: Tensor, logprobs_B: Tensor) -> None:
         """Take one token of each row in flight."""
         running_B = self._running_B
-        column_B = torch.where(running_B, self.positions_B, self._tokens_NT.shape[1] - 1)
-        self._tokens_NT[self.slots_B, column_B] = tokens_B
-        self._logprobs_NT[self.slots_B, column_B] = logprobs_B
+        self._tokens_NT[self.slots_B, self.positions_B] = tokens_B
+        self._logprobs_NT[self.slots_B, self.positions_B] = logprobs_B
         self.positions_B = self.positions_B + running_B
         self._lengths_N[self.slots_B] = self.positions_B
         ended_B = (tokens_B.unsqueeze(-1) == self._ends).any(dim=-1)

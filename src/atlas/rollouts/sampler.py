@@ -105,8 +105,9 @@ def _of_the_nucleus(
             return tokens_B
         attempt += 1
         rows_N = rows_N[again_N]
-        weights_NV = torch.minimum(likelier_NV[again_N], weights_BV[rows_N])
-        tokens_N = inverted(weights_NV, uniforms(keys_B[rows_N], positions_B[rows_N], attempt))
+        # All of them are above the floor of ``min_p``: the token that they are likelier than was.
+        uniform_N = uniforms(keys_B[rows_N], positions_B[rows_N], attempt)
+        tokens_N = inverted(likelier_NV[again_N], uniform_N)
         tokens_B = tokens_B.index_copy(0, rows_N, tokens_N)
 
 

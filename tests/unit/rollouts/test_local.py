@@ -208,6 +208,20 @@ def test_the_window_cuts_completions_and_refuses_prompts_that_fill_it(kind: str)
         engine.generate([[7], [*long, 5, 5, 5]], GREEDY)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_a_row_at_the_end_of_the_window_waits_there_for_the_others(kind: str) -> None:
+    """It has ended, but leaves only when enough others have."""
+    model = tiny_model(kind)
+    model.generation_config.eos_token_id = model.config.eos_token_id = None
+    long = [5 + i % 30 for i in range(61)]
+    prompts = [long, *([7 + i] for i in range(9))]
+    found = generator(model).generate(prompts, GREEDY)
+    for prompt, (completion,) in zip(prompts[:3], found, strict=False):
+        expected = alone(model, prompt, min(12, 64 - len(prompt)))
+        assert list(completion.token_ids) == expected[: completion.num_tokens]
+    assert found[0][0].num_tokens <= 3
+
+
 def test_a_stop_text_ends_a_completion_with_its_last_token() -> None:
     model = tiny_model(vocab_size=len(tiny_tokenizer()), seed=1)
     (plain,) = generator(model).generate([[5, 6]], Sampling(max_new_tokens=20))[0]

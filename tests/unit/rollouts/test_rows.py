@@ -26,7 +26,7 @@ def test_rows_end_at_their_limit_or_by_an_end_and_what_follows_is_dropped() -> N
     record(rows, [5, 6, END])
     record(rows, [7, 8, 9])
     assert rows.num_running() == 1
-    record(rows, [END, 8, 9])
+    record(rows, [END, END, 9])
     assert rows.num_running() == 0
     first, second, third = rows.results()
     assert (first.token_ids, first.stopped) == ((5, 7, END), True)
@@ -51,6 +51,17 @@ def test_rows_that_leave_and_enter_keep_their_own_tokens_keys_and_places() -> No
     assert rows.compact() == []
     tokens = [row.token_ids for row in rows.results()]
     assert tokens == [(5, 6, END), (END,), (END,), (7, END)]
+
+
+def test_rows_that_have_ended_stay_so_when_others_enter_beside_them() -> None:
+    rows = make([1, 4, 4])
+    rows.admit([0, 1])
+    record(rows, [5, END])
+    rows.admit([2])
+    assert rows.num_running() == 1
+    record(rows, [6, 7, 8])
+    assert rows.compact() == [2]
+    assert [row.token_ids for row in rows.results()] == [(5,), (END,), (8,)]
 
 
 def test_texts_end_rows_too() -> None:
