@@ -40,8 +40,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"training_data", "training", "evaluation", "sources"}),
     frozenset({"report"}),
-    frozenset({"quickstart"}),
+    frozenset({"quickstart", "from_scratch"}),
     frozenset({"commands"}),
+    frozenset({"from_scratch_cli"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def save_model(
     *,
     with_bin: bool = False,
     extra: dict[str, str] | None = None,
+    also: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> None:
     """Write a model folder, replacing an older one in a single step.
 
@@ -53,6 +54,7 @@ def save_model(
         tokenizer: With its chat template.
         with_bin: Write ``pytorch_model.bin`` too, for tools that look for it.
         extra: More text files, by name.
+        also: More files of any kind, by name; each function is given the path to write.
 
     Raises:
         AtlasError: The disk is full.
@@ -64,6 +66,8 @@ def save_model(
         if with_bin:
             torch.save(_plain_weights(model), temporary / "pytorch_model.bin")
         _write_texts(temporary, extra)
+        for name, write_file in (also or {}).items():
+            write_file(temporary / name)
 
     _write_folder(folder, write)
 

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from atlas.errors import AtlasError
+from atlas.from_scratch_cli import prepare_app, register, train_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +29,7 @@ review = typer.Typer(
     no_args_is_help=True, help="List recorded sessions, and say which of them may be used."
 )
 app.add_typer(review, name="review")
+register(app)
 arc = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 """The exporter of the Atlas SDK, which the guide names ``arc-atlas``."""
 
@@ -370,6 +372,16 @@ def arc_export(
 def main() -> None:
     """Run the command line; a mistake of the user is one line and exit code 2."""
     _run(app)
+
+
+def prepare_grpo_data() -> None:
+    """Run ``prepare_grpo_data.py``."""
+    _run(prepare_app)
+
+
+def train_atlas() -> None:
+    """Run ``train_atlas.py``."""
+    _run(train_app)
 
 
 def arc_atlas() -> None:

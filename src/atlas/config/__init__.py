@@ -7,6 +7,7 @@ from atlas.config.collect import CollectConfig
 from atlas.config.compose import Composed, compose_config, load_config
 from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
+from atlas.config.ranked import RankedConfig
 from atlas.config.resolve import ConfigRow, explain, resolve, save_config, section, to_yaml
 from atlas.config.schema import KeyInfo, RunConfig, keys_of
 from atlas.config.sft import SFTConfig
@@ -17,6 +18,7 @@ JOBS: dict[str, type[RunConfig]] = {
     "quickstart": QuickstartConfig,
     "base_model": BaseModelConfig,
     "collect": CollectConfig,
+    "ranked": RankedConfig,
 }
 """The configuration of each job, by the value of its key ``job``."""
 
@@ -29,6 +31,7 @@ __all__ = [
     "GRPOConfig",
     "KeyInfo",
     "QuickstartConfig",
+    "RankedConfig",
     "RunConfig",
     "SFTConfig",
     "compose_config",

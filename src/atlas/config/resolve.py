@@ -16,6 +16,7 @@ import yaml
 from atlas.config.collect import DEFAULT_NUM_TASKS, CollectConfig
 from atlas.config.data import DataConfig, resolve_source
 from atlas.config.grpo import GRPOConfig
+from atlas.config.ranked import AUTO, RankedConfig
 from atlas.config.schema import KeyInfo, RunConfig, keys_of, masked
 from atlas.errors import AtlasError
 
@@ -53,6 +54,8 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
         resolved = _resolve_batch(resolved, given, world_size)
     if isinstance(resolved, CollectConfig):
         resolved = _resolve_collect(resolved, given)
+    if isinstance(resolved, RankedConfig):
+        resolved = _resolve_folders(resolved)
     return cast(C, resolved)
 
 
@@ -179,6 +182,15 @@ def _resolve_batch(config: GRPOConfig, given: Collection[str], world_size: int) 
             f"gradient_accumulation_steps={accumulation}"
         )
     return replace(config, gradient_accumulation_steps=accumulation)
+
+
+def _resolve_folders(config: RankedConfig) -> RankedConfig:
+    name = f"atlas_{config.model_size}"
+    return replace(
+        config,
+        output_dir=f"runs/{name}" if config.output_dir == AUTO else config.output_dir,
+        model_dir=f"models/{name}" if config.model_dir == AUTO else config.model_dir,
+    )
 
 
 def _resolve_collect(config: CollectConfig, given: Collection[str]) -> CollectConfig:

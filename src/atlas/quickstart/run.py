@@ -6,21 +6,20 @@ Input: a configuration. Output: a finished run directory, and the folders of the
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.resolve import keep_config
 from atlas.datasets.tasks import check_family
-from atlas.errors import AtlasError
 from atlas.quickstart.stages import STAGES, Quickstart
+from atlas.runtime import stages as stages_of_a_job
 from atlas.runtime.files import require_free_space
+from atlas.runtime.links import publish, refuse_foreign
 from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
-from atlas.runtime.seeding import seed_everything
 from atlas.runtime.stopping import StopRequest
 
 # What a run writes (PostgreSQL, checkpoints, rollouts), generously.
@@ -44,7 +43,7 @@ def prepare(config: QuickstartConfig, *, fresh: bool) -> RunDir:
     """
     for family in config.families:
         check_family(family)
-    _refuse_foreign(Path(config.results_dir))
+    refuse_foreign(Path(config.results_dir), PUBLISHED, "results_dir")
     require_free_space(Path(config.output_dir), _RUN_BYTES)
     run = RunDir.create(config.output_dir, "quickstart", fresh=fresh)
     keep_config(config, run.config)
@@ -58,7 +57,7 @@ def run_stages(
     progress_of: Callable[[str], Progress],
     stop: StopRequest,
 ) -> None:
-    """Run every stage that hasn't finished.
+    """Run every stage that hasn't finished, then link what the run made to the guide's places.
 
     Args:
         run: Locked by the caller.
@@ -71,43 +70,6 @@ def run_stages(
     """
     set_matmul_precision(config.float32_matmul_precision)
     job = Quickstart(run=run, config=config)
-    for name, stage in STAGES.items():
-        progress = progress_of(name)
-        if run.stage_done(name):
-            progress.begin(1)
-            progress.advance(note="done before")
-            continue
-        stop.check()
-        seed_everything(config.seed, name)
-        started = time.monotonic()
-        summary = stage(job, progress, stop)
-        run.finish_stage(name, summary, time.monotonic() - started)
-    publish(run.path, Path(config.results_dir))
-
-
-def publish(run: Path, results: Path) -> None:
-    """Link what the run made to the places that the guide names; older links are replaced."""
-    for name, target in PUBLISHED.items():
-        link = results / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        temporary = link.with_name(f".{link.name}.new")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(os.path.relpath((run / target).absolute(), link.parent.resolve()))
-        temporary.replace(link)
-
-
-def _refuse_foreign(results: Path) -> None:
-    for folder in {(results / name).parent for name in PUBLISHED}:
-        blocked = next((p for p in (folder, *folder.parents) if p.exists()), folder)
-        if not blocked.is_dir() or not os.access(blocked, os.W_OK):
-            raise AtlasError(
-                f"{blocked} is a file or can't be written, but results_dir {results} needs it; "
-                "move it away, or set results_dir to another folder"
-            )
-    for name in PUBLISHED:
-        link = results / name
-        if link.exists() and not link.is_symlink():
-            raise AtlasError(
-                f"{link} is there and isn't a link that Atlas made; move it away, or set "
-                "results_dir to another folder"
-            )
+    stages = {name: partial(stage, job) for name, stage in STAGES.items()}
+    stages_of_a_job.run_stages(run, stages, seed=config.seed, progress_of=progress_of, stop=stop)
+    publish(run.path, Path(config.results_dir), PUBLISHED)

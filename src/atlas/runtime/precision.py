@@ -1,4 +1,4 @@
-"""How exact products of float32 matrices have to be, by processor.
+"""What precision this processor computes well in: products of float32 matrices, and bfloat16.
 
 PyTorch may multiply float32 matrices on faster units of lower precision where it is permitted to.
 On AMD processors with AVX-512 the permission costs nothing: the product goes to another library,
@@ -49,3 +49,14 @@ def product_error() -> float:
 
 def _cpuinfo() -> str:
     return _CPUINFO.read_text(encoding="utf-8") if _CPUINFO.is_file() else ""
+
+
+def computes_bf16() -> bool:
+    """Tell whether bfloat16 is computed by instructions of its own.
+
+    Where it is emulated (x86 without AVX-512), a product of matrices takes a hundred times as long
+    as in float32.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -31,6 +31,9 @@ _APPLY: Mapping[str, Callable[[int, int], int]] = {
 }
 _NAMES = "ABCDEFGH"
 
+FAMILIES = ("basic_arithmetic", "chain_sum", "leg_counting")
+"""The families whose problems are read and worked here."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
@@ -58,7 +61,7 @@ def read_problem(task: Task) -> Problem:
         return Problem(numbers=tuple(map(int, chain[::2])), operators=tuple(chain[1::2]))
     raise AtlasError(
         f"the corpus of the base model can't work tasks of family '{task.family}'; "
-        "it knows basic_arithmetic, chain_sum and leg_counting"
+        f"it knows {', '.join(FAMILIES)}"
     )
 
 
@@ -129,14 +132,19 @@ def work_try(
     problem: Problem, order: Sequence[int], legs: Sequence[int] | None = None
 ) -> tuple[str, int]:
     """Work the problem once, without names. Returns the text and the result."""
-    steps = plan_steps(problem, order, legs)
+    written, result = work_steps(plan_steps(problem, order, legs))
+    return f"Try: {', '.join(written)}.", result
+
+
+def work_steps(steps: Sequence[Step]) -> tuple[list[str], int]:
+    """Work named steps, without their names. Returns ``2 + 12 = 14`` of each, and the result."""
     values: dict[str, int] = {}
     written = []
     for name, (a, op, b) in zip(_NAMES, steps, strict=False):
         x, y = (values[v] if isinstance(v, str) else v for v in (a, b))
         values[name] = _APPLY[op](x, y)
         written.append(f"{x} {op} {y} = {values[name]}")
-    return f"Try: {', '.join(written)}.", values[_NAMES[len(steps) - 1]]
+    return written, values[_NAMES[len(steps) - 1]]
 
 
 def believed_legs(problem: Problem, rng: random.Random, *, share_known: float) -> list[int] | None:

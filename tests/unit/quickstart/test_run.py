@@ -8,7 +8,8 @@ import pytest
 
 from atlas.config.quickstart import QuickstartConfig
 from atlas.errors import AtlasError
-from atlas.quickstart.run import PUBLISHED, prepare, publish
+from atlas.quickstart.run import PUBLISHED, prepare
+from atlas.runtime.links import publish
 
 
 def config_in(folder: Path, **changed: object) -> QuickstartConfig:
@@ -22,8 +23,8 @@ def test_results_are_links_that_survive_a_move_of_the_whole_folder(tmp_path: Pat
     for target in PUBLISHED.values():
         path = home / "run" / target
         path.mkdir(parents=True, exist_ok=True)
-    publish(home / "run", home / "results")
-    publish(home / "run", home / "results")
+    publish(home / "run", home / "results", PUBLISHED)
+    publish(home / "run", home / "results", PUBLISHED)
     moved = home.rename(tmp_path / "moved")
     for name, target in PUBLISHED.items():
         assert (moved / "results" / name).resolve() == (moved / "run" / target).resolve()

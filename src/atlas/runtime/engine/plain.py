@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from atlas.config.optim import LrSchedulerType, TrainConfig
 from atlas.errors import AtlasError
 from atlas.runtime.engine.protocol import StepInfo
+from atlas.runtime.engine.stochastic_adamw import StochasticAdamW
 from atlas.runtime.schedule import rate_factor
 
 
@@ -26,6 +27,7 @@ class PlainEngine:
         weight_decay: Of matrices only; norms and biases are not decayed.
         max_grad_norm: Gradients longer than this are scaled down.
         betas: Of AdamW.
+        rounding_seed: Of the stochastic rounding, where the weights are bfloat16.
     """
 
     world_size = 1
@@ -41,6 +43,7 @@ class PlainEngine:
         weight_decay: float = 0.01,
         max_grad_norm: float = 1.0,
         betas: tuple[float, float] = (0.9, 0.999),
+        rounding_seed: int | None = None,
     ) -> None:
         self.model = model
         self._max_grad_norm = max_grad_norm
@@ -49,7 +52,13 @@ class PlainEngine:
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
-        self._optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+        self._optimizer: torch.optim.Optimizer
+        if rounding_seed is None:
+            self._optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+        else:
+            self._optimizer = StochasticAdamW(
+                groups, lr=learning_rate, betas=betas, seed=rounding_seed
+            )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer,
             lambda step: rate_factor(

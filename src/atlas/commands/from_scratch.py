@@ -1,0 +1,124 @@
+"""``train_atlas.py``: a model from random weights, from the configuration to ``models/atlas_*``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from atlas.commands.terminal import StageBar, console, display, stoppable
+from atlas.config.compose import load_config
+from atlas.config.ranked import RankedConfig
+from atlas.config.resolve import keep_config
+from atlas.datasets.ranked import check_no_shared_prompt, read_ranked
+from atlas.errors import AtlasError
+from atlas.from_scratch.planning import Plan, plan_run
+from atlas.from_scratch.stages import FromScratch, stages_of
+from atlas.runtime.links import publish, refuse_foreign
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.stages import run_stages
+
+LOGS = {"training.log": "training.log", "tensorboard": "tensorboard"}
+_SMALL = 20_000_000
+"""Below so many parameters the guide's learning rate hardly moves anything."""
+
+
+def run(path: str, overrides: Sequence[str], *, resume: bool, fresh: bool) -> None:
+    """Run the command."""
+    config = load_config(RankedConfig, path, overrides)
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    records, validation = read_ranked(config.train_data), read_ranked(config.validation_data)
+    check_no_shared_prompt(records, validation)
+    plan = plan_run(config)
+    show_plan(config, plan, num_prompts=len(records))
+    refuse_foreign(Path(config.log_dir), LOGS, "log_dir")
+    if resume and not (Path(config.output_dir) / "run.json").is_file():
+        raise AtlasError(f"there is no run in {config.output_dir} to resume; leave --resume out")
+    run_dir = RunDir.create(config.output_dir, "ranked", fresh=fresh)
+    keep_config(config, run_dir.config)
+    # A run goes on in the precision that it was begun in, whatever is free now.
+    job = FromScratch(run=run_dir, config=config, plan=_settled(run_dir, plan))
+    publish(run_dir.path, Path(config.log_dir), LOGS)
+    hint = "The same command goes on from the last checkpoint; --fresh starts over."
+    with run_dir.lock(), stoppable(hint) as stop, display() as bars:
+        run_stages(
+            run_dir,
+            stages_of(job),
+            seed=config.seed,
+            progress_of=lambda name: StageBar(bars, name),
+            stop=stop,
+        )
+    show_results(run_dir)
+
+
+def show_plan(config: RankedConfig, plan: Plan, *, num_prompts: int) -> None:
+    """Print what will be trained, and what it takes."""
+    console.print(f"Total parameters: {plan.num_parameters:,}  ({config.model_size})")
+    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in plan.memory.parts.items())
+    console.print(
+        f"Memory: {plan.memory.total / 1e9:.1f} GB of {plan.limit / 1e9:.1f} GB {plan.limit_is} "
+        f"({parts}), precision {plan.precision}",
+        soft_wrap=True,
+    )
+    steps = max(1, round(num_prompts * config.epochs / config.batch_size))
+    console.print(
+        f"Data: {num_prompts} prompts, {config.batch_size} a step, {config.epochs:g} epochs: "
+        f"{config.max_steps or steps} steps of the ranked stage",
+        soft_wrap=True,
+    )
+    if "pretrain" not in config.stages and config.model_name_or_path is None:
+        console.print(
+            "Note: preferences alone teach random weights little; leave 'pretrain' in stages, or "
+            "set model_name_or_path.",
+            soft_wrap=True,
+        )
+    if plan.num_parameters < _SMALL and config.learning_rate < 5e-5:
+        console.print(
+            f"Note: learning_rate {config.learning_rate:g} hardly moves a model of this size in "
+            "the ranked stage; 3e-4 does.",
+            soft_wrap=True,
+        )
+    console.print(f"Log: tail -f {Path(config.log_dir) / 'training.log'}", soft_wrap=True)
+
+
+def show_results(run_dir: RunDir) -> None:
+    """Print the figures of a finished run, and where the model is."""
+    figures = run_dir.stage_summary("evaluate")
+    table = Table(title=f"Measured on {figures['validation_prompts']} validation prompts")
+    for column in ("", "after stage 0", "after the ranked stage"):
+        table.add_column(column)
+    for title, name in (
+        ("better response likelier (pairs)", "ranking_accuracy"),
+        ("loss of the best response, nats a token", "loss"),
+        ("own answers verified right", "verified"),
+    ):
+        row = [figures.get(f"{stage}_{name}") for stage in ("stage_0", "ranked")]
+        table.add_row(title, *(_cell(value) for value in row))
+    console.print(table)
+    if "verified_gain" in figures:
+        console.print(f"gain in right answers: {_cell(figures['verified_gain'])}", markup=False)
+    saved = run_dir.stage_summary("save")
+    console.print(f"Total parameters: {saved['parameters']:,}")
+    console.print(f"model: {saved['folder']}", markup=False, soft_wrap=True)
+
+
+def _settled(run_dir: RunDir, plan: Plan) -> Plan:
+    """Return the plan in the precision that the run was begun in."""
+    kept = run_dir.path / "precision.txt"
+    if kept.is_file():
+        return replace(plan, precision=kept.read_text(encoding="utf-8").strip())
+    kept.write_text(plan.precision + "\n", encoding="utf-8")
+    return plan
+
+
+def _cell(value: float | Mapping[str, float] | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        low, high = 100 * value["low"], 100 * value["high"]
+        return f"{100 * value['value']:.1f} % [{low:.1f}, {high:.1f}]"
+    return f"{value:.3f}"

@@ -1,0 +1,54 @@
+"""Are a model's own answers right? Greedy answers to prompts that it has not seen, verified.
+
+Input: a model folder and tasks. Output: an `Answered` a task, in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from atlas.prompts.chat import encode
+from atlas.rewards.verifiers import verify
+from atlas.rollouts.generator import Sampling
+from atlas.rollouts.local import LocalGenerator
+from atlas.types import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """One answer and what the task's verifier says of it."""
+
+    text: str
+    correct: bool
+    num_tokens: int
+
+
+def greedy_answers(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Sequence[Task],
+    *,
+    max_new_tokens: int,
+) -> list[Answered]:
+    """Return the model's greedy answer to each task's question, asked in a user's turn.
+
+    Args:
+        model: Any causal language model.
+        tokenizer: With a chat template.
+        tasks: With their reference answers.
+        max_new_tokens: Longer answers are cut, and mostly wrong then.
+    """
+    prompts = [encode(tokenizer, [{"role": "user", "content": task.question}]) for task in tasks]
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    completions = LocalGenerator(model, tokenizer).generate(prompts, sampling)
+    return [
+        Answered(
+            text=completion.text,
+            correct=verify(task, completion.text).correct,
+            num_tokens=completion.num_tokens,
+        )
+        for task, (completion,) in zip(tasks, completions, strict=True)
+    ]

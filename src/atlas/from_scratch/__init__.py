@@ -1,0 +1,1 @@
+"""A model from random weights on ranked responses, in stages (guide A)."""

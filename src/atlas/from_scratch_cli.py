@@ -1,0 +1,79 @@
+"""The command line of guide A: ``prepare_grpo_data.py`` and ``train_atlas.py``.
+
+The same two are commands of ``atlas``: ``atlas prepare-data`` and ``atlas ranked``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FAMILIES = "chain_sum,basic_arithmetic,leg_counting"
+
+prepare_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+train_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@prepare_app.command()
+def prepare_data(
+    source: Annotated[
+        str, typer.Option(help="tasks, traces, jsonl or hub: where prompts and responses are from")
+    ] = "tasks",
+    path: Annotated[
+        str | None,
+        typer.Option(
+            help="traces: a JSONL file, a database URL or a run directory; jsonl: a file of "
+            "records; hub: a data set's name, or a parquet or JSON file"
+        ),
+    ] = None,
+    tasks: Annotated[
+        str, typer.Option(help="Task families of reasoning-gym, with commas between")
+    ] = FAMILIES,
+    size: Annotated[int, typer.Option(help="Prompts of the training data, at most", min=1)] = 6000,
+    validation_size: Annotated[
+        int, typer.Option(help="Prompts of the validation data, at most", min=1)
+    ] = 500,
+    responses_per_prompt: Annotated[int, typer.Option(help="From 2 to 16")] = 5,
+    seed: Annotated[int, typer.Option(help="Equal seeds write equal files")] = 0,
+    output_dir: Annotated[Path, typer.Option(help="Where both files are written")] = Path("data"),
+) -> None:
+    """Write data/grpo_training.json and data/validation.json: prompts with ranked responses."""
+    from atlas.commands import prepare_data as command
+
+    request = command.Request(
+        output_dir=output_dir,
+        path=path,
+        tasks=[family.strip() for family in tasks.split(",") if family.strip()],
+        size=size,
+        validation_size=validation_size,
+        responses_per_prompt=responses_per_prompt,
+        seed=seed,
+    )
+    command.run(source, request)
+
+
+@train_app.command()
+def ranked(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value settings, as in model_size=small")
+    ] = None,
+    config: Annotated[str, typer.Option(help="A JSON or YAML file")] = "train_config.json",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Insist that there is a run to go on with")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Delete what an earlier run left and start over")
+    ] = False,
+) -> None:
+    """Train a model from random weights on ranked responses, into models/atlas_<size>."""
+    from atlas.commands import from_scratch as command
+
+    command.run(config, overrides or [], resume=resume, fresh=fresh)
+
+
+def register(app: typer.Typer) -> None:
+    """Add both as commands."""
+    app.command("prepare-data")(prepare_data)
+    app.command("ranked")(ranked)

@@ -1,0 +1,108 @@
+"""What a training run will hold in memory, before it begins: arithmetic, nothing is allocated.
+
+    weights + gradients + optimiser states      a number of bytes a parameter, by precision
+    activations                                 a number of bytes a token and layer
+    projection                                  a chunk of logits, its gradient and its operands
+
+The number of activations kept for the backward pass is counted from a decoder layer of
+`transformers` (norms, rotated queries and keys, attention, gated feed-forward), in units of hidden
+and intermediate width. It is an estimate; the plan's own benchmark compares it with what is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+
+Precision = Literal["float32", "bf16", "bf16_weights"]
+
+# Bytes of weight, gradient and the two moments of AdamW.
+_BYTES: Mapping[Precision, tuple[int, int, int]] = {
+    "float32": (4, 4, 8),
+    "bf16": (4, 4, 8),
+    "bf16_weights": (2, 2, 4),
+}
+_HIDDEN_KEPT = 14
+_INTERMEDIATE_KEPT = 5
+_CHUNK_LOGITS = 2**25
+_LIBRARIES = 700_000_000
+"""What PyTorch and transformers take before a model is there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelShape:
+    """What of a model decides its memory."""
+
+    num_parameters: int
+    num_layers: int
+    hidden: int
+    intermediate: int
+    vocab: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """How the model is trained."""
+
+    precision: Precision
+    gradient_checkpointing: bool
+    tokens: int
+    """Of one forward pass, padding counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryPlan:
+    """Bytes by what they are for.
+
+    Example:
+        >>> MemoryPlan(parts={"weights": 4, "gradients": 4}).total
+        8
+    """
+
+    parts: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return sum(self.parts.values())
+
+
+def plan_training(shape: ModelShape, work: Workload) -> MemoryPlan:
+    """Return what training takes on one device."""
+    weight, gradient, states = _BYTES[work.precision]
+    size = 4 if work.precision == "float32" else 2
+    layer = (_HIDDEN_KEPT * shape.hidden + _INTERMEDIATE_KEPT * shape.intermediate) * size
+    kept = shape.hidden * size * shape.num_layers + layer
+    full = layer * shape.num_layers
+    chunk = min(_CHUNK_LOGITS, work.tokens * shape.vocab)
+    return MemoryPlan(
+        parts={
+            "weights": weight * shape.num_parameters,
+            "gradients": gradient * shape.num_parameters,
+            "optimiser states": states * shape.num_parameters,
+            "activations": work.tokens * (kept if work.gradient_checkpointing else full),
+            # The gradient of the vocabulary's weights is summed up in float32.
+            "projection": chunk * 4 * 2 + shape.vocab * shape.hidden * 4,
+            "libraries": _LIBRARIES,
+        }
+    )
+
+
+def what_would_fit(
+    shape: ModelShape, choices: Iterable[tuple[str, Workload]], limit: int
+) -> list[str]:
+    """Return the names of the choices that stay within ``limit`` bytes, in their order."""
+    return [name for name, work in choices if plan_training(shape, work).total <= limit]
+
+
+def memory_limit() -> tuple[int, str]:
+    """Return how many bytes a run may take on this machine, and where they are."""
+    import torch  # noqa: PLC0415 - slow to import, and the arithmetic does without
+
+    if torch.cuda.is_available():
+        free, _ = torch.cuda.mem_get_info()
+        return free, f"free on {torch.cuda.get_device_name()}"
+    return psutil.virtual_memory().available, "free in this machine's memory"

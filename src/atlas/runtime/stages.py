@@ -1,0 +1,51 @@
+"""A job in stages: those that have not finished yet are run, in their order.
+
+Input: a run directory and the stages, each a function of progress and stop. Output: a record in
+``stages/`` of every stage that has finished, with its key figures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from atlas.runtime.progress import Progress
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.seeding import seed_everything
+from atlas.runtime.stopping import StopRequest
+
+Stage = Callable[[Progress, StopRequest], Mapping[str, Any]]
+
+
+def run_stages(
+    run: RunDir,
+    stages: Mapping[str, Stage],
+    *,
+    seed: int,
+    progress_of: Callable[[str], Progress],
+    stop: StopRequest,
+) -> None:
+    """Run every stage that hasn't finished.
+
+    Args:
+        run: Locked by the caller.
+        stages: By name, in the order that they run in.
+        seed: Each stage's random numbers derive from it and from the stage's name.
+        progress_of: Gives the progress display of a stage, by its name.
+        stop: Asked between units of work.
+
+    Raises:
+        Stopped: The user asked to stop; the next call goes on.
+    """
+    for name, stage in stages.items():
+        progress = progress_of(name)
+        if run.stage_done(name):
+            progress.begin(1)
+            progress.advance(note="done before")
+            continue
+        stop.check()
+        seed_everything(seed, name)
+        started = time.monotonic()
+        summary = stage(progress, stop)
+        run.finish_stage(name, summary, time.monotonic() - started)

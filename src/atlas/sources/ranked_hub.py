@@ -1,0 +1,114 @@
+"""Preference sets of the Hugging Face hub -> prompts with ranked responses.
+
+Two shapes are read, by their columns:
+
+- UltraFeedback's: ``instruction`` (or ``prompt``) and ``completions``, a list of objects with
+  ``response`` and a score (``overall_score``, ``fine-grained_score``, ``score`` or ``rating``);
+- pairs: ``chosen`` and ``rejected``, as text or as chat messages, with ``prompt`` beside them or
+  in the messages, and scores where there are ``score_chosen`` and ``score_rejected``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from atlas.datasets.ranked import RankedRecord
+from atlas.errors import AtlasError
+
+_SCORES = ("overall_score", "fine-grained_score", "score", "rating")
+
+
+def ranked_from_hub(
+    name: str, *, split: str = "train", limit: int | None = None, responses_per_prompt: int
+) -> Iterator[RankedRecord]:
+    """Yield the records of a data set, row by row.
+
+    Args:
+        name: A set of the hub, a folder, or a parquet or JSON file.
+        split: Which part of it.
+        limit: Rows at most.
+        responses_per_prompt: K at most, the best first.
+
+    Raises:
+        AtlasError: The set can't be loaded, or its columns have neither shape.
+    """
+    for index, row in enumerate(_rows(name, split)):
+        if limit is not None and index >= limit:
+            return
+        record = _record(row, f"{name}, row {index}")
+        if record is not None:
+            yield _cut(record, responses_per_prompt)
+
+
+def _rows(name: str, split: str) -> Iterable[Mapping[str, Any]]:
+    import datasets  # noqa: PLC0415 - slow to import
+
+    path = Path(name)
+    try:
+        if path.is_file():
+            kind = "parquet" if path.suffix == ".parquet" else "json"
+            rows = datasets.load_dataset(kind, data_files={split: name}, split=split)
+        else:
+            rows = datasets.load_dataset(name, split=split)
+    except (OSError, ValueError, ConnectionError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise AtlasError(f"data set {name} can't be loaded: {reason}") from error
+    return cast("Iterable[Mapping[str, Any]]", rows)
+
+
+def _record(row: Mapping[str, Any], where: str) -> RankedRecord | None:
+    """Return the record of a row; None where nothing in it can be ranked."""
+    if "completions" in row:
+        prompt = row.get("instruction") or row.get("prompt")
+        scored = [
+            (str(c.get("response") or "").strip(), _score(c)) for c in row["completions"] or ()
+        ]
+    elif "chosen" in row and "rejected" in row:
+        prompt = row.get("prompt") or _first_turn(row["chosen"])
+        scored = [
+            (_last_turn(row["chosen"]), float(row.get("score_chosen") or 1.0)),
+            (_last_turn(row["rejected"]), float(row.get("score_rejected") or 0.0)),
+        ]
+    else:
+        raise AtlasError(
+            f"{where} has the columns {', '.join(row)}; ranked data needs 'completions', or "
+            "'chosen' and 'rejected'"
+        )
+    known = {text: score for text, score in scored if text and score is not None}
+    if not prompt or len(set(known.values())) < 2:
+        return None
+    return RankedRecord(
+        prompt=str(prompt), responses=tuple(known), scores=tuple(known.values()), source=where
+    )
+
+
+def _score(completion: Mapping[str, Any]) -> float | None:
+    for name in _SCORES:
+        try:
+            return float(completion[name])
+        except (KeyError, TypeError, ValueError):
+            continue
+    return None
+
+
+def _first_turn(messages: Any) -> str:
+    return str(messages[0]["content"]) if isinstance(messages, list) and messages else ""
+
+
+def _last_turn(messages: Any) -> str:
+    if isinstance(messages, list):
+        messages = messages[-1]["content"] if messages else ""
+    return str(messages or "").strip()
+
+
+def _cut(record: RankedRecord, count: int) -> RankedRecord:
+    order = sorted(range(len(record.scores)), key=lambda k: -record.scores[k])
+    kept = order if len(order) <= count else [*order[: count - 1], order[-1]]
+    return RankedRecord(
+        prompt=record.prompt,
+        responses=tuple(record.responses[k] for k in kept),
+        scores=tuple(record.scores[k] for k in kept),
+        source=record.source,
+    )

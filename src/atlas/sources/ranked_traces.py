@@ -1,0 +1,62 @@
+"""Recorded sessions -> prompts with ranked responses: sessions of one task, ranked by reward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from atlas.datasets.ranked import RankedRecord
+from atlas.session import Session
+from atlas.traces.record import task_of
+from atlas.types import Task
+
+
+def ranked_from_sessions(
+    sessions: Iterable[Session], *, responses_per_prompt: int
+) -> tuple[list[RankedRecord], int]:
+    """Return a record for every task that was answered differently with different rewards.
+
+    Args:
+        sessions: Taken one by one; of each task only answers and rewards are kept.
+        responses_per_prompt: K at most; where a task has more answers, the best and the worst are
+            kept and those between them spread evenly.
+
+    Returns:
+        The records, in the order in which their tasks came first, and the number of tasks that
+        were left out: with one answer, or with equal rewards, nothing can be ranked.
+    """
+    answers: dict[str, dict[str, float]] = {}
+    verifiable: dict[str, Task] = {}
+    for session in sessions:
+        if session.score is None or not (session.final_answer or "").strip():
+            continue
+        scored = answers.setdefault(session.task, {})
+        text = str(session.final_answer).strip()
+        # The same answer may have been judged more than once: its best reward counts.
+        scored[text] = max(session.score, scored.get(text, session.score))
+        if (task := task_of(session)) is not None:
+            verifiable.setdefault(session.task, task)
+    records = [
+        RankedRecord(
+            prompt=prompt,
+            responses=tuple(text for text, _ in chosen),
+            scores=tuple(score for _, score in chosen),
+            task=verifiable.get(prompt),
+            source="sessions",
+        )
+        for prompt, scored in answers.items()
+        if len(set(scored.values())) > 1
+        and (chosen := _spread(sorted(scored.items(), key=_by_score), responses_per_prompt))
+    ]
+    return records, len(answers) - len(records)
+
+
+def _by_score(scored: tuple[str, float]) -> tuple[float, str]:
+    text, score = scored
+    return -score, text
+
+
+def _spread(scored: list[tuple[str, float]], count: int) -> list[tuple[str, float]]:
+    """Return ``count`` of a sorted list, its ends among them."""
+    if len(scored) <= count:
+        return scored
+    return [scored[round(i * (len(scored) - 1) / (count - 1))] for i in range(count)]

@@ -1,0 +1,240 @@
+"""The two training stages of a model from random weights.
+
+    pretrain   random weights, responses or text   ->  pretrained/, a model that speaks
+    ranked     pretrained/, ranked responses       ->  final/, one that answers well
+
+Both go on from their newest whole checkpoint, and end with weights that are equal bit by bit
+whether they were stopped or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from atlas.checkpoints import load_model, save_model
+from atlas.config.ranked import RankedConfig
+from atlas.datasets.chat import Example
+from atlas.prompts.chat import token_id
+from atlas.runtime.engine.plain import PlainEngine
+from atlas.runtime.metrics import MetricSink
+from atlas.runtime.progress import Progress
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.seeding import derive_seed
+from atlas.runtime.stopping import StopRequest
+from atlas.small_lm.sizes import llama_config, size_named
+from atlas.training.group_steps import (
+    Objective,
+    Precision,
+    likelihood_objective,
+    ranked_objective,
+    run_group_steps,
+)
+from atlas.training.ranked_batches import (
+    RankedExample,
+    ranked_steps,
+    repeated_steps,
+    token_steps,
+)
+from atlas.training.resuming import Resumable
+from atlas.training.supervised import run_steps
+from atlas.training.text_steps import text_steps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """What both stages are given."""
+
+    run: RunDir
+    config: RankedConfig
+    tokenizer: PreTrainedTokenizerBase
+    precision: Precision
+    bf16_weights: bool
+    progress: Progress
+    stop: StopRequest
+
+
+def random_model(config: RankedConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+    """Return a model of the configured size with random weights, equal for equal seeds."""
+    size = size_named(config.model_size)
+    rows = max(size.vocab + size.reserved, len(tokenizer)) if size.reserved else len(tokenizer)
+    shape = llama_config(
+        config.model_size,
+        vocab_size=rows,
+        eos_token_id=token_id(tokenizer, "eos"),
+        pad_token_id=token_id(tokenizer, "pad"),
+    )
+    torch.manual_seed(derive_seed(config.seed, "random weights"))
+    return LlamaForCausalLM(shape)
+
+
+def pretrain(
+    job: Training, model: Callable[[], PreTrainedModel], examples: Sequence[RankedExample]
+) -> Mapping[str, float]:
+    """Teach language on the ranked data: every response is as good as another.
+
+    Args:
+        job: Run, configuration, tokenizer.
+        model: Makes the model that the stage starts from.
+        examples: Of the ranked data.
+
+    Returns:
+        ``loss`` (nats a token), ``steps``.
+    """
+    config = job.config
+    cut = token_steps(examples, tokens=config.pretrain_tokens_per_step, seed=config.seed)
+    total = max(1, math.ceil(len(cut) * config.pretrain_epochs))
+    saved = _resumable(job, "pretrain", total)
+    engine = _engine(job, _start(saved, model), config.pretrain_learning_rate, total, 0.95)
+    saved.restore(engine)
+    job.progress.begin(total - saved.first)
+    with _sink(job, "pretrain", total, saved.first) as sink:
+        loss = run_group_steps(
+            engine,
+            repeated_steps(cut, num_steps=total, first=saved.first, seed=config.seed),
+            likelihood_objective,
+            job.precision,
+            first_step=saved.first,
+            sink=sink,
+            progress=job.progress,
+            stop=job.stop,
+            logging_steps=config.logging_steps,
+            after_step=lambda step: saved.save_if_due(step, engine, job.tokenizer),
+        )
+    save_model(pretrained_folder(job.run), engine.model, job.tokenizer)
+    return {"loss": loss, "steps": total}
+
+
+def pretrain_on_text(
+    job: Training, model: Callable[[], PreTrainedModel], rows: Sequence[Example]
+) -> Mapping[str, float]:
+    """Teach language on any text; otherwise as `pretrain`.
+
+    Args:
+        job: Run, configuration, tokenizer.
+        model: Makes the model that the stage starts from.
+        rows: Of text, packed.
+    """
+    config = job.config
+    cut = text_steps(rows, tokens=config.pretrain_tokens_per_step, seed=config.seed)
+    total = max(1, math.ceil(len(cut) * config.pretrain_epochs))
+    saved = _resumable(job, "pretrain", total)
+    engine = _engine(job, _start(saved, model), config.pretrain_learning_rate, total, 0.95)
+    saved.restore(engine)
+    steps = repeated_steps(cut, num_steps=total, first=saved.first, seed=config.seed)
+    job.progress.begin(total - saved.first)
+    with _sink(job, "pretrain", total, saved.first) as sink:
+        loss = run_steps(
+            engine,
+            ([step] for step in steps),
+            first_step=saved.first,
+            sink=sink,
+            progress=job.progress,
+            stop=job.stop,
+            logging_steps=config.logging_steps,
+            autocast=job.precision.autocast,
+            after_step=lambda step: saved.save_if_due(step, engine, job.tokenizer),
+        )
+    save_model(pretrained_folder(job.run), engine.model, job.tokenizer)
+    return {"loss": loss, "steps": total}
+
+
+def rank(
+    job: Training, model: Callable[[], PreTrainedModel], examples: Sequence[RankedExample]
+) -> Mapping[str, float]:
+    """Teach what is better: the guide's loss over the ranked responses.
+
+    Returns:
+        ``loss`` of the last logged steps, ``steps``.
+    """
+    config = job.config
+    total = max(1, math.ceil(len(examples) * config.epochs / config.batch_size))
+    total = min(total, config.max_steps) if config.max_steps else total
+    saved = _resumable(job, "ranked", total)
+    engine = _engine(job, _start(saved, model), config.learning_rate, total, 0.999)
+    saved.restore(engine)
+    steps = ranked_steps(
+        examples,
+        batch_size=config.batch_size,
+        num_steps=total,
+        first=saved.first,
+        seed=config.seed,
+    )
+    job.progress.begin(total - saved.first)
+    with _sink(job, "ranked", total, saved.first) as sink:
+        loss = run_group_steps(
+            engine,
+            steps,
+            objective_of(config),
+            job.precision,
+            first_step=saved.first,
+            sink=sink,
+            progress=job.progress,
+            stop=job.stop,
+            logging_steps=config.logging_steps,
+            after_step=lambda step: saved.save_if_due(step, engine, job.tokenizer),
+        )
+    save_model(job.run.final, engine.model, job.tokenizer)
+    return {"loss": loss, "steps": total}
+
+
+def objective_of(config: RankedConfig) -> Objective:
+    """Return the ranked objective with the configured weights."""
+    return ranked_objective(
+        sharpness=config.sharpness,
+        preference_weight=config.likelihood_weight,
+        pairwise_weight=config.grpo_preference_weight,
+        reduction=config.logp_reduction,
+    )
+
+
+def pretrained_folder(run: RunDir) -> Path:
+    """Return where the pre-trained model lies."""
+    return run.path / "pretrained"
+
+
+def _start(saved: Resumable, model: Callable[[], PreTrainedModel]) -> PreTrainedModel:
+    return load_model(saved.folder) if saved.folder else model()
+
+
+def _resumable(job: Training, stage: str, total: int) -> Resumable:
+    return Resumable(
+        job.run.checkpoints / stage,
+        total_steps=total,
+        save_steps=job.config.save_every,
+        keep=job.config.save_total_limit,
+        stop=job.stop,
+    )
+
+
+def _sink(job: Training, stage: str, total: int, first: int) -> MetricSink:
+    return MetricSink(job.run, stage=stage, total_steps=total, resume_step=first or None)
+
+
+def _engine(
+    job: Training, model: PreTrainedModel, rate: float, total: int, second_beta: float
+) -> PlainEngine:
+    config = job.config
+    if job.bf16_weights:
+        cast: Any = model.to
+        model = cast(torch.bfloat16)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()  # transformers checkpoints only while training
+    return PlainEngine(
+        model,
+        learning_rate=rate,
+        total_steps=total,
+        scheduler=config.lr_scheduler_type,
+        warmup_ratio=config.warmup_ratio,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        betas=(0.9, second_beta),
+        rounding_seed=config.seed if job.bf16_weights else None,
+    )

@@ -1,0 +1,70 @@
+"""Any text to rows for pre-training: read, tokenised, packed without gaps.
+
+Input: a text file or a folder of them. Output: `Example`s of equal length in which every token but
+the first is learned; documents follow one another with an end-of-sequence token between them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from atlas.datasets.chat import Example
+from atlas.errors import AtlasError
+from atlas.prompts.chat import token_id
+from atlas.runtime.seeding import derive_seed
+
+
+def documents(corpus: str | Path) -> Iterator[str]:
+    """Yield the texts of a corpus, each file one document, in the order of their names.
+
+    Raises:
+        AtlasError: There is no text there, or a file is no UTF-8.
+    """
+    place = Path(corpus)
+    files = sorted(place.rglob("*.txt")) if place.is_dir() else [place]
+    if not files or not all(file.is_file() for file in files):
+        raise AtlasError(f"corpus {corpus} is neither a text file nor a folder with .txt files")
+    for file in files:
+        try:
+            yield file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise AtlasError(f"{file} is no UTF-8 text: byte {error.start}") from error
+
+
+def packed_rows(
+    texts: Iterator[str], tokenizer: PreTrainedTokenizerBase, *, length: int
+) -> list[Example]:
+    """Return all texts as rows of ``length`` tokens; what is left over at the end is dropped.
+
+    Raises:
+        AtlasError: There is less text than one row.
+    """
+    end = token_id(tokenizer, "eos")
+    rows: list[Example] = []
+    waiting: list[int] = []
+    for text in texts:
+        waiting += [*tokenizer.encode(text, add_special_tokens=False), end]
+        whole = len(waiting) // length * length
+        rows += [
+            Example(ids=tuple(waiting[i : i + length]), prompt_length=0)
+            for i in range(0, whole, length)
+        ]
+        waiting = waiting[whole:]
+    if not rows:
+        raise AtlasError(
+            f"the corpus has {len(waiting)} tokens, fewer than one row of {length}; "
+            "give more text or lower max_seq_length"
+        )
+    return rows
+
+
+def text_steps(rows: Sequence[Example], *, tokens: int, seed: int) -> list[list[Example]]:
+    """Cut rows, shuffled, into steps of about ``tokens`` tokens."""
+    per_step = max(1, tokens // len(rows[0].ids))
+    order = list(rows)
+    random.Random(derive_seed(seed, "text rows")).shuffle(order)
+    return [order[i : i + per_step] for i in range(0, len(order), per_step)]

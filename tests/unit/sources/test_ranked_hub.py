@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from atlas.errors import AtlasError
+from atlas.sources.ranked_hub import ranked_from_hub
+
+
+def parquet(folder: Path, rows: list[dict[str, Any]]) -> str:
+    path = folder / "train.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return str(path)
+
+
+def test_rated_completions_are_read(tmp_path: Path) -> None:
+    rows = [
+        {
+            "instruction": "Say hello.",
+            "completions": [
+                {"response": "no", "overall_score": 2.0},
+                {"response": "hello", "overall_score": 9.5},
+                {"response": "hi", "overall_score": 7.0},
+            ],
+        },
+        {"instruction": "All alike", "completions": [{"response": "a", "overall_score": 1.0}] * 2},
+    ]
+    (record,) = ranked_from_hub(parquet(tmp_path, rows), responses_per_prompt=2)
+    assert (record.prompt, record.responses) == ("Say hello.", ("hello", "no"))
+    assert record.scores == (9.5, 2.0)
+
+
+def test_pairs_of_conversations_are_read(tmp_path: Path) -> None:
+    def turns(answer: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": "Q"}, {"role": "assistant", "content": answer}]
+
+    rows = [{"chosen": turns("good"), "rejected": turns("bad")}]
+    (record,) = ranked_from_hub(parquet(tmp_path, rows), responses_per_prompt=5)
+    assert (record.prompt, record.responses, record.scores) == ("Q", ("good", "bad"), (1.0, 0.0))
+
+
+def test_other_columns_are_named(tmp_path: Path) -> None:
+    with pytest.raises(AtlasError, match="row 0 has the columns text, label; ranked data needs"):
+        list(
+            ranked_from_hub(parquet(tmp_path, [{"text": "a", "label": 1}]), responses_per_prompt=2)
+        )
+
+
+def test_json_lines_are_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"prompt": "Q", "chosen": "a", "rejected": "b"}) + "\n")
+    (record,) = ranked_from_hub(str(path), responses_per_prompt=2)
+    assert record.responses == ("a", "b")
+
+
+def test_a_set_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(AtlasError, match=r"can't be loaded") as caught:
+        list(ranked_from_hub(str(tmp_path / "none"), responses_per_prompt=2))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from atlas.datasets.ranked import RankedRecord
+from atlas.training.ranked_batches import (
+    RankedExample,
+    micro_batches,
+    ranked_examples,
+    ranked_steps,
+    repeated_steps,
+    token_steps,
+)
+
+
+def example(prompt: int, *responses: int) -> RankedExample:
+    return RankedExample(
+        prompt_ids=(1,) * prompt,
+        response_ids=tuple((2,) * length for length in responses),
+        scores=tuple(-float(k) for k in range(len(responses))),
+    )
+
+
+def test_long_responses_are_left_out_and_counted(tokenizer: PreTrainedTokenizerBase) -> None:
+    records = [
+        RankedRecord(prompt="1 + 1", responses=("2", "2" * 90), scores=(0.0, -1.0)),
+        RankedRecord(prompt="1" * 90, responses=("2",), scores=(0.0,)),
+    ]
+    examples, left_out = ranked_examples(records, tokenizer, max_length=60)
+    assert [len(e.response_ids) for e in examples] == [1]
+    assert examples[0].response_ids[0][-1] == tokenizer.eos_token_id
+    assert examples[0].scores == (0.0,)
+    assert left_out == {
+        "responses longer than max_seq_length": 2,
+        "prompts without a response left": 1,
+    }
+
+
+def test_micro_batches_hold_equal_groups_within_the_tokens() -> None:
+    """Padded: prompts × longest prompt + rows × longest response."""
+    examples = [example(3, 4, 2), example(2, 3, 3), example(5, 1, 1, 1), example(1, 9, 9)]
+    batches = list(micro_batches(examples, 24, 0, torch.device("cpu")))
+    shapes = [tuple(batch.scores_PK.shape) for batch in batches]
+    assert shapes == [(2, 2), (1, 2), (1, 3)]
+    first = batches[0].groups
+    assert first.prompt_ids_PL.numel() + first.completion_ids_BT.numel() <= 24
+    assert sum(int(batch.groups.mask_BT.sum()) for batch in batches) == sum(
+        e.num_trained for e in examples
+    )
+
+
+def test_every_epoch_has_every_example_once_in_its_own_order() -> None:
+    examples = [example(n, 1, 1) for n in range(1, 7)]
+    steps = list(ranked_steps(examples, batch_size=2, num_steps=6, first=0, seed=0))
+    epochs = [[len(e.prompt_ids) for step in part for e in step] for part in (steps[:3], steps[3:])]
+    assert [sorted(epoch) for epoch in epochs] == [[1, 2, 3, 4, 5, 6]] * 2
+    assert epochs[0] != epochs[1]
+    later = list(ranked_steps(examples, batch_size=2, num_steps=6, first=4, seed=0))
+    assert later == steps[4:]
+
+
+def test_steps_of_tokens_hold_neighbours_in_length_and_go_on_where_they_were() -> None:
+    examples = [example(2, n, n) for n in (9, 1, 8, 2, 7, 3)]
+    steps = token_steps(examples, tokens=14, seed=0)
+    assert [[e.longest for e in step] for step in steps] == [[1, 2], [3], [7], [8], [9]]
+    straight = list(repeated_steps(steps, num_steps=12, first=0, seed=0))
+    assert list(repeated_steps(steps, num_steps=12, first=7, seed=0)) == straight[7:]
+    assert len(straight) == 12
