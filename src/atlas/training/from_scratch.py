@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
@@ -46,6 +46,11 @@ from atlas.training.resuming import Resumable
 from atlas.training.supervised import run_steps
 from atlas.training.text_steps import text_steps
 
+MakeModel = Callable[[], PreTrainedModel]
+Figures = Mapping[str, float]
+Loop = Callable[..., float]
+"""(engine, steps done before, what every loop is told by name) -> mean loss at the end."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
@@ -74,9 +79,7 @@ def random_model(config: RankedConfig, tokenizer: PreTrainedTokenizerBase) -> Ll
     return LlamaForCausalLM(shape)
 
 
-def pretrain(
-    job: Training, model: Callable[[], PreTrainedModel], examples: Sequence[RankedExample]
-) -> Mapping[str, float]:
+def pretrain(job: Training, model: MakeModel, examples: Sequence[RankedExample]) -> Figures:
     """Teach language on the ranked data: every response is as good as another.
 
     Args:
@@ -90,64 +93,29 @@ def pretrain(
     config = job.config
     cut = token_steps(examples, tokens=config.pretrain_tokens_per_step, seed=config.seed)
     total = max(1, math.ceil(len(cut) * config.pretrain_epochs))
-    saved = _resumable(job, "pretrain", total)
-    engine = _engine(job, _start(saved, model), config.pretrain_learning_rate, total, 0.95)
-    saved.restore(engine)
-    job.progress.begin(total - saved.first)
-    with _sink(job, "pretrain", total, saved.first) as sink:
-        loss = run_group_steps(
-            engine,
-            repeated_steps(cut, num_steps=total, first=saved.first, seed=config.seed),
-            likelihood_objective,
-            job.precision,
-            first_step=saved.first,
-            sink=sink,
-            progress=job.progress,
-            stop=job.stop,
-            logging_steps=config.logging_steps,
-            after_step=lambda step: saved.save_if_due(step, engine, job.tokenizer),
-        )
-    save_model(pretrained_folder(job.run), engine.model, job.tokenizer)
-    return {"loss": loss, "steps": total}
+
+    def loop(engine: PlainEngine, first: int, **common: Any) -> float:
+        steps = repeated_steps(cut, num_steps=total, first=first, seed=config.seed)
+        return run_group_steps(engine, steps, likelihood_objective, job.precision, **common)
+
+    return _stage(job, "pretrain", model, loop, total=total)
 
 
-def pretrain_on_text(
-    job: Training, model: Callable[[], PreTrainedModel], rows: Sequence[Example]
-) -> Mapping[str, float]:
-    """Teach language on any text; otherwise as `pretrain`.
-
-    Args:
-        job: Run, configuration, tokenizer.
-        model: Makes the model that the stage starts from.
-        rows: Of text, packed.
-    """
+def pretrain_on_text(job: Training, model: MakeModel, rows: Sequence[Example]) -> Figures:
+    """Teach language on any text, packed into rows; otherwise as `pretrain`."""
     config = job.config
     cut = text_steps(rows, tokens=config.pretrain_tokens_per_step, seed=config.seed)
     total = max(1, math.ceil(len(cut) * config.pretrain_epochs))
-    saved = _resumable(job, "pretrain", total)
-    engine = _engine(job, _start(saved, model), config.pretrain_learning_rate, total, 0.95)
-    saved.restore(engine)
-    steps = repeated_steps(cut, num_steps=total, first=saved.first, seed=config.seed)
-    job.progress.begin(total - saved.first)
-    with _sink(job, "pretrain", total, saved.first) as sink:
-        loss = run_steps(
-            engine,
-            ([step] for step in steps),
-            first_step=saved.first,
-            sink=sink,
-            progress=job.progress,
-            stop=job.stop,
-            logging_steps=config.logging_steps,
-            autocast=job.precision.autocast,
-            after_step=lambda step: saved.save_if_due(step, engine, job.tokenizer),
-        )
-    save_model(pretrained_folder(job.run), engine.model, job.tokenizer)
-    return {"loss": loss, "steps": total}
+
+    def loop(engine: PlainEngine, first: int, **common: Any) -> float:
+        steps = repeated_steps(cut, num_steps=total, first=first, seed=config.seed)
+        autocast = job.precision.autocast
+        return run_steps(engine, ([step] for step in steps), autocast=autocast, **common)
+
+    return _stage(job, "pretrain", model, loop, total=total)
 
 
-def rank(
-    job: Training, model: Callable[[], PreTrainedModel], examples: Sequence[RankedExample]
-) -> Mapping[str, float]:
+def rank(job: Training, model: MakeModel, examples: Sequence[RankedExample]) -> Figures:
     """Teach what is better: the guide's loss over the ranked responses.
 
     Returns:
@@ -156,31 +124,50 @@ def rank(
     config = job.config
     total = max(1, math.ceil(len(examples) * config.epochs / config.batch_size))
     total = min(total, config.max_steps) if config.max_steps else total
-    saved = _resumable(job, "ranked", total)
-    engine = _engine(job, _start(saved, model), config.learning_rate, total, 0.999)
-    saved.restore(engine)
-    steps = ranked_steps(
-        examples,
-        batch_size=config.batch_size,
-        num_steps=total,
-        first=saved.first,
-        seed=config.seed,
+
+    def loop(engine: PlainEngine, first: int, **common: Any) -> float:
+        steps = ranked_steps(
+            examples,
+            batch_size=config.batch_size,
+            num_steps=total,
+            first=first,
+            seed=config.seed,
+        )
+        return run_group_steps(engine, steps, objective_of(config), job.precision, **common)
+
+    return _stage(job, "ranked", model, loop, total=total)
+
+
+def _stage(
+    job: Training, name: Literal["pretrain", "ranked"], model: MakeModel, loop: Loop, *, total: int
+) -> Figures:
+    """Run a stage from its newest checkpoint to its end, and save the model that comes of it."""
+    config = job.config
+    saved = Resumable(
+        job.run.checkpoints / name,
+        total_steps=total,
+        save_steps=config.save_every,
+        keep=config.save_total_limit,
+        stop=job.stop,
     )
-    job.progress.begin(total - saved.first)
-    with _sink(job, "ranked", total, saved.first) as sink:
-        loss = run_group_steps(
+    start = load_model(saved.folder) if saved.folder else model()
+    engine = _engine(job, start, name, total)
+    saved.restore(engine)
+    first = saved.first
+    job.progress.begin(total - first)
+    with MetricSink(job.run, stage=name, total_steps=total, resume_step=first or None) as sink:
+        loss = loop(
             engine,
-            steps,
-            objective_of(config),
-            job.precision,
-            first_step=saved.first,
+            first,
+            first_step=first,
             sink=sink,
             progress=job.progress,
             stop=job.stop,
             logging_steps=config.logging_steps,
             after_step=lambda step: saved.save_if_due(step, engine, job.tokenizer),
         )
-    save_model(job.run.final, engine.model, job.tokenizer)
+    folder = pretrained_folder(job.run) if name == "pretrain" else job.run.final
+    save_model(folder, engine.model, job.tokenizer)
     return {"loss": loss, "steps": total}
 
 
@@ -199,28 +186,9 @@ def pretrained_folder(run: RunDir) -> Path:
     return run.path / "pretrained"
 
 
-def _start(saved: Resumable, model: Callable[[], PreTrainedModel]) -> PreTrainedModel:
-    return load_model(saved.folder) if saved.folder else model()
-
-
-def _resumable(job: Training, stage: str, total: int) -> Resumable:
-    return Resumable(
-        job.run.checkpoints / stage,
-        total_steps=total,
-        save_steps=job.config.save_every,
-        keep=job.config.save_total_limit,
-        stop=job.stop,
-    )
-
-
-def _sink(job: Training, stage: str, total: int, first: int) -> MetricSink:
-    return MetricSink(job.run, stage=stage, total_steps=total, resume_step=first or None)
-
-
-def _engine(
-    job: Training, model: PreTrainedModel, rate: float, total: int, second_beta: float
-) -> PlainEngine:
+def _engine(job: Training, model: PreTrainedModel, name: str, total: int) -> PlainEngine:
     config = job.config
+    first = name == "pretrain"
     if job.bf16_weights:
         cast: Any = model.to
         model = cast(torch.bfloat16)
@@ -229,12 +197,12 @@ def _engine(
         model.train()  # transformers checkpoints only while training
     return PlainEngine(
         model,
-        learning_rate=rate,
+        learning_rate=config.pretrain_learning_rate if first else config.learning_rate,
         total_steps=total,
         scheduler=config.lr_scheduler_type,
         warmup_ratio=config.warmup_ratio,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        betas=(0.9, second_beta),
+        betas=(0.9, 0.95 if first else 0.999),
         rounding_seed=config.seed if job.bf16_weights else None,
     )

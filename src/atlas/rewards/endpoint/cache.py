@@ -76,7 +76,7 @@ class VerdictCache:
             connection = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000
             )
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_wal(connection)
             # A power cut may lose the last verdicts; they are asked for again.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(_SCHEMA)
@@ -92,3 +92,16 @@ class VerdictCache:
                 f"the judges' cache {self._path} can't be used ({error}); delete the file, or set "
                 "cache_path to another one or to null"
             ) from error
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Change to a write-ahead log; SQLite's own time-out doesn't cover two that do so at once."""
+    deadline = time.monotonic() + _BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
