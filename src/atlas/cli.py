@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,6 +33,8 @@ app.add_typer(review, name="review")
 register(app)
 arc = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 """The exporter of the Atlas SDK, which the guide names ``arc-atlas``."""
+
+ReviewStatus = Literal["pending", "approved", "quarantined"]
 
 Output = Annotated[Path, typer.Option(help="File to write; gzipped where it ends in .gz")]
 
@@ -242,94 +245,42 @@ def sdk_sessions(
     command.show(database_url, Selection(review_status=status), limit=limit, offset=offset)
 
 
-@review.command()
-def approve(
-    ids: Ids = None,
-    database_url: Database = None,
-    status: Status = None,
-    review_status: Review = None,
-    learning_key: Key = None,
-    since: Since = None,
-    until: Until = None,
-    min_reward: MinReward = None,
-    max_reward: MaxReward = None,
-    notes: Notes = None,
-    yes: Yes = False,
-) -> None:
-    """Mark sessions as good to learn from."""
-    from atlas.commands import review as command
-    from atlas.commands.selection import Selection
+def _decision(review_status_now: ReviewStatus) -> Callable[..., None]:
+    """Return the command that gives sessions this review status."""
 
-    selection = Selection(
-        status=status,
-        review_status=review_status,
-        learning_key=learning_key,
-        since=since,
-        until=until,
-        min_reward=min_reward,
-        max_reward=max_reward,
-    )
-    command.decide(database_url, ids or [], selection, "approved", notes=notes, yes=yes)
+    def decide(
+        ids: Ids = None,
+        database_url: Database = None,
+        status: Status = None,
+        review_status: Review = None,
+        learning_key: Key = None,
+        since: Since = None,
+        until: Until = None,
+        min_reward: MinReward = None,
+        max_reward: MaxReward = None,
+        notes: Notes = None,
+        yes: Yes = False,
+    ) -> None:
+        from atlas.commands import review as command
+        from atlas.commands.selection import Selection
 
+        selection = Selection(
+            status=status,
+            review_status=review_status,
+            learning_key=learning_key,
+            since=since,
+            until=until,
+            min_reward=min_reward,
+            max_reward=max_reward,
+        )
+        command.decide(database_url, ids or [], selection, review_status_now, notes=notes, yes=yes)
 
-@review.command()
-def quarantine(
-    ids: Ids = None,
-    database_url: Database = None,
-    status: Status = None,
-    review_status: Review = None,
-    learning_key: Key = None,
-    since: Since = None,
-    until: Until = None,
-    min_reward: MinReward = None,
-    max_reward: MaxReward = None,
-    notes: Notes = None,
-    yes: Yes = False,
-) -> None:
-    """Mark sessions as not to be used."""
-    from atlas.commands import review as command
-    from atlas.commands.selection import Selection
-
-    selection = Selection(
-        status=status,
-        review_status=review_status,
-        learning_key=learning_key,
-        since=since,
-        until=until,
-        min_reward=min_reward,
-        max_reward=max_reward,
-    )
-    command.decide(database_url, ids or [], selection, "quarantined", notes=notes, yes=yes)
+    return decide
 
 
-@review.command()
-def reset(
-    ids: Ids = None,
-    database_url: Database = None,
-    status: Status = None,
-    review_status: Review = None,
-    learning_key: Key = None,
-    since: Since = None,
-    until: Until = None,
-    min_reward: MinReward = None,
-    max_reward: MaxReward = None,
-    notes: Notes = None,
-    yes: Yes = False,
-) -> None:
-    """Take the review of sessions back."""
-    from atlas.commands import review as command
-    from atlas.commands.selection import Selection
-
-    selection = Selection(
-        status=status,
-        review_status=review_status,
-        learning_key=learning_key,
-        since=since,
-        until=until,
-        min_reward=min_reward,
-        max_reward=max_reward,
-    )
-    command.decide(database_url, ids or [], selection, "pending", notes=notes, yes=yes)
+review.command("approve", help="Mark sessions as good to learn from.")(_decision("approved"))
+review.command("quarantine", help="Mark sessions as not to be used.")(_decision("quarantined"))
+review.command("reset", help="Take the review of sessions back.")(_decision("pending"))
 
 
 @arc.command()

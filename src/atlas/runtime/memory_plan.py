@@ -11,7 +11,7 @@ and intermediate width. It is an estimate; the plan's own benchmark compares it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,13 +89,6 @@ def plan_training(shape: ModelShape, work: Workload) -> MemoryPlan:
             "libraries": _LIBRARIES,
         }
     )
-
-
-def what_would_fit(
-    shape: ModelShape, choices: Iterable[tuple[str, Workload]], limit: int
-) -> list[str]:
-    """Return the names of the choices that stay within ``limit`` bytes, in their order."""
-    return [name for name, work in choices if plan_training(shape, work).total <= limit]
 
 
 def memory_limit() -> tuple[int, str]:

@@ -60,7 +60,7 @@ def get_hub_dataset(
     if dataset_name_or_path is None:
         raise AtlasError("give dataset_name_or_path=…, a name on the hub, a folder or a file")
     name = str(dataset_name_or_path)
-    all_rows = _reader(name, dataset_config, dataset_files, dataset_split)
+    all_rows = read_rows(name, dataset_config, dataset_files, dataset_split)
     first = next(all_rows(), None)
     if first is None:
         raise AtlasError(f"data set {name} has no row in its split {dataset_split}")
@@ -87,7 +87,7 @@ def get_hub_dataset(
     )
 
 
-def _reader(
+def read_rows(
     name: str, config: str | None, files: str | None, split: str
 ) -> Callable[[], Iterator[Row]]:
     """Return a function that goes through the rows; a local set is streamed, and never copied."""

@@ -10,9 +10,8 @@ Two shapes are read, by their columns:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from atlas.datasets.ranked import RankedRecord
 from atlas.errors import AtlasError
@@ -34,28 +33,14 @@ def ranked_from_hub(
     Raises:
         AtlasError: The set can't be loaded, or its columns have neither shape.
     """
-    for index, row in enumerate(_rows(name, split)):
+    from atlas.sources.hub import read_rows  # noqa: PLC0415 - slow to import
+
+    for index, row in enumerate(read_rows(name, None, None, split)()):
         if limit is not None and index >= limit:
             return
         record = _record(row, f"{name}, row {index}")
         if record is not None:
             yield _cut(record, responses_per_prompt)
-
-
-def _rows(name: str, split: str) -> Iterable[Mapping[str, Any]]:
-    import datasets  # noqa: PLC0415 - slow to import
-
-    path = Path(name)
-    try:
-        if path.is_file():
-            kind = "parquet" if path.suffix == ".parquet" else "json"
-            rows = datasets.load_dataset(kind, data_files={split: name}, split=split)
-        else:
-            rows = datasets.load_dataset(name, split=split)
-    except (OSError, ValueError, ConnectionError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise AtlasError(f"data set {name} can't be loaded: {reason}") from error
-    return cast("Iterable[Mapping[str, Any]]", rows)
 
 
 def _record(row: Mapping[str, Any], where: str) -> RankedRecord | None:
