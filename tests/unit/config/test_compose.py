@@ -30,6 +30,7 @@ REQUIRED = {
     "quickstart": [],
     "base_model": [],
     "collect": [],
+    "evaluate": ["teachers=[t]"],
     "ranked": [],
 }
 
