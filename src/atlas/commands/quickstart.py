@@ -15,9 +15,9 @@ from atlas.quickstart.run import prepare, run_stages
 from atlas.runtime.run_dir import RunDir
 
 
-def run(overrides: Sequence[str], *, fresh: bool) -> None:
+def run(overrides: Sequence[str], *, fresh: bool, source: str = "quickstart") -> None:
     """Run the command."""
-    config = load_config(QuickstartConfig, "quickstart", overrides)
+    config = load_config(QuickstartConfig, source, overrides)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     run_dir = prepare(config, fresh=fresh)
