@@ -26,9 +26,9 @@ _SMALL = 20_000_000
 """Below so many parameters the guide's learning rate hardly moves anything."""
 
 
-def run(path: str, overrides: Sequence[str], *, resume: bool, fresh: bool) -> None:
+def run(source: str, overrides: Sequence[str], *, fresh: bool, resume: bool = False) -> None:
     """Run the command."""
-    config = load_config(RankedConfig, path, overrides)
+    config = load_config(RankedConfig, source, overrides)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     records, validation = read_ranked(config.train_data), read_ranked(config.validation_data)

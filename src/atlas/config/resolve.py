@@ -15,6 +15,7 @@ import yaml
 
 from atlas.config.collect import DEFAULT_NUM_TASKS, CollectConfig
 from atlas.config.data import DataConfig, resolve_source
+from atlas.config.evaluate import DEFAULT_NUM_EVAL_TASKS, EvaluateConfig
 from atlas.config.grpo import GRPOConfig
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.config.schema import KeyInfo, RunConfig, keys_of, masked
@@ -53,8 +54,11 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
     if isinstance(resolved, GRPOConfig):
         _check_overlong(resolved)
         resolved = _resolve_batch(resolved, given, world_size)
+    if isinstance(resolved, CollectConfig | EvaluateConfig):
+        _check_one_given(resolved, given, "tasks", "families")
+        resolved = _resolve_num_tasks(resolved)
     if isinstance(resolved, CollectConfig):
-        resolved = _resolve_collect(resolved, given)
+        _check_one_given(resolved, given, "db_url", "output")
     if isinstance(resolved, RankedConfig):
         resolved = _resolve_folders(resolved)
     return cast(C, resolved)
@@ -216,14 +220,17 @@ def _resolve_folders(config: RankedConfig) -> RankedConfig:
     )
 
 
-def _resolve_collect(config: CollectConfig, given: Collection[str]) -> CollectConfig:
-    for one, other in (("tasks", "families"), ("db_url", "output")):
-        # Families have a default, so that only what was given tells a contradiction.
-        if getattr(config, one) and (other in given and getattr(config, other)):
-            raise AtlasError(f"{one} and {other} contradict each other; leave one of them out")
-    if config.num_tasks is None and not config.tasks:
-        config = replace(config, num_tasks=DEFAULT_NUM_TASKS)
-    return config
+def _check_one_given(config: RunConfig, given: Collection[str], one: str, other: str) -> None:
+    # Some have a default, so that only what was given tells a contradiction.
+    if getattr(config, one) and other in given and getattr(config, other):
+        raise AtlasError(f"{one} and {other} contradict each other; leave one of them out")
+
+
+def _resolve_num_tasks(config: CollectConfig | EvaluateConfig) -> RunConfig:
+    if config.num_tasks is not None or config.tasks:
+        return config
+    is_evaluation = isinstance(config, EvaluateConfig)
+    return replace(config, num_tasks=DEFAULT_NUM_EVAL_TASKS if is_evaluation else DEFAULT_NUM_TASKS)
 
 
 def _check_overlong(config: GRPOConfig) -> None:
