@@ -28,7 +28,7 @@ from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.training.best import BestModel
 from atlas.training.documents import check_keeps_apart
-from atlas.training.evaluating import Evaluations
+from atlas.training.evaluations import Evaluations
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 

@@ -13,7 +13,7 @@ import pytest
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.run_dir import RunDir
 from atlas.training.best import BestModel
-from atlas.training.evaluating import Evaluations
+from atlas.training.evaluations import Evaluations
 
 
 @pytest.fixture
