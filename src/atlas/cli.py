@@ -115,6 +115,20 @@ def grpo(config: Source, overrides: Overrides = None, fresh: Fresh = False) -> N
 
 
 @app.command()
+def evaluate(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEACHER... [KEY=VALUE]...", help="Model folders, then settings"),
+    ] = None,
+    fresh: Fresh = False,
+) -> None:
+    """Measure teachers on held-out tasks: the student alone, and with each of them."""
+    from atlas.commands import evaluate as command
+
+    command.run(command.with_teachers(words or []), fresh=fresh)
+
+
+@app.command()
 def train(config: Source, overrides: Overrides = None, fresh: Fresh = False) -> None:
     """Run the job that a file is for; under torchrun, as one of its processes."""
     from atlas.commands import train as command
@@ -155,6 +169,18 @@ def report(
 ) -> None:
     """Write the page that shows a run, from its files alone."""
     from atlas.commands import report as command
+
+    command.run(run)
+
+
+@app.command()
+def doctor(
+    run: Annotated[
+        str | None, typer.Argument(help="A run directory; without it, this machine is looked at")
+    ] = None,
+) -> None:
+    """Say what this machine lacks, or what is wrong with a run and what to do first."""
+    from atlas.commands import doctor as command
 
     command.run(run)
 

@@ -31,6 +31,7 @@ REQUIRED = {
     "quickstart": [],
     "base_model": [],
     "collect": [],
+    "evaluate": ["teachers=[t]"],
     "ranked": [],
 }
 
