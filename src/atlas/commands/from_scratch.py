@@ -15,8 +15,8 @@ from atlas.config.ranked import RankedConfig
 from atlas.config.resolve import keep_config
 from atlas.datasets.ranked import check_no_shared_prompt, read_ranked
 from atlas.errors import AtlasError
-from atlas.from_scratch.measuring import AFTER, BEFORE, RANDOM
 from atlas.from_scratch.planning import Plan, plan_run
+from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM
 from atlas.from_scratch.stages import FromScratch, stages_of
 from atlas.runtime.links import publish, refuse_foreign
 from atlas.runtime.run_dir import RunDir
@@ -27,9 +27,9 @@ _SMALL = 20_000_000
 """Below so many parameters the guide's learning rate hardly moves anything."""
 
 
-def run(path: str, overrides: Sequence[str], *, resume: bool, fresh: bool) -> None:
+def run(source: str, overrides: Sequence[str], *, fresh: bool, resume: bool = False) -> None:
     """Run the command."""
-    config = load_config(RankedConfig, path, overrides)
+    config = load_config(RankedConfig, source, overrides)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     records, validation = read_ranked(config.train_data), read_ranked(config.validation_data)

@@ -25,9 +25,9 @@ from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.datasets.ranked import RankedRecord
 from atlas.errors import AtlasError
-from atlas.from_scratch.measuring import AFTER, BEFORE, RANDOM, Proof, measure
 from atlas.from_scratch.model_folder import save_model_folder
 from atlas.from_scratch.planning import Plan
+from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
 from atlas.runtime.files import write_atomic
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir

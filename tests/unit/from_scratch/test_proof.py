@@ -7,8 +7,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.datasets.ranked import RankedRecord
 from atlas.evaluation.answers import Answered
-from atlas.from_scratch import measuring
-from atlas.from_scratch.measuring import AFTER, BEFORE, RANDOM, Proof, measure
+from atlas.from_scratch import proof as proving
+from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
 from atlas.runtime.progress import Silent
 from atlas.runtime.stopping import StopRequest
 from atlas.training.group_steps import Precision
@@ -58,7 +58,7 @@ def test_each_model_is_measured_and_the_gain_is_paired(
     def answers(*_: object, **__: object) -> Sequence[Answered]:
         return [Answered(text="x", correct=correct, num_tokens=1) for correct in next(right)]
 
-    monkeypatch.setattr(measuring, "greedy_answers", answers)
+    monkeypatch.setattr(proving, "greedy_answers", answers)
     progress = Noted()
     measured = measure(
         {name: lambda: model for name in (RANDOM, BEFORE, AFTER)},
