@@ -2,7 +2,9 @@
 
 A model folder is what stock `transformers` loads: ``model.safetensors``, ``config.json``, the
 tokenizer's files, and ``pytorch_model.bin`` where it is asked for. A checkpoint is a model folder
-with ``state.pt`` (optimiser, schedule, counters). Both carry ``manifest.json`` with the SHA-256
+with ``state.pt`` (optimiser, schedule, counters). Of a model with an adapter a checkpoint holds the
+adapter only, as peft loads it; a model folder holds the two merged, and the adapter by itself in
+``adapter/``. Both carry ``manifest.json`` with the SHA-256
 of every file, written last; a folder whose manifest doesn't match is not one.
 """
 
@@ -27,10 +29,13 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from atlas.errors import AtlasError
+from atlas.models.lora import is_adapted, merged_model, save_adapter
 from atlas.runtime.files import disk_errors, write_atomic
 from atlas.runtime.shipped import model_path
 
 MANIFEST = "manifest.json"
+ADAPTER = "adapter"
+"""The folder within a model folder that has its adapter by itself."""
 
 # The stages draw their own progress; a bar for each file of a model only breaks it.
 disable_progress_bar()
@@ -61,10 +66,13 @@ def save_model(
     """
 
     def write(temporary: Path) -> None:
-        model.save_pretrained(temporary)
+        whole = merged_model(model) if is_adapted(model) else model
+        whole.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+        if is_adapted(model):
+            save_adapter(model, temporary / ADAPTER)
         if with_bin:
-            torch.save(_plain_weights(model), temporary / "pytorch_model.bin")
+            torch.save(_plain_weights(whole), temporary / "pytorch_model.bin")
         _write_texts(temporary, extra)
         for name, write_file in (also or {}).items():
             write_file(temporary / name)
@@ -83,7 +91,10 @@ def save_checkpoint(
     """Write a checkpoint to resume from: the model folder, ``state`` and text files by name."""
 
     def write(temporary: Path) -> None:
-        model.save_pretrained(temporary)
+        if is_adapted(model):
+            save_adapter(model, temporary)
+        else:
+            model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         torch.save(state, temporary / _STATE)
         _write_texts(temporary, extra)
@@ -96,15 +107,31 @@ def load_state(folder: Path) -> dict[str, Any]:
     return torch.load(folder / _STATE, map_location="cpu", weights_only=True)
 
 
-def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def load_model(
+    folder: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    attention: str | None = None,
+    quantization: Any = None,
+) -> PreTrainedModel:
     """Load a causal language model: a folder, a hub id, or the name of a shipped model.
+
+    Args:
+        folder: Where it is.
+        dtype: Of its weights.
+        attention: Name of an implementation in `transformers`; None leaves it the choice.
+        quantization: What `transformers` is given to load the weights in fewer bits.
 
     Raises:
         AtlasError: There is no such folder, or no model in it.
     """
     try:
         return AutoModelForCausalLM.from_pretrained(
-            model_path(folder), dtype=dtype, trust_remote_code=False
+            model_path(folder),
+            dtype=dtype,
+            trust_remote_code=False,
+            attn_implementation=attention,
+            quantization_config=quantization,
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise AtlasError(f"no model can be loaded from '{folder}': {_first_line(error)}") from error
@@ -181,8 +208,8 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         temporary.mkdir()
         try:
             write(temporary)
-            files = sorted(path for path in temporary.iterdir() if path.is_file())
-            manifest = {path.name: _sha256(path) for path in files}
+            files = sorted(path for path in temporary.rglob("*") if path.is_file())
+            manifest = {path.relative_to(temporary).as_posix(): _sha256(path) for path in files}
             for path in files:
                 _fsync(path)
             write_atomic(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")

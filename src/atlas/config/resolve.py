@@ -16,6 +16,7 @@ import yaml
 from atlas.config.collect import DEFAULT_NUM_TASKS, CollectConfig
 from atlas.config.data import DataConfig, resolve_source
 from atlas.config.grpo import GRPOConfig
+from atlas.config.model import ModelConfig, check_adapter
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.config.schema import KeyInfo, RunConfig, keys_of, masked
 from atlas.errors import AtlasError
@@ -47,6 +48,8 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
         AtlasError: Two keys contradict each other, or a batch doesn't divide.
     """
     resolved: RunConfig = config
+    if isinstance(resolved, ModelConfig):
+        check_adapter(resolved)
     if isinstance(resolved, DataConfig):
         resolved = resolve_source(resolved)
     if isinstance(resolved, GRPOConfig):

@@ -10,18 +10,18 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
-from atlas.checkpoints import load_model, load_tokenizer, save_model
+from atlas.checkpoints import load_tokenizer, save_model
 from atlas.config.sft import SFTConfig
 from atlas.datasets.chat import Example
 from atlas.errors import AtlasError
 from atlas.runtime.engine.plain import engine_for
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink
-from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
+from atlas.training.policy import load_policy
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 
@@ -52,12 +52,7 @@ def train_sft(
         AtlasError: There is nothing to learn from.
         Stopped: The user asked to stop; a checkpoint was written.
     """
-    if not train:
-        raise AtlasError(
-            f"no session with guidance passed min_reward {config.min_reward} and status "
-            f"{', '.join(config.status_filters)}; lower min_reward or collect more sessions"
-        )
-    set_matmul_precision(config.float32_matmul_precision)
+    _refuse_nothing(train, config)
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
     total = math.ceil(len(train) / batch * config.num_train_epochs)
     saved = Resumable(
@@ -68,19 +63,22 @@ def train_sft(
         stop=stop,
         extra=lineage_files(run.path),
     )
-    model = load_model(saved.folder or config.model_name_or_path)
+    policy = load_policy(config, saved.folder)
     tokenizer = load_tokenizer(config.model_name_or_path)
-    engine = engine_for(model, config, total_steps=total)
+    engine = engine_for(policy.model, config, total_steps=total)
     saved.restore(engine)
     first = saved.first
     eval_batch = config.per_device_train_batch_size
     if first:
         before = float(saved.state["eval_loss_before"])
     else:
-        before = evaluation_loss(model, held, batch_size=eval_batch)
+        before = evaluation_loss(policy.model, held, batch_size=eval_batch)
 
     progress.begin(total - first)
     with MetricSink(run, stage="sft", total_steps=total, resume_step=first or None) as sink:
+        for line in policy.lines:
+            sink.note(line)
+            progress.say(line)
         if not first:
             sink.log(0, {"eval/loss": before})
         last = run_steps(
@@ -91,13 +89,15 @@ def train_sft(
             progress=progress,
             stop=stop,
             logging_steps=config.logging_steps,
+            autocast=policy.autocast,
+            dropout_seed=derive_seed(config.seed, "dropout"),
             after_step=lambda step: saved.save_if_due(
                 step, engine, tokenizer, eval_loss_before=before
             ),
         )
-        after = evaluation_loss(model, held, batch_size=eval_batch)
+        after = evaluation_loss(policy.model, held, batch_size=eval_batch)
         sink.log(total, {"eval/loss": after})
-    save_model(run.final, model, tokenizer, with_bin=True, extra=lineage_files(run.path))
+    save_model(run.final, policy.model, tokenizer, with_bin=True, extra=lineage_files(run.path))
     return {
         "examples": len(train),
         "held_out_examples": len(held),
@@ -106,6 +106,14 @@ def train_sft(
         "eval_loss_before": before,
         "eval_loss": after,
     }
+
+
+def _refuse_nothing(train: Sequence[Example], config: SFTConfig) -> None:
+    if not train:
+        raise AtlasError(
+            f"no session with guidance passed min_reward {config.min_reward} and status "
+            f"{', '.join(config.status_filters)}; lower min_reward or collect more sessions"
+        )
 
 
 def _epochs(
