@@ -28,7 +28,7 @@ from atlas.runtime.stopping import StopRequest
 from atlas.training.best import BestModel
 from atlas.training.documents import check_keeps_apart
 from atlas.training.evaluations import Evaluations
-from atlas.training.policy import load_policy
+from atlas.training.policy import Policy, load_policy
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 
@@ -59,11 +59,8 @@ def train_sft(
         stop=stop,
         extra=extra,
     )
-    policy = load_policy(config, saved.folder)
-    model = policy.model
-    tokenizer = load_tokenizer(config.model_name_or_path)
-    if config.packing:
-        check_keeps_apart(model)
+    policy = _policy(config, saved.folder)
+    model, tokenizer = policy.model, load_tokenizer(config.model_name_or_path)
     engine = engine_for(model, config, total_steps=total)
     saved.restore(engine)
     first, eval_batch = saved.first, config.per_device_train_batch_size
@@ -130,6 +127,13 @@ def _rows(train: Sequence[Example], config: SFTConfig) -> Sequence[Example]:
             f"{', '.join(config.status_filters)}; lower min_reward or collect more sessions"
         )
     return pack(train, config.max_seq_length) if config.packing else train
+
+
+def _policy(config: SFTConfig, checkpoint: Path | None) -> Policy:
+    policy = load_policy(config, checkpoint)
+    if config.packing:
+        check_keeps_apart(policy.model)
+    return policy
 
 
 def _opening_lines(
