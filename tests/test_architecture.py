@@ -35,6 +35,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors", "session"}),
     frozenset({"config", "objectives", "prompts"}),
     frozenset({"runtime"}),
+    frozenset({"models"}),
     frozenset(
         {"traces", "datasets", "small_lm", "rollouts", "rewards", "checkpoints", "serve"},
     ),
