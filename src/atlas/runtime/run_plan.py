@@ -150,7 +150,6 @@ def _plan(
 
 
 def _setup(config: DataConfig, shape: ModelShape, num_devices: int) -> Setup:
-    uses_adapter = bool(getattr(config, "use_peft", False))
     engine, stage, offload = _engine(config, num_devices)
     return Setup(
         shape=shape,
@@ -161,8 +160,8 @@ def _setup(config: DataConfig, shape: ModelShape, num_devices: int) -> Setup:
         engine=engine,
         zero_stage=stage,
         offload=offload,
-        lora_rank=int(getattr(config, "lora_r", 16)) if uses_adapter else 0,
-        four_bits=bool(getattr(config, "load_in_4bit", False)),
+        lora_rank=config.lora_r if config.use_peft else 0,
+        four_bits=config.load_in_4bit,
     )
 
 
@@ -191,9 +190,8 @@ def _engine(config: DataConfig, num_devices: int) -> tuple[Engine, int, bool]:
 
 
 def _precision(config: DataConfig) -> Precision:
-    said: Any = getattr(config, "precision", "auto")
-    if said != "auto":
-        return said
+    if config.precision != "auto":
+        return config.precision
     planned_elsewhere = bool(config.memory_limit_gb)  # for a GPU, or there would be no need
     on_gpu = torch.cuda.is_available() and computes_bf16()
     return "bf16" if planned_elsewhere or on_gpu else "float32"

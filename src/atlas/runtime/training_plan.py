@@ -125,16 +125,15 @@ def plan_device(
         rollouts: Who samples on this device, by the name that its cache has in the plan; in turn.
     """
     weights, gradients, states = _trained_bytes(setup)
-    size = 4 if setup.precision == "float32" else 2
     always = {"weights": 0 if _weights_on_cpu(setup) else weights}
     if not setup.offload:
         always["optimiser states"] = states
     if reference and not setup.lora_rank:
-        always["reference"] = int(setup.shape.num_parameters * setup.frozen_bytes)
+        always["reference"] = _FULL * setup.shape.num_parameters
     if student:
-        always["student"] = student.num_parameters * size
+        always["student"] = _FULL * student.num_parameters
     always["libraries"] = LIBRARIES
-    caches = {name: _cache(each, size) for name, each in (rollouts or {}).items()}
+    caches = {name: _cache(each) for name, each in (rollouts or {}).items()}
     on_cpu = {"optimiser states": states} if setup.offload else {}
     if _weights_on_cpu(setup):
         on_cpu |= {"weights": weights, "gradients": gradients}
@@ -186,6 +185,7 @@ def _passing(setup: Setup) -> dict[str, int]:
     return parts
 
 
-def _cache(rollouts: Rollouts, size: int) -> int:
+def _cache(rollouts: Rollouts) -> int:
+    """Return the bytes of the keys and values; models sample in the precision of their weights."""
     shape = rollouts.shape
-    return 2 * shape.num_layers * shape.kv_width * size * rollouts.rows * rollouts.tokens
+    return 2 * shape.num_layers * shape.kv_width * _FULL * rollouts.rows * rollouts.tokens

@@ -70,7 +70,7 @@ def test_an_adapter_is_trained_and_the_rest_is_frozen() -> None:
 
 def test_reference_and_student_are_whole_on_every_device() -> None:
     plan = plan_device(setup(precision="bf16"), reference=True, student=SHAPE)
-    assert plan.always["reference"] == plan.always["student"] == 2 * SHAPE.num_parameters
+    assert plan.always["reference"] == plan.always["student"] == 4 * SHAPE.num_parameters
 
 
 def test_update_and_rollouts_take_turns_and_so_do_teacher_and_student() -> None:
