@@ -38,7 +38,7 @@ def test_eight_billion_weights_in_full_do_not_fit_into_one_gpu() -> None:
     assert (plan.limit, plan.limit_is) == (80_000_000_000, "memory_limit_gb")
     said = str(refusal(sft("memory_limit_gb=80"), plan, num_devices=1))
     assert said.startswith(f"{LLAMA} needs ")
-    assert " GB a device, but 80.0 GB is memory_limit_gb; it fits with use_peft=true or " in said
+    assert " GB a device, but 80.0 GB is memory_limit_gb; it fits with use_peft=true" in said
 
 
 def test_what_is_named_would_fit_and_the_smallest_change_comes_first() -> None:
