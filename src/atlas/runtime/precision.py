@@ -60,3 +60,8 @@ def computes_bf16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def training_device() -> torch.device:
+    """Return where one process trains: on the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
