@@ -52,7 +52,10 @@ class Workload:
     precision: Precision
     gradient_checkpointing: bool
     tokens: int
-    """Of one forward pass, padding counted."""
+    """Of one forward pass."""
+    computes_bf16: bool = True
+    """False where bfloat16 weights are brought to float32 for every product, and activations are
+    float32 too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +92,7 @@ def plan_training(shape: ModelShape, work: Workload) -> MemoryPlan:
 
 def activations(shape: ModelShape, work: Workload) -> int:
     """Return what the layers keep for the backward pass."""
-    size = 4 if work.precision == "float32" else 2
+    size = 2 if work.precision != "float32" and work.computes_bf16 else 4
     layer = (_HIDDEN_KEPT * shape.hidden + _INTERMEDIATE_KEPT * shape.intermediate) * size
     kept = shape.hidden * size * shape.num_layers + layer
     full = layer * shape.num_layers
