@@ -30,7 +30,8 @@ from atlas.rewards.overlong import Overlong
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
-from atlas.runtime.engine.plain import PlainEngine, engine_for
+from atlas.runtime.engine.choice import engine_for
+from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink

@@ -14,7 +14,7 @@ from atlas.checkpoints import load_model, load_tokenizer, save_model
 from atlas.config.sft import SFTConfig
 from atlas.datasets.chat import Example
 from atlas.errors import AtlasError
-from atlas.runtime.engine.plain import engine_for
+from atlas.runtime.engine.choice import engine_for
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.precision import set_matmul_precision
