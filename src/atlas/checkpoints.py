@@ -92,6 +92,22 @@ def save_checkpoint(
     _write_folder(folder, write)
 
 
+def copy_model(
+    source: Path, folder: Path, *, with_bin: bool = False, extra: dict[str, str] | None = None
+) -> None:
+    """Write a model folder that holds what ``source`` holds, as `save_model` would."""
+
+    def write(temporary: Path) -> None:
+        for path in source.iterdir():
+            if path.name != MANIFEST:
+                shutil.copyfile(path, temporary / path.name)
+        if with_bin:
+            torch.save(_plain_weights(load_model(source)), temporary / "pytorch_model.bin")
+        _write_texts(temporary, extra)
+
+    _write_folder(folder, write)
+
+
 def load_state(folder: Path) -> dict[str, Any]:
     """Return the training state of a checkpoint; nothing in it can run code."""
     return torch.load(folder / _STATE, map_location="cpu", weights_only=True)

@@ -125,7 +125,7 @@ def evaluate(
     """Measure teachers on held-out tasks: the student alone, and with each of them."""
     from atlas.commands import evaluate as command
 
-    command.run(words or [], fresh=fresh)
+    command.run(command.with_teachers(words or []), fresh=fresh)
 
 
 @app.command()

@@ -32,14 +32,16 @@ from atlas.runtime.stopping import StopRequest
 from atlas.types import Task
 
 
-def run(words: Sequence[str], *, fresh: bool) -> None:
-    """Run the command: words without ``=`` are teachers, the others overrides."""
-    folders = [word for word in words if "=" not in word]
+def with_teachers(words: Sequence[str]) -> list[str]:
+    """Return a command line's words as overrides: those without ``=`` are teachers."""
+    quoted = ",".join(f"'{word}'" for word in words if "=" not in word)
     overrides = [word for word in words if "=" in word]
-    if folders:
-        quoted = ",".join(f"'{folder}'" for folder in folders)
-        overrides.append(f"teachers=[{quoted}]")
-    config = load_config(EvaluateConfig, "evaluate", overrides)
+    return [*overrides, f"teachers=[{quoted}]"] if quoted else overrides
+
+
+def run(overrides: Sequence[str], *, fresh: bool, source: str = "evaluate") -> None:
+    """Run the command."""
+    config = load_config(EvaluateConfig, source, overrides)
     arms = dict(zip(arm_names(config.teachers), config.teachers, strict=True))
     tasks = _tasks(config)
     for folder in (*config.teachers, config.student_model):

@@ -17,6 +17,7 @@ _MODULES = {
     "quickstart": "quickstart",
     "base_model": "base_model",
     "collect": "collect",
+    "evaluate": "evaluate",
 }
 """Job -> the module of its command: only the one that runs is imported."""
 DISTRIBUTED: tuple[str, ...] = ()

@@ -19,6 +19,7 @@ from atlas.config.evaluate import DEFAULT_NUM_EVAL_TASKS, EvaluateConfig
 from atlas.config.grpo import GRPOConfig
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.config.schema import KeyInfo, RunConfig, keys_of, masked
+from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
 
 C = TypeVar("C", bound=RunConfig)
@@ -83,6 +84,28 @@ def batch_lines(config: GRPOConfig, *, world_size: int = 1) -> tuple[str, ...]:
         "counted once a group (max_tokens_per_micro_batch)",
         f"optimiser steps: {config.max_steps * config.num_iterations:,} = max_steps "
         f"{config.max_steps} × num_iterations {config.num_iterations}",
+    )
+
+
+def supervised_lines(
+    config: SFTConfig, *, num_rows: int, num_steps: int, world_size: int = 1
+) -> tuple[str, ...]:
+    """Say what one step of SFT consists of, for a person.
+
+    Args:
+        config: Resolved.
+        num_rows: What there is to learn from: examples, or rows of them where they are packed.
+        num_steps: Of the whole run.
+        world_size: Training processes.
+    """
+    noun = "rows" if config.packing else "examples"
+    per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps * world_size
+    return (
+        f"{noun} per step: {per_step} = per_device_train_batch_size "
+        f"{config.per_device_train_batch_size} × gradient_accumulation_steps "
+        f"{config.gradient_accumulation_steps} × processes {world_size}",
+        f"optimiser steps: {num_steps:,} = {num_rows:,} {noun} × num_train_epochs "
+        f"{config.num_train_epochs:g} ÷ {per_step}, rounded up",
     )
 
 

@@ -41,14 +41,24 @@ def check(
 
 def check_port(host: str, port: int) -> None:
     """Raise an AtlasError where a server can't listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
+    with socket.socket(_family(host)) as probe:
         # As the server does: a port whose last connections are just over isn't in use.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise AtlasError(_no_port(host, port, error)) from error
+
+
+def free_port(host: str) -> int:
+    """Return a port on which nobody listens now."""
+    with socket.socket(_family(host)) as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _no_port(host: str, port: int, error: OSError) -> str:

@@ -7,24 +7,26 @@ nothing else ever is.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import os
-import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import atlas
 from atlas.errors import AtlasError
+from atlas.serve.checks import free_port
 from atlas.serve.interpreter import Interpreter
+from atlas.serve.log import first_error, tail
 from atlas.serve.settings import ServerSettings, server_command, server_environ
 from atlas.serve.shared_memory import leftovers, shared_files
-from atlas.serve.token import make_token, runtime_folder
+from atlas.serve.token import new_token, runtime_folder, write_token
 
 READY_S = 1800.0
 """Loading a large model and compiling it takes minutes; a hang must end all the same."""
@@ -39,6 +41,7 @@ class ServerProcess:
     Args:
         settings: What is started.
         interpreter: By what.
+        token: What opens its control endpoints; ``None``: a new one.
         log: Where its output goes; ``None``: beside its token.
         environ: The environment here.
     """
@@ -48,12 +51,16 @@ class ServerProcess:
         settings: ServerSettings,
         interpreter: Interpreter,
         *,
+        token: str | None = None,
         log: Path | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
+        if settings.port == 0:
+            settings = dataclasses.replace(settings, port=free_port(settings.host))
         self.settings = settings
         self.interpreter = interpreter
-        self.token_file = make_token(settings.port, environ)
+        self.token = token or new_token()
+        self.token_file = write_token(settings.port, self.token, environ)
         self.log = log or runtime_folder(environ) / f"{settings.port}.log"
         self._code = Path(tempfile.mkdtemp(prefix="atlas-serve-code-"))
         # The package alone: what lies beside it is the trainer's, in versions that vLLM refuses.
@@ -83,31 +90,28 @@ class ServerProcess:
         Raises:
             AtlasError: The server ended, or the time did; with its last lines.
         """
-        for _ in self.until_ready(deadline_s):
-            time.sleep(_LOOK_EVERY_S)
-
-    def until_ready(self, deadline_s: float = READY_S) -> Iterator[None]:
-        """Yield while the server isn't ready yet, so that a caller can do something between.
-
-        Raises:
-            AtlasError: As `wait_until_ready`.
-        """
         end = time.monotonic() + deadline_s
         while not self.answers():
             if self.returncode is not None:
                 raise AtlasError(self.obituary("before it was ready"))
             if time.monotonic() > end:
-                raise AtlasError(
-                    f"the server of {self.settings.model} isn't ready after {deadline_s:g} s; its "
-                    f"log is {self.log}, and ends:\n{self.tail()}"
-                )
-            yield
-        self._shared |= shared_files(self.pid)
+                raise AtlasError(self.not_ready(deadline_s))
+            time.sleep(_LOOK_EVERY_S)
 
     def answers(self, timeout_s: float = 5.0) -> bool:
         """Return whether ``/health`` and ``/v1/models`` answer with 200."""
-        return all(
-            _status(self.settings, path, timeout_s) == 200 for path in ("/health", "/v1/models")
+        paths = ("/health", "/v1/models")
+        ready = all(_status(self.settings, path, timeout_s) == 200 for path in paths)
+        if ready:
+            # It can't be asked when it is dead.
+            self._shared |= shared_files(self.pid)
+        return ready
+
+    def not_ready(self, deadline_s: float) -> str:
+        """Return what to say about a server that takes longer than that to start."""
+        return (
+            f"the server of {self.settings.model} isn't ready after {deadline_s:g} s; its log is "
+            f"{self.log}, and ends:\n{self.tail()}"
         )
 
     def obituary(self, when: str) -> str:
@@ -123,10 +127,7 @@ class ServerProcess:
 
     def tail(self, lines: int = _TAIL_LINES) -> str:
         """Return the last lines of its output."""
-        with contextlib.suppress(OSError), self.log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 400 * lines))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
-        return ""
+        return tail(self.log, lines)
 
     def stop(self, deadline_s: float = STOP_S) -> int:
         """End the server and all that it started; return its exit code. May be called again.
@@ -151,6 +152,9 @@ class ServerProcess:
 
     def _start(self, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists():
+            # What an earlier server said last is wanted when this one dies of the same.
+            self.log.replace(self.log.with_name(f"{self.log.name}.previous"))
         command = server_command(self.settings, self.interpreter, environ)
         env = server_environ(
             self.settings,
@@ -182,15 +186,3 @@ def _status(settings: ServerSettings, path: str, timeout_s: float) -> int | None
         return None
     finally:
         connection.close()
-
-
-def first_error(log: str) -> str:
-    """Return the first error in a log of vLLM, without what its logger puts before it, or "".
-
-    The first is the cause: those after it say that an engine or a worker is dead.
-    """
-    for line in log.splitlines():
-        match = re.search(r"(?:^|ERROR.*\] ?)((?:\w+\.)*\w+(?:Error|Exception): .*)", line)
-        if match:
-            return match.group(1)[:300]
-    return ""

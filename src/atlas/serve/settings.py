@@ -36,6 +36,7 @@ class ServerSettings:
     """A folder, or a name on the hub."""
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
+    """0: one that is free."""
     served_name: str | None = None
     """What requests call the model; ``None``: as ``model``."""
     tensor_parallel_size: int | None = None
@@ -85,11 +86,14 @@ def server_command(
     if settings.lora_rank is not None:
         flags.append(("--max-lora-rank", settings.lora_rank))
     words = [str(word) for flag in flags if flag[1] is not None for word in flag]
-    switches = ["--disable-uvicorn-access-log"]
+    # Token ids in and out, with the version of the weights and what the prefix cache gave.
+    switches = ["--enable-scale-out", "--enable-prompt-tokens-details"]
+    switches += ["--disable-uvicorn-access-log"]
     switches += ["--enable-lora"] if settings.lora_rank is not None else []
     # Compiling takes half a minute and a C++ compiler; --no-enforce-eager among the extra flags
     # asks for it all the same.
-    switches += ["--enforce-eager"] if interpreter.cpu else []
+    # With chunked prefill a request's own seed kills the engine on the CPU.
+    switches += ["--enforce-eager", "--no-enable-chunked-prefill"] if interpreter.cpu else []
     program = [str(interpreter.python), "-m", "atlas.serve.inside.vllm_process"]
     return [*program, *words, *switches, *settings.extra]
 
@@ -122,10 +126,12 @@ def server_environ(
         given["CUDA_VISIBLE_DEVICES"] = settings.gpus
     if Path(settings.model).is_dir():
         given["HF_HUB_OFFLINE"] = "1"
-    usual = {}
+    # The log-probabilities that a trainer needs come from the first runner's sampler.
+    usual = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
     if interpreter.cpu:
+        usual["VLLM_CPU_KVCACHE_SPACE"] = str(CPU_CACHE_GB)
         # Trainer and server share the cores; threads that are bound to some would fight for them.
-        usual = {"VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE_GB), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        usual["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     return usual | inherited | given
 
 

@@ -41,13 +41,18 @@ def token_path(port: int, environ: Mapping[str, str] = os.environ) -> Path:
     return runtime_folder(environ) / f"{port}.token"
 
 
-def make_token(port: int, environ: Mapping[str, str] = os.environ) -> Path:
-    """Write a new token for the server on this port; return the file, for its owner only."""
+def new_token() -> str:
+    """Return a token that nobody can guess."""
+    return secrets.token_urlsafe(32)
+
+
+def write_token(port: int, token: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """Write the token of the server on this port; return the file, which its owner alone reads."""
     path = token_path(port, environ)
     path.unlink(missing_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(secrets.token_urlsafe(32))
+        file.write(token)
     return path
 
 

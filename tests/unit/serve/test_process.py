@@ -12,7 +12,7 @@ import pytest
 from tests.unit.serve.fake_server import fake_interpreter
 
 from atlas.errors import AtlasError
-from atlas.serve.process import ServerProcess, first_error
+from atlas.serve.process import ServerProcess
 from atlas.serve.settings import ServerSettings
 
 
@@ -89,14 +89,3 @@ def test_the_code_that_a_server_sees_is_this_package_alone(tmp_path: Path) -> No
     with start(tmp_path) as server:
         assert [path.name for path in server._code.iterdir()] == ["atlas"]
         assert (server._code / "atlas" / "serve" / "inside" / "gate.py").exists()
-
-
-def test_the_first_error_is_the_cause() -> None:
-    log = (
-        "WARNING 11-25 [a.py:1] This can cause errors like `OSError: [Errno 24] Too many`\n"
-        "(Worker pid=1) ERROR 11-25 02:39:18 [m.py:1063] RuntimeError: head_dim=8\n"
-        "(APIServer pid=2) ERROR 11-25 02:39:18 [v.py:54] vllm.x.EngineDeadError: see above\n"
-    )
-    assert first_error(log) == "RuntimeError: head_dim=8"
-    assert first_error("ImportError: no module\n") == "ImportError: no module"
-    assert first_error("INFO all is well\n") == ""

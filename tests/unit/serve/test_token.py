@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.serve.token import find_token, make_token, runtime_folder, token_path
+from atlas.serve.token import find_token, new_token, runtime_folder, token_path, write_token
 
 
 def test_the_trainer_finds_what_the_server_was_given(tmp_path: Path) -> None:
     environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
-    path = make_token(8123, environ)
+    path = write_token(8123, new_token(), environ)
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     token = find_token("http://127.0.0.1:8123", environ)
     assert len(token) >= 40
-    make_token(8123, environ)
+    write_token(8123, new_token(), environ)
     assert find_token("http://127.0.0.1:8123", environ) != token
 
 
@@ -43,4 +43,4 @@ def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(AtlasError, match="must be your own"):
-        make_token(8000, environ)
+        write_token(8000, "secret", environ)

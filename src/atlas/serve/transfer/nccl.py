@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from atlas.errors import AtlasError
+from atlas.serve.checks import free_port
 from atlas.serve.connection import Connection
 from atlas.serve.transfer.way import NamedTensors
 
@@ -61,9 +62,10 @@ class NCCLTransfer:
 
     def _begin(self, connection: Connection, rpc: Calls, deadline_s: float) -> Any:
         answer = connection.get("/get_world_size", phase=START_PHASE, deadline_s=deadline_s)
+        address = own_address(connection.host)
         begin = self._vllm("nccl_engine").NCCLTrainerInitInfo(
-            master_address=own_address(connection.host),
-            master_port=free_port(),
+            master_address=address,
+            master_port=free_port(address),
             world_size=1 + answer["world_size"],
             rank=0,
         )
@@ -124,13 +126,6 @@ def own_address(host: str) -> str:
         # Sends nothing: a datagram socket that is connected knows its own end.
         probe.connect((host, 9))
         return probe.getsockname()[0]
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
 
 
 def _import_vllm() -> Any:
