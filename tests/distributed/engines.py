@@ -1,4 +1,4 @@
-"""Every engine on a tiny model: ``torchrun … engines.py FOLDER ENGINE …``; rank 0 saves what it found.
+"""Every engine on a tiny model: ``torchrun … engines.py FOLDER ENGINE …``; rank 0 saves the rest.
 
 Each engine takes five steps of four micro-batches, of which each rank has its share, and is
 interrupted after three: what goes on is a new engine with the state of the first.
@@ -48,7 +48,9 @@ def train(engine: Engine, ranks: Ranks, steps: Sequence[int]) -> list[dict[str, 
         loss = 0.0
         for place, ids_BT in enumerate(mine):
             last = place == len(mine) - 1
-            (share,) = engine.forward(lambda model, ids=ids_BT: share_of_loss(model, ids), last=last)
+            (share,) = engine.forward(
+                lambda model, ids=ids_BT: share_of_loss(model, ids), last=last
+            )
             engine.backward(share)
             loss += share.item()
         info = engine.step()

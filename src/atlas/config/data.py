@@ -63,7 +63,9 @@ class DataConfig(EngineConfig):
 
 
 D = TypeVar("D", bound=DataConfig)
-DATA_KEYS = frozenset(DataConfig.__dataclass_fields__) - frozenset(EngineConfig.__dataclass_fields__)
+DATA_KEYS = frozenset(DataConfig.__dataclass_fields__) - frozenset(
+    EngineConfig.__dataclass_fields__
+)
 """The keys above."""
 
 

@@ -1,14 +1,14 @@
-"""The processes that train together: what they tell one another, and how they notice that one fails.
+"""The processes that train together: what they tell one another, and how they lose one another.
 
-Input: the environment that torchrun makes (world.py). Output: `Ranks`, on which every exchange has a
-name and a deadline. Alone, every exchange is free.
+Input: the environment that torchrun makes (world.py). Output: `Ranks`, on which every exchange has
+a name and a deadline. Alone, every exchange is free.
 
     gather      every rank gives a value, every rank gets all of them
     broadcast   rank 0 gives a value, every rank gets it
     on_main     rank 0 does something, every rank gets what came of it, or its error
     meet        no rank goes on before all have come
 
-Such exchanges go over gloo, on the CPU, also where gradients go over NCCL: gloo knows who is missing.
+They go over gloo, on the CPU, also where gradients go over NCCL: gloo knows who is missing.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ _LOST = (
     "broken pipe",
 )
 """Words in the errors of collectives whose other end is gone."""
+
+
+class SharedError(AtlasError):
+    """What rank 0 met, raised on every rank."""
 
 
 class Ranks:
@@ -113,7 +117,7 @@ class Ranks:
                 refusal = str(error)
         result, refusal = self.broadcast((result, refusal), what)
         if refusal is not None:
-            raise AtlasError(refusal)
+            raise SharedError(refusal)
         return result  # type: ignore[return-value]
 
     def meet(self, what: str) -> None:
@@ -161,11 +165,11 @@ class Ranks:
             raise
 
     @contextlib.contextmanager
-    def alone_with_errors(self) -> Iterator[None]:
-        """Mark an error that only this rank met, so that it is told though this isn't rank 0."""
+    def own_errors(self) -> Iterator[None]:
+        """Mark an error that this rank met by itself, so that it is told though it isn't rank 0."""
         try:
             yield
-        except RankError:
+        except (RankError, SharedError):
             raise
         except AtlasError as error:
             if self.size == 1:
@@ -184,9 +188,9 @@ class Ranks:
 
     def _lost(self, what: str, error: RuntimeError) -> RankError:
         return RankError(
-            f"rank {self.rank} of {self.size} lost the others at '{what}': {_reason(error)}. One of "
-            "them has ended, hangs, or needs more than phase_timeout="
-            f"{self._timeout:g} seconds; look at the first error above, here or on the other "
+            f"rank {self.rank} of {self.size} lost the others at '{what}': {_reason(error)}. "
+            f"One of them has ended, hangs, or needs more than phase_timeout={self._timeout:g} "
+            "seconds; look at the first error above, here or on the other "
             "machines. The same command goes on from the last checkpoint"
         )
 
@@ -233,15 +237,16 @@ def joined(timeout: float = 1800.0, *, needs_group: bool = False) -> Iterator[Ra
     wait = timedelta(seconds=timeout)
     try:
         if place.size == 1 and "MASTER_ADDR" not in os.environ:
-            dist.init_process_group(backend, store=torch._C._distributed_c10d.HashStore(), rank=0, world_size=1)
+            store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+            dist.init_process_group(backend, store=store, rank=0, world_size=1)
         else:
             dist.init_process_group(backend, timeout=wait)
         control = dist.new_group(timeout=wait, backend="gloo")
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise RankError(
-            f"rank {place.rank} of {place.size} can't meet the others at {where}: {_reason(error)}. "
-            "Check --master_addr, that the port is open, and GLOO_SOCKET_IFNAME (the network "
+            f"rank {place.rank} of {place.size} can't meet the others at {where}: {_reason(error)}"
+            ". Check --master_addr, that the port is open, and GLOO_SOCKET_IFNAME (the network "
             "interface, as in eth0)"
         ) from error
     assert isinstance(control, dist.ProcessGroup)  # every rank is in it

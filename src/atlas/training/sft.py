@@ -18,17 +18,19 @@ from atlas.config.sft import SFTConfig
 from atlas.datasets.chat import Example
 from atlas.datasets.packing import fullness, pack
 from atlas.errors import AtlasError
+from atlas.runtime.distributed import ALONE, Ranks, agreed
 from atlas.runtime.engine.choice import engine_for
 from atlas.runtime.lineage import lineage_files
-from atlas.runtime.metrics import MetricSink
 from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
+from atlas.runtime.silent_sink import sink_class
 from atlas.runtime.stopping import StopRequest
 from atlas.training.best import BestModel
 from atlas.training.documents import check_keeps_apart
 from atlas.training.evaluations import Evaluations
+from atlas.training.forward import prepare_forward
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 
@@ -41,8 +43,11 @@ def train_sft(
     *,
     progress: Progress,
     stop: StopRequest,
+    ranks: Ranks = ALONE,
 ) -> Mapping[str, float]:
     """Train a teacher; goes on from the newest whole checkpoint. Returns the run's figures.
+
+    Every rank calls this with the same; rank 0 alone reads and writes ``run``.
 
     Raises:
         AtlasError: There is nothing to learn from.
@@ -50,8 +55,9 @@ def train_sft(
     """
     set_matmul_precision(config.float32_matmul_precision)
     rows = _rows(train, config)
-    total = num_steps(len(rows), config)
-    extra = lineage_files(run.path)
+    total = num_steps(len(rows), config, world_size=ranks.size)
+    extra = lineage_files(run.path) if ranks.is_main else {}
+    stop = agreed(ranks, stop)
     saved = Resumable(
         run.checkpoints,
         total_steps=total,
@@ -59,26 +65,33 @@ def train_sft(
         keep=config.save_total_limit,
         stop=stop,
         extra=extra,
+        ranks=ranks,
     )
+    check_batch(config, saved.state.get("examples_per_step"), ranks.size)
     model = load_model(saved.folder or config.model_name_or_path)
     tokenizer = load_tokenizer(config.model_name_or_path)
     if config.packing:
         check_keeps_apart(model)
-    engine = engine_for(model, config, total_steps=total)
+    engine = engine_for(model, config, total_steps=total, ranks=ranks, ready=prepare_forward)
     saved.restore(engine)
     first, eval_batch = saved.first, config.per_device_train_batch_size
 
     def save_best(folder: Path, texts: dict[str, str]) -> None:
-        save_model(folder, model, tokenizer, extra=texts)
+        save_model(folder, engine.model, tokenizer, extra=texts)
 
-    best = BestModel(run.checkpoints, resumed=bool(first), save=save_best)
+    def measure() -> float:
+        engine.refresh()
+        return evaluation_loss(engine.model, held, batch_size=eval_batch, ranks=ranks)
+
+    best = BestModel(run.checkpoints, resumed=bool(first), save=save_best, ranks=ranks)
 
     progress.begin(total - first)
-    with MetricSink(run, stage="sft", total_steps=total, resume_step=first or None) as sink:
-        for line in _opening_lines(train, rows, total, config):
+    make_sink = sink_class(ranks)
+    with make_sink(run, stage="sft", total_steps=total, resume_step=first or None) as sink:
+        for line in _opening_lines(train, rows, total, config, ranks.size):
             sink.note(line)
         evaluations = Evaluations(
-            measure=lambda: evaluation_loss(model, held, batch_size=eval_batch),
+            measure=measure,
             best=best if config.load_best_model_at_end else None,
             sink=sink,
             every=config.eval_steps,
@@ -88,23 +101,26 @@ def train_sft(
 
         def after_step(step: int) -> None:
             evaluations.after_step(step)
-            saved.save_if_due(step, engine, tokenizer, eval_loss_before=evaluations.before)
+            kept = {"examples_per_step": examples_per_step(config, ranks.size)}
+            saved.save_if_due(step, engine, tokenizer, eval_loss_before=evaluations.before, **kept)
 
         last = run_steps(
             engine,
-            _epochs(rows, config, first=first, total=total),
+            _epochs(rows, config, first=first, total=total, num_processes=ranks.size),
             first_step=first,
             sink=sink,
             progress=progress,
             stop=stop,
             logging_steps=config.logging_steps,
             after_step=after_step,
+            ranks=ranks,
         )
         sink.note(evaluations.verdict)
-    if evaluations.chosen.step == total:
-        save_model(run.final, model, tokenizer, with_bin=True, extra=extra)
-    else:
+    engine.refresh()
+    if evaluations.chosen.step != total:
         best.publish(run.final, extra)
+    elif ranks.is_main:
+        save_model(run.final, engine.model, tokenizer, with_bin=True, extra=extra)
     best.forget()
     return {
         "examples": len(train),
@@ -117,8 +133,32 @@ def train_sft(
 
 def num_steps(num_rows: int, config: SFTConfig, *, world_size: int = 1) -> int:
     """Return the optimiser steps of a run: every epoch takes each row once."""
-    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * world_size
-    return math.ceil(num_rows / batch * config.num_train_epochs)
+    return math.ceil(num_rows / examples_per_step(config, world_size) * config.num_train_epochs)
+
+
+def examples_per_step(config: SFTConfig, num_processes: int) -> int:
+    """Return what one optimiser step learns from: examples, or rows where they are packed."""
+    per_process = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    return per_process * num_processes
+
+
+def check_batch(config: SFTConfig, before: int | None, num_processes: int) -> None:
+    """Refuse to go on with another batch than the run was begun with.
+
+    Args:
+        config: Of now.
+        before: Examples of a step when it was begun; None where it is new.
+        num_processes: Of now.
+
+    Raises:
+        AtlasError: They differ.
+    """
+    now = examples_per_step(config, num_processes)
+    if before is not None and before != now:
+        raise AtlasError(
+            f"the run was begun with {before} examples a step, but {num_processes} process(es) make"
+            f" it {now}; set gradient_accumulation_steps so that it is {before} again"
+        )
 
 
 def _rows(train: Sequence[Example], config: SFTConfig) -> Sequence[Example]:
@@ -131,10 +171,10 @@ def _rows(train: Sequence[Example], config: SFTConfig) -> Sequence[Example]:
 
 
 def _opening_lines(
-    train: Sequence[Example], rows: Sequence[Example], total: int, config: SFTConfig
+    train: Sequence[Example], rows: Sequence[Example], total: int, config: SFTConfig, size: int
 ) -> list[str]:
     """Say what a step consists of, and what packing gains."""
-    lines = [*supervised_lines(config, num_rows=len(rows), num_steps=total)]
+    lines = [*supervised_lines(config, num_rows=len(rows), num_steps=total, world_size=size)]
     if config.packing:
         length = config.max_seq_length
         full = 100 * fullness(rows, length)
@@ -146,11 +186,19 @@ def _opening_lines(
 
 
 def _epochs(
-    examples: Sequence[Example], config: SFTConfig, *, first: int, total: int
+    examples: Sequence[Example],
+    config: SFTConfig,
+    *,
+    first: int,
+    total: int,
+    num_processes: int = 1,
 ) -> Iterator[Step]:
-    """Yield the micro-batches of steps ``first`` to ``total``; each epoch has its own order."""
+    """Yield the micro-batches of steps ``first`` to ``total``; each epoch has its own order.
+
+    Their order is that of one process which takes as many examples a step.
+    """
     size = config.per_device_train_batch_size
-    per_step = size * config.gradient_accumulation_steps
+    per_step = examples_per_step(config, num_processes)
     epoch, waiting = 0, list[Example]()
     for step in range(total):
         while len(waiting) < per_step:

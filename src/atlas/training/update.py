@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -22,10 +23,11 @@ from transformers import PreTrainedModel
 from atlas.objectives.loss import LossInputs, LossOutputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
+from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
 from atlas.training.forward import completion_logprobs, shares_prompts
 from atlas.training.group_batch import GroupBatch, group_batch
-from atlas.training.micro_batches import Group, micro_batches
+from atlas.training.micro_batches import Group, dealt
 from atlas.training.reference import reference_logprobs
 from atlas.types import TrainSample
 
@@ -40,6 +42,8 @@ class _Part:
     ref_BT: Tensor | None
     old_BT: Tensor | None = None
     """None until a first step has been taken: the policy is then the old policy."""
+    weight: float = 1.0
+    """0 where it only keeps other ranks company."""
 
 
 def update(
@@ -51,6 +55,7 @@ def update(
     temperature: float,
     max_tokens: int,
     num_iterations: int = 1,
+    ranks: Ranks = ALONE,
 ) -> Mapping[str, float]:
     """Take ``num_iterations`` optimiser steps.
 
@@ -58,11 +63,12 @@ def update(
         engine: Holds the policy.
         reference: The policy that the KL is measured to, or the policy itself where it has an
             adapter that can be switched off; None with beta 0.
-        samples: All samples of the step; those without an advantage are left out.
+        samples: All samples of the step, of all ranks; those without an advantage are left out.
         settings: Of the loss.
         temperature: That the teachings were sampled at.
         max_tokens: Tokens of one micro-batch: all that the forward pass computes.
         num_iterations: Optimiser steps on the same samples.
+        ranks: Who trains together: each computes its share of the samples.
 
     Returns:
         ``train/loss``, ``train/grad_norm``, ``train/kl`` and the other metrics of the loss, means
@@ -76,27 +82,45 @@ def update(
     counts = StepCounts(
         num_tokens=sum(len(sample.completion_ids) for sample in used), num_sequences=len(used)
     )
-    batches = micro_batches(groups, max_tokens, shared=shares_prompts(engine.model))
-    parts = [_part(engine.model, reference, batch, temperature) for batch in batches]
+    shares = dealt(groups, max_tokens, ranks.size, shared=shares_prompts(engine.model))
+    num_passes = max(map(len, shares))
+    parts = [_part(engine.model, reference, batch, temperature) for batch in shares[ranks.rank]]
+    # Ranks exchange weights and gradients in each pass, so that all take as many.
+    empty = [_empty_part(engine.model)] * (num_passes - len(parts))
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
+    norm = rate = 0.0
     for iteration in range(num_iterations):
-        for part in parts:
-            outputs, entropy, policy_BT = _backward(engine, part, counts, settings, temperature)
+        for place, part in enumerate([*parts, *empty]):
+            compute = partial(
+                _outputs, part=part, counts=counts, settings=settings, temperature=temperature
+            )
+            loss, outputs, entropy, policy_BT = engine.forward(
+                compute, last=place == num_passes - 1
+            )
+            engine.backward(loss)
+            if place >= len(parts):
+                continue
             if iteration == 0 and num_iterations > 1:
                 part.old_BT = policy_BT
             for name, value in {
                 **outputs.metrics,
-                "loss": outputs.loss.detach(),
+                "loss": loss.detach(),
                 "entropy": entropy,
             }.items():
                 sums[name] += float(value) / num_iterations
             for name, value in outputs.maxima.items():
                 maxima[name] = max(maxima[name], float(value))
         info = engine.step()
-        sums["grad_norm"] += info.grad_norm / num_iterations
-        sums["learning_rate"] = info.learning_rate
-    return {f"train/{name}": value for name, value in {**sums, **maxima}.items()}
+        norm += info.grad_norm / num_iterations
+        rate = info.learning_rate
+    found = {
+        **ranks.sums(sums, "metrics of the update"),
+        **ranks.maxima(maxima, "metrics of the update"),
+        "grad_norm": norm,
+        "learning_rate": rate,
+    }
+    return {f"train/{name}": value for name, value in found.items()}
 
 
 def live_groups(samples: Sequence[TrainSample]) -> list[Group]:
@@ -131,13 +155,32 @@ def _part(
     )
 
 
-def _backward(
-    engine: Engine, part: _Part, counts: StepCounts, settings: LossSettings, temperature: float
-) -> tuple[LossOutputs, Tensor, Tensor]:
-    """Add one micro-batch's gradients; return its share, its entropy and its log-probabilities."""
-    policy = completion_logprobs(
-        engine.model, part.batch, temperature=temperature, with_entropy=True
+def _empty_part(model: PreTrainedModel) -> _Part:
+    """Return a micro-batch that weighs nothing, for a rank that has no more to compute."""
+    batch = group_batch([[0]], [[0, 0]], 0, device=model.device)
+    return _Part(
+        batch=batch,
+        advantages_B=torch.zeros(1, device=model.device),
+        rollout_BT=torch.zeros(batch.mask_BT.shape, device=model.device),
+        ref_BT=None,
+        weight=0.0,
     )
+
+
+def _outputs(
+    model: PreTrainedModel,
+    *,
+    part: _Part,
+    counts: StepCounts,
+    settings: LossSettings,
+    temperature: float,
+) -> tuple[Tensor, LossOutputs, Tensor, Tensor]:
+    """Return one micro-batch's share of the loss, all of it, entropy and log-probabilities."""
+    policy = completion_logprobs(model, part.batch, temperature=temperature, with_entropy=True)
+    if not part.weight:
+        zero = policy.logprobs_BT.sum() * 0
+        nothing = LossOutputs(loss=zero, metrics={}, maxima={})
+        return zero, nothing, zero.detach(), policy.logprobs_BT.detach()
     outputs = grpo_loss(
         LossInputs(
             policy_logprobs_BT=policy.logprobs_BT,
@@ -150,7 +193,6 @@ def _backward(
         ),
         settings,
     )
-    engine.backward(outputs.loss)
     assert policy.entropy_BT is not None  # it was asked for
     entropy = policy.entropy_BT.sum() / max(counts.num_tokens, 1)
-    return outputs, entropy, policy.logprobs_BT.detach()
+    return outputs.loss, outputs, entropy, policy.logprobs_BT.detach()

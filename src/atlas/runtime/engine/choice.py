@@ -68,4 +68,6 @@ def engine_for(
     if name == "fsdp":
         return FSDPEngine(model, ranks=ranks, ready=ready, offload=config.offload, **recipe)
     ready(model)
-    return DDPEngine(model, ranks=ranks, **recipe) if name == "ddp" else PlainEngine(model, **recipe)
+    if name == "ddp":
+        return DDPEngine(model, ranks=ranks, **recipe)
+    return PlainEngine(model, **recipe)

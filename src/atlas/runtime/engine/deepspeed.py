@@ -192,9 +192,7 @@ def _initialize(
         importlib.import_module("deepspeed.ops").__compatible_ops__["deepspeed_shm_comm"] = False
     try:
         library.init_distributed(dist_backend=torch.distributed.get_backend())
-        net_engine, *_ = library.initialize(
-            model=net, optimizer=optimizer, config=dict(settings)
-        )
+        net_engine, *_ = library.initialize(model=net, optimizer=optimizer, config=dict(settings))
     except (AssertionError, ValueError, RuntimeError) as error:
         raise AtlasError(f"DeepSpeed refuses its settings: {error}") from error
     return net_engine

@@ -81,9 +81,7 @@ def _refuse_foreign(content: Mapping[str, Any], path: str) -> None:
 
 
 def _check_equal(content: Mapping[str, Any], keys: OurKeys, path: str) -> None:
-    step = (
-        keys.per_device_train_batch_size * keys.gradient_accumulation_steps * keys.num_processes
-    )
+    step = keys.per_device_train_batch_size * keys.gradient_accumulation_steps * keys.num_processes
     for theirs, ours, value in (
         ("gradient_clipping", "max_grad_norm", keys.max_grad_norm),
         (

@@ -113,4 +113,3 @@ class PlainEngine:
         """Take up a state that `state` returned."""
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
-
