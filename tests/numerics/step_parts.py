@@ -43,7 +43,7 @@ class HoldingEngine:
     world_size = 1
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
+        self.model = self.trained = model
 
     def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
         """Compute on the model."""

@@ -35,7 +35,6 @@ from atlas.runtime.engine.choice import engine_for
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
-from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -46,6 +45,7 @@ from atlas.training.groups import Classroom, roll_out, train_samples
 from atlas.training.judges import TrainingJudges
 from atlas.training.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.training.likelihood import AnswerLikelihood
+from atlas.training.policy import Policy, load_policy
 from atlas.training.reference import Adapted
 from atlas.training.resuming import Resumable
 from atlas.training.reward_parts import configured_reward, uplift_weights
@@ -70,6 +70,8 @@ class Training:
     canary: Sequence[Task]
     judges: TrainingJudges
     ranks: Ranks
+    autocast: bool
+    """The update computes in bfloat16 where that is safe."""
 
 
 def train_grpo(
@@ -110,7 +112,6 @@ def train_grpo(
             f"{len(tasks)} tasks, but prompts_per_step is {config.prompts_per_step}; "
             "give more tasks or lower it"
         )
-    set_matmul_precision(config.float32_matmul_precision)
     total = config.max_steps
     stop = agreed(ranks, stop)
     saved = Resumable(
@@ -129,13 +130,13 @@ def train_grpo(
         explanations=run.path / "rim_explanations.jsonl",
         ranks=ranks,
     )
-    model = load_model(saved.folder or config.model_name_or_path)
-    training = _prepare(config, model, judges, canary, ranks)
+    dressed = load_policy(config, saved.folder)
+    training = _prepare(config, dressed, judges, canary, ranks)
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
     lines = [
-        *batch_lines(config, world_size=ranks.size),
+        *dressed.lines,
         *_check(training, tasks, probe=not saved.first),
     ]
     make_sink = sink_class(ranks)
@@ -183,11 +184,12 @@ def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Ma
 
 def _prepare(
     config: GRPOConfig,
-    model: PreTrainedModel,
+    dressed: Policy,
     judges: TrainingJudges,
     canary: Sequence[Task],
     ranks: Ranks,
 ) -> Training:
+    model = dressed.model
     tokenizer = load_tokenizer(config.model_name_or_path)
     student_model = load_model(config.student_model)
     student_tokenizer = load_tokenizer(config.student_model)
@@ -229,6 +231,7 @@ def _prepare(
         student_model=student_model,
         canary=canary,
         judges=judges,
+        autocast=dressed.autocast,
         policy=policy,
         tokenizer=tokenizer,
         settings=LossSettings(
@@ -266,7 +269,10 @@ def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | 
 
 
 def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[str]:
-    """Refuse what can't go well; what the student does alone is known then. Returns findings."""
+    """Refuse what can't go well; what the student does alone is known then. Returns findings.
+
+    They begin with what a step consists of.
+    """
     config, room = training.config, training.room
     windows = windows_of(
         config,
@@ -277,9 +283,10 @@ def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[st
     )
     check_windows(config, windows)
     # All at once: what the student does alone is the longest text, and large batches are cheap.
-    _, mine = training.ranks.share(tasks)
+    ranks = training.ranks
+    _, mine = ranks.share(tasks)
     known = dict(zip([task.id for task in mine], room.student.alone(mine), strict=True))
-    for elsewhere in training.ranks.gather(known, "what the student does alone"):
+    for elsewhere in ranks.gather(known, "what the student does alone"):
         room.student.remember(elsewhere)
 
     def probed() -> list[str]:
@@ -287,9 +294,10 @@ def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[st
         check_lengths(config, probes)
         return [found.line for found in probes]
 
-    if not (probe and config.length_probe_samples):
-        return []
-    return training.ranks.on_main(probed, "the probe of lengths")
+    lines = [*batch_lines(config, world_size=ranks.size)]
+    if probe and config.length_probe_samples:
+        lines += ranks.on_main(probed, "the probe of lengths")
+    return lines
 
 
 def _watched_step(
@@ -342,6 +350,8 @@ def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> 
             temperature=config.temperature,
             max_tokens=config.max_tokens_per_micro_batch,
             num_iterations=config.num_iterations,
+            autocast=training.autocast,
+            dropout_seed=derive_seed(config.seed, "dropout", step),
             ranks=ranks,
         )
     updated = time.monotonic()

@@ -55,8 +55,13 @@ def dealt(
     if num_ranks == 1:
         return [micro_batches(groups, max_tokens, shared=shared)]
     costs = [num_tokens([group], shared=shared) for group in groups]
-    fair = min(max_tokens, -(-sum(costs) // num_ranks))
-    pieces = [piece for group in groups for piece in _divided(group, fair, shared)]
+    fair = -(-sum(costs) // num_ranks)
+    pieces = [
+        piece
+        for group in groups
+        # What is divided computes its prompt once more.
+        for piece in _divided(group, min(max_tokens, fair + len(group[0].prompt_ids)), shared)
+    ]
     loads, shares = [0] * num_ranks, [list[Group]() for _ in range(num_ranks)]
     for piece in sorted(pieces, key=lambda p: -num_tokens([p], shared=shared)):
         least = loads.index(min(loads))

@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from atlas.checkpoints import load_model, load_tokenizer, save_model
+from atlas.checkpoints import load_tokenizer, save_model
 from atlas.config.resolve import supervised_lines
 from atlas.config.sft import SFTConfig
 from atlas.datasets.chat import Example
@@ -21,7 +21,6 @@ from atlas.errors import AtlasError
 from atlas.runtime.distributed import ALONE, Ranks, agreed
 from atlas.runtime.engine.choice import engine_for
 from atlas.runtime.lineage import lineage_files
-from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -31,6 +30,7 @@ from atlas.training.best import BestModel
 from atlas.training.documents import check_keeps_apart
 from atlas.training.evaluations import Evaluations
 from atlas.training.forward import prepare_forward
+from atlas.training.policy import Policy, load_policy
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 
@@ -53,7 +53,6 @@ def train_sft(
         AtlasError: There is nothing to learn from.
         Stopped: The user asked to stop; a checkpoint was written.
     """
-    set_matmul_precision(config.float32_matmul_precision)
     rows = _rows(train, config)
     total = num_steps(len(rows), config, world_size=ranks.size)
     extra = lineage_files(run.path) if ranks.is_main else {}
@@ -68,11 +67,9 @@ def train_sft(
         ranks=ranks,
     )
     check_batch(config, saved.state.get("examples_per_step"), ranks.size)
-    model = load_model(saved.folder or config.model_name_or_path)
+    policy = _policy(config, saved.folder)
     tokenizer = load_tokenizer(config.model_name_or_path)
-    if config.packing:
-        check_keeps_apart(model)
-    engine = engine_for(model, config, total_steps=total, ranks=ranks, ready=prepare_forward)
+    engine = engine_for(policy.model, config, total_steps=total, ranks=ranks, ready=prepare_forward)
     saved.restore(engine)
     first, eval_batch = saved.first, config.per_device_train_batch_size
 
@@ -88,7 +85,7 @@ def train_sft(
     progress.begin(total - first)
     make_sink = sink_class(ranks)
     with make_sink(run, stage="sft", total_steps=total, resume_step=first or None) as sink:
-        for line in _opening_lines(train, rows, total, config, ranks.size):
+        for line in (*policy.lines, *_opening_lines(train, rows, total, config, ranks.size)):
             sink.note(line)
         evaluations = Evaluations(
             measure=measure,
@@ -112,6 +109,8 @@ def train_sft(
             progress=progress,
             stop=stop,
             logging_steps=config.logging_steps,
+            autocast=policy.autocast,
+            dropout_seed=derive_seed(config.seed, "dropout"),
             after_step=after_step,
             ranks=ranks,
         )
@@ -168,6 +167,13 @@ def _rows(train: Sequence[Example], config: SFTConfig) -> Sequence[Example]:
             f"{', '.join(config.status_filters)}; lower min_reward or collect more sessions"
         )
     return pack(train, config.max_seq_length) if config.packing else train
+
+
+def _policy(config: SFTConfig, checkpoint: Path | None) -> Policy:
+    policy = load_policy(config, checkpoint)
+    if config.packing:
+        check_keeps_apart(policy.model)
+    return policy
 
 
 def _opening_lines(

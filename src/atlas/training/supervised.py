@@ -9,7 +9,6 @@ Shapes: B rows, T tokens.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -20,11 +19,14 @@ from transformers import PreTrainedModel
 
 from atlas.datasets.chat import Example, collate
 from atlas.datasets.packing import positions
+from atlas.models.lora import adapter_dropout
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
+from atlas.runtime.precision import computing
 from atlas.runtime.progress import Progress
+from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.training.documents import hidden_states
 from atlas.training.forward import project
@@ -54,6 +56,7 @@ def run_steps(
     stop: StopRequest,
     logging_steps: int,
     autocast: bool = False,
+    dropout_seed: int = 0,
     after_step: Callable[[int], None] = lambda step: None,
     ranks: Ranks = ALONE,
 ) -> float:
@@ -69,6 +72,7 @@ def run_steps(
         stop: Asked before every step.
         logging_steps: Steps between two lines of metrics; they hold means over these steps.
         autocast: Compute in bfloat16 where that is safe; weights stay as they are.
+        dropout_seed: Of the dropout of the model's adapter, if it has any.
         after_step: Called with the number of steps done, to save checkpoints.
         ranks: Who trains together.
 
@@ -84,14 +88,17 @@ def run_steps(
         stop.check()
         trained = sum(example.num_trained for batch in batches for example in batch)
         loss = 0.0
-        _, mine = ranks.share(batches)
+        first, mine = ranks.share(batches)
         with ranks.phase(f"update of step {step}"):
             for place, batch in enumerate(mine):
                 compute = partial(
                     _share, examples=batch, pad_id=pad_id, num_trained=trained, autocast=autocast
                 )
-                share = engine.forward(compute, last=place == len(mine) - 1)
-                engine.backward(share)
+                with adapter_dropout(
+                    engine.trained, derive_seed(dropout_seed, step, first + place)
+                ):
+                    share = engine.forward(compute, last=place == len(mine) - 1)
+                    engine.backward(share)
                 loss += share.item()
             info = engine.step()
         loss = ranks.sums({"loss": loss}, f"loss of step {step}")["loss"]
@@ -124,7 +131,7 @@ def _share(
     autocast: bool,
 ) -> Tensor:
     """Return a micro-batch's share of the loss of a step with ``num_trained`` tokens."""
-    with _precision(model, autocast):
+    with computing(model, autocast):
         logprobs_N = example_logprobs(model, examples, pad_id)
     return cross_entropy(logprobs_N, torch.ones_like(logprobs_N).bool(), num_trained)
 
@@ -149,9 +156,3 @@ def evaluation_loss(
         total, count = total - float(logprobs_N.sum()), count + len(logprobs_N)
     found = ranks.sums({"loss": total, "tokens": count}, "the evaluation loss")
     return found["loss"] / found["tokens"] if found["tokens"] else float("nan")
-
-
-def _precision(model: PreTrainedModel, autocast: bool) -> contextlib.AbstractContextManager[object]:
-    if not autocast:
-        return contextlib.nullcontext()
-    return torch.autocast(model.device.type, dtype=torch.bfloat16)

@@ -20,11 +20,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from atlas.models.lora import adapter_dropout
 from atlas.objectives.loss import LossInputs, LossOutputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
+from atlas.runtime.precision import computing
+from atlas.runtime.seeding import derive_seed
 from atlas.training.forward import completion_logprobs, shares_prompts
 from atlas.training.group_batch import GroupBatch, group_batch
 from atlas.training.micro_batches import Group, dealt
@@ -55,6 +58,8 @@ def update(
     temperature: float,
     max_tokens: int,
     num_iterations: int = 1,
+    autocast: bool = False,
+    dropout_seed: int = 0,
     ranks: Ranks = ALONE,
 ) -> Mapping[str, float]:
     """Take ``num_iterations`` optimiser steps.
@@ -68,6 +73,8 @@ def update(
         temperature: That the teachings were sampled at.
         max_tokens: Tokens of one micro-batch: all that the forward pass computes.
         num_iterations: Optimiser steps on the same samples.
+        autocast: Compute in bfloat16 where that is safe; weights stay as they are.
+        dropout_seed: Of the dropout of the policy's adapter, if it has any.
         ranks: Who trains together: each computes its share of the samples.
 
     Returns:
@@ -83,9 +90,10 @@ def update(
         num_tokens=sum(len(sample.completion_ids) for sample in used), num_sequences=len(used)
     )
     shares = dealt(groups, max_tokens, ranks.size, shared=shares_prompts(engine.model))
-    num_passes = max(map(len, shares))
-    parts = [_part(engine.model, reference, batch, temperature) for batch in shares[ranks.rank]]
+    with computing(engine.model, autocast):
+        parts = [_part(engine.model, reference, batch, temperature) for batch in shares[ranks.rank]]
     # Ranks exchange weights and gradients in each pass, so that all take as many.
+    num_passes = max(map(len, shares))
     empty = [_empty_part(engine.model)] * (num_passes - len(parts))
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
@@ -93,12 +101,19 @@ def update(
     for iteration in range(num_iterations):
         for place, part in enumerate([*parts, *empty]):
             compute = partial(
-                _outputs, part=part, counts=counts, settings=settings, temperature=temperature
+                _outputs,
+                part=part,
+                counts=counts,
+                settings=settings,
+                temperature=temperature,
+                autocast=autocast,
             )
-            loss, outputs, entropy, policy_BT = engine.forward(
-                compute, last=place == num_passes - 1
-            )
-            engine.backward(loss)
+            # The same draws in every iteration: the ratio is to compare the same network.
+            with adapter_dropout(engine.trained, derive_seed(dropout_seed, ranks.rank, place)):
+                loss, outputs, entropy, policy_BT = engine.forward(
+                    compute, last=place == num_passes - 1
+                )
+                engine.backward(loss)
             if place >= len(parts):
                 continue
             if iteration == 0 and num_iterations > 1:
@@ -174,9 +189,11 @@ def _outputs(
     counts: StepCounts,
     settings: LossSettings,
     temperature: float,
+    autocast: bool,
 ) -> tuple[Tensor, LossOutputs, Tensor, Tensor]:
     """Return one micro-batch's share of the loss, all of it, entropy and log-probabilities."""
-    policy = completion_logprobs(model, part.batch, temperature=temperature, with_entropy=True)
+    with computing(model, autocast):
+        policy = completion_logprobs(model, part.batch, temperature=temperature, with_entropy=True)
     if not part.weight:
         zero = policy.logprobs_BT.sum() * 0
         nothing = LossOutputs(loss=zero, metrics={}, maxima={})

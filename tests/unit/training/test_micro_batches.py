@@ -65,7 +65,7 @@ def test_ranks_get_every_sample_once_and_about_as_much_each(num_ranks: int) -> N
 
 def test_one_group_is_divided_among_ranks() -> None:
     shares = dealt([group(0, 4, 10, 10, 10, 10)], 1000, 2)
-    assert [len(s) for share in shares for batch in share for s in batch] == [1, 2, 1]
+    assert [layout(share) for share in shares] == [[[[10, 10]]], [[[10, 10]]]]
 
 
 def test_a_rank_may_have_nothing() -> None:

@@ -102,7 +102,7 @@ class DeepSpeedEngine(PlainEngine):
         """Gather all weights into `model`, where it is a copy."""
         if not self._shared:
             return
-        for whole, share in zip(self.model.parameters(), self._trained.parameters(), strict=True):
+        for whole, share in zip(self.model.parameters(), self.trained.parameters(), strict=True):
             if whole.requires_grad:
                 whole.copy_(_library().utils.safe_get_full_fp32_param(share))
 

@@ -68,7 +68,7 @@ class FSDPEngine(PlainEngine):
     @torch.no_grad()
     def refresh(self) -> None:
         """Gather all weights into `model`."""
-        for whole, share in zip(self.model.parameters(), self._trained.parameters(), strict=True):
+        for whole, share in zip(self.model.parameters(), self.trained.parameters(), strict=True):
             if whole.requires_grad:
                 whole.copy_(_whole(share))
 

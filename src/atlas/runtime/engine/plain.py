@@ -49,7 +49,7 @@ class PlainEngine:
         rounding_seed: int | None = None,
     ) -> None:
         self.model = model
-        self._trained: nn.Module = model
+        self.trained = model
         self._max_grad_norm = max_grad_norm
         trained = [p for p in model.parameters() if p.requires_grad]
         groups = [
@@ -103,7 +103,7 @@ class PlainEngine:
 
     def _clip(self) -> Tensor:
         """Scale long gradients down; return how long they were."""
-        return nn.utils.clip_grad_norm_(self._trained.parameters(), self._max_grad_norm)
+        return nn.utils.clip_grad_norm_(self.trained.parameters(), self._max_grad_norm)
 
     def state(self) -> dict[str, Any]:
         """Return the state of optimiser and schedule."""

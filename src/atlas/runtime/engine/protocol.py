@@ -33,6 +33,8 @@ class Engine(Protocol):
     model: PreTrainedModel
     """Whole on every rank, to sample with, to evaluate and to save. Where ranks hold shares of what
     is trained, it is a copy, brought up to date by `refresh`."""
+    trained: PreTrainedModel
+    """What `forward` computes on: `model`, or this rank's share of it."""
 
     @property
     def world_size(self) -> int:
