@@ -34,7 +34,7 @@ class BestModel:
     Args:
         checkpoints: Folder of the run's checkpoints.
         resumed: The run goes on; otherwise what an earlier attempt kept is forgotten.
-        save: Writes a model folder with these text files in it.
+        save: Writes a model folder, with the text files ``extra`` in it.
         ranks: Who trains together: all of them decide alike, rank 0 writes.
     """
 
@@ -43,7 +43,7 @@ class BestModel:
         checkpoints: Path,
         *,
         resumed: bool,
-        save: Callable[[Path, dict[str, str]], None],
+        save: Callable[..., None],
         ranks: Ranks = ALONE,
     ) -> None:
         self.folder = checkpoints / "best"
@@ -60,7 +60,7 @@ class BestModel:
             return False
         self.best = Measured(step=step, eval_loss=eval_loss)
         if self._writes:
-            self._save(self.folder, {_RECORD: json.dumps(asdict(self.best)) + "\n"})
+            self._save(self.folder, extra={_RECORD: json.dumps(asdict(self.best)) + "\n"})
         return True
 
     def publish(self, folder: Path, extra: dict[str, str]) -> None:

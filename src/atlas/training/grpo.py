@@ -47,7 +47,7 @@ from atlas.training.lengths import check_lengths, check_windows, probe_lengths, 
 from atlas.training.likelihood import AnswerLikelihood
 from atlas.training.policy import Policy, load_policy
 from atlas.training.reference import Adapted
-from atlas.training.resuming import Resumable
+from atlas.training.resuming import resumable
 from atlas.training.reward_parts import configured_reward, uplift_weights
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.update import update
@@ -114,15 +114,7 @@ def train_grpo(
         )
     total = config.max_steps
     stop = agreed(ranks, stop)
-    saved = Resumable(
-        run.checkpoints,
-        total_steps=total,
-        save_steps=config.save_steps,
-        keep=config.save_total_limit,
-        stop=stop,
-        extra=lineage_files(run.path) if ranks.is_main else {},
-        ranks=ranks,
-    )
+    saved = resumable(run, config, total_steps=total, stop=stop, ranks=ranks)
     first, skipped = saved.first, int(saved.state.get("skipped", 0))
     judges = TrainingJudges(
         config,
@@ -135,10 +127,7 @@ def train_grpo(
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
-    lines = [
-        *dressed.lines,
-        *_check(training, tasks, probe=not saved.first),
-    ]
+    lines = [*dressed.lines, *_check(training, tasks, probe=not saved.first)]
     make_sink = sink_class(ranks)
 
     progress.begin(total - first)

@@ -19,9 +19,27 @@ from atlas.checkpoints import (
     save_checkpoint,
     step_name,
 )
+from atlas.config.optim import TrainConfig
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
+from atlas.runtime.lineage import lineage_files
+from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import StopRequest
+
+
+def resumable(
+    run: RunDir, config: TrainConfig, *, total_steps: int, stop: StopRequest, ranks: Ranks
+) -> Resumable:
+    """Return the checkpoints of a training's run directory, kept as its configuration says."""
+    return Resumable(
+        run.checkpoints,
+        total_steps=total_steps,
+        save_steps=config.save_steps,
+        keep=config.save_total_limit,
+        stop=stop,
+        extra=lineage_files(run.path) if ranks.is_main else {},
+        ranks=ranks,
+    )
 
 
 class Resumable:

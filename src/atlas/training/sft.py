@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from atlas.checkpoints import load_tokenizer, save_model
@@ -31,7 +32,7 @@ from atlas.training.documents import check_keeps_apart
 from atlas.training.evaluations import Evaluations
 from atlas.training.forward import prepare_forward
 from atlas.training.policy import Policy, load_policy
-from atlas.training.resuming import Resumable
+from atlas.training.resuming import resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 
 
@@ -55,36 +56,22 @@ def train_sft(
     """
     rows = _rows(train, config)
     total = num_steps(len(rows), config, world_size=ranks.size)
-    extra = lineage_files(run.path) if ranks.is_main else {}
     stop = agreed(ranks, stop)
-    saved = Resumable(
-        run.checkpoints,
-        total_steps=total,
-        save_steps=config.save_steps,
-        keep=config.save_total_limit,
-        stop=stop,
-        extra=extra,
-        ranks=ranks,
-    )
-    check_batch(config, saved.state.get("examples_per_step"), ranks.size)
-    policy = _policy(config, saved.folder)
-    tokenizer = load_tokenizer(config.model_name_or_path)
+    saved = resumable(run, config, total_steps=total, stop=stop, ranks=ranks)
+    per_step = check_batch(config, saved.state.get("examples_per_step"), ranks.size)
+    policy, tokenizer = _policy(config, saved.folder), load_tokenizer(config.model_name_or_path)
     engine = engine_for(policy.model, config, total_steps=total, ranks=ranks, ready=prepare_forward)
     saved.restore(engine)
     first, eval_batch = saved.first, config.per_device_train_batch_size
-
-    def save_best(folder: Path, texts: dict[str, str]) -> None:
-        save_model(folder, engine.model, tokenizer, extra=texts)
 
     def measure() -> float:
         engine.refresh()
         return evaluation_loss(engine.model, held, batch_size=eval_batch, ranks=ranks)
 
+    save_best = partial(save_model, model=engine.model, tokenizer=tokenizer)
     best = BestModel(run.checkpoints, resumed=bool(first), save=save_best, ranks=ranks)
-
     progress.begin(total - first)
-    make_sink = sink_class(ranks)
-    with make_sink(run, stage="sft", total_steps=total, resume_step=first or None) as sink:
+    with sink_class(ranks)(run, stage="sft", total_steps=total, resume_step=first or None) as sink:
         for line in (*policy.lines, *_opening_lines(train, rows, total, config, ranks.size)):
             sink.note(line)
         evaluations = Evaluations(
@@ -98,8 +85,8 @@ def train_sft(
 
         def after_step(step: int) -> None:
             evaluations.after_step(step)
-            kept = {"examples_per_step": examples_per_step(config, ranks.size)}
-            saved.save_if_due(step, engine, tokenizer, eval_loss_before=evaluations.before, **kept)
+            kept = {"examples_per_step": per_step, "eval_loss_before": evaluations.before}
+            saved.save_if_due(step, engine, tokenizer, **kept)
 
         last = run_steps(
             engine,
@@ -116,6 +103,7 @@ def train_sft(
         )
         sink.note(evaluations.verdict)
     engine.refresh()
+    extra = lineage_files(run.path) if ranks.is_main else {}
     if evaluations.chosen.step != total:
         best.publish(run.final, extra)
     elif ranks.is_main:
@@ -141,8 +129,8 @@ def examples_per_step(config: SFTConfig, num_processes: int) -> int:
     return per_process * num_processes
 
 
-def check_batch(config: SFTConfig, before: int | None, num_processes: int) -> None:
-    """Refuse to go on with another batch than the run was begun with.
+def check_batch(config: SFTConfig, before: int | None, num_processes: int) -> int:
+    """Return the examples of a step; they must be those that the run was begun with.
 
     Args:
         config: Of now.
@@ -158,6 +146,7 @@ def check_batch(config: SFTConfig, before: int | None, num_processes: int) -> No
             f"the run was begun with {before} examples a step, but {num_processes} process(es) make"
             f" it {now}; set gradient_accumulation_steps so that it is {before} again"
         )
+    return now
 
 
 def _rows(train: Sequence[Example], config: SFTConfig) -> Sequence[Example]:

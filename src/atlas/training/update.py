@@ -75,7 +75,7 @@ def update(
         num_iterations: Optimiser steps on the same samples.
         autocast: Compute in bfloat16 where that is safe; weights stay as they are.
         dropout_seed: Of the dropout of the policy's adapter, if it has any.
-        ranks: Who trains together: each computes its share of the samples.
+        ranks: Who trains together; each computes its share of the samples.
 
     Returns:
         ``train/loss``, ``train/grad_norm``, ``train/kl`` and the other metrics of the loss, means
@@ -85,10 +85,7 @@ def update(
     groups = live_groups(samples)
     if not groups:
         return {}
-    used = [sample for group in groups for sample in group]
-    counts = StepCounts(
-        num_tokens=sum(len(sample.completion_ids) for sample in used), num_sequences=len(used)
-    )
+    counts = _counts(groups)
     shares = dealt(groups, max_tokens, ranks.size, shared=shares_prompts(engine.model))
     with computing(engine.model, autocast):
         parts = [_part(engine.model, reference, batch, temperature) for batch in shares[ranks.rank]]
@@ -98,20 +95,15 @@ def update(
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
     norm = rate = 0.0
+    outputs_of = partial(
+        _outputs, counts=counts, settings=settings, temperature=temperature, autocast=autocast
+    )
     for iteration in range(num_iterations):
         for place, part in enumerate([*parts, *empty]):
-            compute = partial(
-                _outputs,
-                part=part,
-                counts=counts,
-                settings=settings,
-                temperature=temperature,
-                autocast=autocast,
-            )
             # The same draws in every iteration: the ratio is to compare the same network.
             with adapter_dropout(engine.trained, derive_seed(dropout_seed, ranks.rank, place)):
                 loss, outputs, entropy, policy_BT = engine.forward(
-                    compute, last=place == num_passes - 1
+                    partial(outputs_of, part=part), last=place == num_passes - 1
                 )
                 engine.backward(loss)
             if place >= len(parts):
@@ -136,6 +128,13 @@ def update(
         "learning_rate": rate,
     }
     return {f"train/{name}": value for name, value in found.items()}
+
+
+def _counts(groups: Sequence[Group]) -> StepCounts:
+    used = [sample for group in groups for sample in group]
+    return StepCounts(
+        num_tokens=sum(len(sample.completion_ids) for sample in used), num_sequences=len(used)
+    )
 
 
 def live_groups(samples: Sequence[TrainSample]) -> list[Group]:
