@@ -35,6 +35,10 @@ from atlas.runtime.engine.choice import engine_for
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
+<<<<<<< HEAD
+=======
+from atlas.runtime.metrics import sink_for
+>>>>>>> main
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -133,7 +137,11 @@ def train_grpo(
     progress.begin(total - first)
     with (
         contextlib.closing(judges),
+<<<<<<< HEAD
         make_sink(run, stage="grpo", total_steps=total, resume_step=first or None) as sink,
+=======
+        sink_for(run, config, stage="grpo", total_steps=total, first_step=first) as sink,
+>>>>>>> main
     ):
         for line in lines:
             sink.note(line)
