@@ -8,11 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-<<<<<<< HEAD
-.PHONY: quickstart test peers serving distributed check fix bench base-model serve-env clean help
-=======
-.PHONY: quickstart test peers serving check fix docs bench base-model serve-env clean help
->>>>>>> main
+.PHONY: quickstart test peers serving distributed check fix docs bench base-model serve-env clean help
 
 VENV := .venv
 SERVE_VENV := .serve-venv

@@ -19,7 +19,9 @@ from atlas.training.grpo import train_grpo
 
 def run(source: str, overrides: Sequence[str], *, fresh: bool, dry_run: bool = False) -> None:
     """Run the command."""
-<<<<<<< HEAD
+    if dry_run:
+        plan("grpo", source, overrides)
+        return
     config = load_config(GRPOConfig, source, overrides, world_size=world().size)
     with together(config) as ranks:
         begun = ranks.on_main(lambda: begin(config, "grpo", fresh=fresh), "the run directory")
@@ -46,23 +48,3 @@ def _read(config: GRPOConfig, begun: Begun, reading: StageBar) -> RLSet:
     reading.advance(dataset.rl.num_read, note=dataset.source)
     keep(begun, config, made.lineage)
     return made
-=======
-    if dry_run:
-        plan("grpo", source, overrides)
-        return
-    config = load_config(GRPOConfig, source, overrides)
-    begun = begin(config, "grpo", fresh=fresh)
-    with begun.run.lock(), stoppable(HINT) as stop, display() as bars:
-        started = time.monotonic()
-        reading = StageBar(bars, "read")
-        dataset = load_trace_dataset(config, "rl", only_sessions=begun.sessions)
-        made = rl_set(dataset)
-        reading.begin(dataset.rl.num_read)
-        reading.advance(dataset.rl.num_read, note=dataset.source)
-        keep(begun, config, made.lineage)
-        seed_everything(config.seed, "grpo")
-        bar = StageBar(bars, "grpo")
-        figures = train_grpo(begun.run, config, made.tasks, progress=bar, stop=stop)
-        begun.run.finish_stage("grpo", figures, time.monotonic() - started)
-    close(begun.run, "tasks", figures)
->>>>>>> main

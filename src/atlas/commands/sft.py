@@ -20,7 +20,9 @@ from atlas.training.sft import train_sft
 
 def run(source: str, overrides: Sequence[str], *, fresh: bool, dry_run: bool = False) -> None:
     """Run the command."""
-<<<<<<< HEAD
+    if dry_run:
+        plan("sft", source, overrides)
+        return
     config = load_config(SFTConfig, source, overrides, world_size=world().size)
     with together(config) as ranks:
         begun = ranks.on_main(lambda: begin(config, "sft", fresh=fresh), "the run directory")
@@ -53,24 +55,3 @@ def _read(config: SFTConfig, begun: Begun, reading: StageBar) -> SFTSet:
     reading.advance(dataset.sft.num_read, note=dataset.source)
     keep(begun, config, made.lineage)
     return made
-=======
-    if dry_run:
-        plan("sft", source, overrides)
-        return
-    config = load_config(SFTConfig, source, overrides)
-    begun = begin(config, "sft", fresh=fresh)
-    with begun.run.lock(), stoppable(HINT) as stop, display() as bars:
-        started = time.monotonic()
-        reading = StageBar(bars, "read")
-        dataset = load_trace_dataset(config, "sft", only_sessions=begun.sessions)
-        tokenizer = load_tokenizer(config.model_name_or_path)
-        made = sft_set(dataset, tokenizer, max_length=config.max_seq_length)
-        reading.begin(dataset.sft.num_read)
-        reading.advance(dataset.sft.num_read, note=dataset.source)
-        keep(begun, config, made.lineage)
-        seed_everything(config.seed, "sft")
-        bar = StageBar(bars, "sft")
-        figures = train_sft(begun.run, config, made.train, made.held, progress=bar, stop=stop)
-        begun.run.finish_stage("sft", figures, time.monotonic() - started)
-    close(begun.run, "examples", figures)
->>>>>>> main

@@ -21,11 +21,8 @@ from atlas.errors import AtlasError
 from atlas.runtime.distributed import Ranks, joined
 from atlas.runtime.lineage import Lineage, read_lineage, write_lineage
 from atlas.runtime.run_dir import RunDir
-<<<<<<< HEAD
-from atlas.runtime.world import world
-=======
 from atlas.runtime.trackers.tracker import check_trackers
->>>>>>> main
+from atlas.runtime.world import world
 from atlas.sources.training_sets import counts
 
 HINT = "The same command goes on from the last checkpoint; --fresh starts over."
@@ -77,12 +74,7 @@ def begin(config: DataConfig, kind: str, *, fresh: bool) -> Begun:
     Raises:
         AtlasError: It is finished, can't be used, or was begun with other settings.
     """
-<<<<<<< HEAD
-=======
-    if config.num_threads:
-        torch.set_num_threads(config.num_threads)
     check_trackers(config.report_to or ())
->>>>>>> main
     run = RunDir.create(config.output_dir, kind, fresh=fresh)
     if run.stage_done(kind):
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from atlas.config.optim import TrainConfig
 from atlas.runtime.distributed import Ranks
-from atlas.runtime.metrics import MetricSink
+from atlas.runtime.metrics import MetricSink, sink_for
 from atlas.runtime.run_dir import RunDir
 
 
@@ -26,6 +27,10 @@ class SilentSink(MetricSink):
         """Close nothing."""
 
 
-def sink_class(ranks: Ranks) -> type[MetricSink]:
-    """Return the sink of this rank."""
-    return MetricSink if ranks.is_main else SilentSink
+def sink_on(
+    ranks: Ranks, run: RunDir, config: TrainConfig, *, stage: str, total_steps: int, first_step: int
+) -> MetricSink:
+    """Return this rank's sink: `sink_for` on rank 0."""
+    if not ranks.is_main:
+        return SilentSink(run)
+    return sink_for(run, config, stage=stage, total_steps=total_steps, first_step=first_step)

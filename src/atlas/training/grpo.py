@@ -35,14 +35,10 @@ from atlas.runtime.engine.choice import engine_for
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
-<<<<<<< HEAD
-=======
-from atlas.runtime.metrics import sink_for
->>>>>>> main
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
-from atlas.runtime.silent_sink import sink_class
+from atlas.runtime.silent_sink import sink_on
 from atlas.runtime.stopping import StopRequest
 from atlas.training.forward import prepare_forward
 from atlas.training.groups import Classroom, roll_out, train_samples
@@ -132,16 +128,11 @@ def train_grpo(
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
     lines = [*dressed.lines, *_check(training, tasks, probe=not saved.first)]
-    make_sink = sink_class(ranks)
 
     progress.begin(total - first)
     with (
         contextlib.closing(judges),
-<<<<<<< HEAD
-        make_sink(run, stage="grpo", total_steps=total, resume_step=first or None) as sink,
-=======
-        sink_for(run, config, stage="grpo", total_steps=total, first_step=first) as sink,
->>>>>>> main
+        sink_on(ranks, run, config, stage="grpo", total_steps=total, first_step=first) as sink,
     ):
         for line in lines:
             sink.note(line)

@@ -22,14 +22,10 @@ from atlas.errors import AtlasError
 from atlas.runtime.distributed import ALONE, Ranks, agreed
 from atlas.runtime.engine.choice import engine_for
 from atlas.runtime.lineage import lineage_files
-<<<<<<< HEAD
-=======
-from atlas.runtime.metrics import sink_for
->>>>>>> main
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
-from atlas.runtime.silent_sink import sink_class
+from atlas.runtime.silent_sink import sink_on
 from atlas.runtime.stopping import StopRequest
 from atlas.training.best import BestModel
 from atlas.training.documents import check_keeps_apart
@@ -75,13 +71,8 @@ def train_sft(
     save_best = partial(save_model, model=engine.model, tokenizer=tokenizer)
     best = BestModel(run.checkpoints, resumed=bool(first), save=save_best, ranks=ranks)
     progress.begin(total - first)
-<<<<<<< HEAD
-    with sink_class(ranks)(run, stage="sft", total_steps=total, resume_step=first or None) as sink:
+    with sink_on(ranks, run, config, stage="sft", total_steps=total, first_step=first) as sink:
         for line in (*policy.lines, *_opening_lines(train, rows, total, config, ranks.size)):
-=======
-    with sink_for(run, config, stage="sft", total_steps=total, first_step=first) as sink:
-        for line in (*policy.lines, *_opening_lines(train, rows, total, config)):
->>>>>>> main
             sink.note(line)
         evaluations = Evaluations(
             measure=measure,
