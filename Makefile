@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart test peers serving check fix bench base-model serve-env clean help
+.PHONY: quickstart test peers serving check fix docs bench base-model serve-env clean help
 
 VENV := .venv
 SERVE_VENV := .serve-venv
@@ -49,6 +49,9 @@ check: $(DEV)  ## Lint, format, types, architecture; changes nothing
 fix: $(DEV)  ## Mend what ruff can mend
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
+
+docs: $(BASE)  ## Write docs/configuration.md and docs/metrics.md anew from the code
+	@$(BIN)/python -m atlas.runtime.reference_pages
 
 bench: $(BENCH)  ## Every benchmark, one after the other
 	@test -n "$(BENCHMARKS)" || { echo "make bench: there is no benchmarks/*.py here" >&2; exit 1; }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from atlas.commands.dry_run import run as plan
 from atlas.commands.terminal import StageBar, display, stoppable
 from atlas.commands.training import HINT, begin, close, keep
 from atlas.config.compose import load_config
@@ -15,8 +16,11 @@ from atlas.sources.training_sets import rl_set
 from atlas.training.grpo import train_grpo
 
 
-def run(source: str, overrides: Sequence[str], *, fresh: bool) -> None:
+def run(source: str, overrides: Sequence[str], *, fresh: bool, dry_run: bool = False) -> None:
     """Run the command."""
+    if dry_run:
+        plan("grpo", source, overrides)
+        return
     config = load_config(GRPOConfig, source, overrides)
     begun = begin(config, "grpo", fresh=fresh)
     with begun.run.lock(), stoppable(HINT) as stop, display() as bars:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from atlas.checkpoints import load_tokenizer
+from atlas.commands.dry_run import run as plan
 from atlas.commands.terminal import StageBar, display, stoppable
 from atlas.commands.training import HINT, begin, close, keep
 from atlas.config.compose import load_config
@@ -16,8 +17,11 @@ from atlas.sources.training_sets import sft_set
 from atlas.training.sft import train_sft
 
 
-def run(source: str, overrides: Sequence[str], *, fresh: bool) -> None:
+def run(source: str, overrides: Sequence[str], *, fresh: bool, dry_run: bool = False) -> None:
     """Run the command."""
+    if dry_run:
+        plan("sft", source, overrides)
+        return
     config = load_config(SFTConfig, source, overrides)
     begun = begin(config, "sft", fresh=fresh)
     with begun.run.lock(), stoppable(HINT) as stop, display() as bars:

@@ -18,6 +18,7 @@ from atlas.config.resolve import keep_config
 from atlas.errors import AtlasError
 from atlas.runtime.lineage import Lineage, read_lineage, write_lineage
 from atlas.runtime.run_dir import RunDir
+from atlas.runtime.trackers.tracker import check_trackers
 from atlas.sources.training_sets import counts
 
 HINT = "The same command goes on from the last checkpoint; --fresh starts over."
@@ -45,6 +46,7 @@ def begin(config: DataConfig, kind: str, *, fresh: bool) -> Begun:
     """
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
+    check_trackers(config.report_to or ())
     run = RunDir.create(config.output_dir, kind, fresh=fresh)
     if run.stage_done(kind):
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")

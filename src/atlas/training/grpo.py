@@ -33,7 +33,7 @@ from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.engine.plain import PlainEngine, engine_for
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
-from atlas.runtime.metrics import MetricSink
+from atlas.runtime.metrics import sink_for
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -133,7 +133,7 @@ def train_grpo(
     progress.begin(total - first)
     with (
         contextlib.closing(judges),
-        MetricSink(run, stage="grpo", total_steps=total, resume_step=first or None) as sink,
+        sink_for(run, config, stage="grpo", total_steps=total, first_step=first) as sink,
     ):
         for line in lines:
             sink.note(line)

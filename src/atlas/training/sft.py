@@ -20,7 +20,7 @@ from atlas.datasets.packing import fullness, pack
 from atlas.errors import AtlasError
 from atlas.runtime.engine.plain import engine_for
 from atlas.runtime.lineage import lineage_files
-from atlas.runtime.metrics import MetricSink
+from atlas.runtime.metrics import sink_for
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -71,7 +71,7 @@ def train_sft(
     best = BestModel(run.checkpoints, resumed=bool(first), save=save_best)
 
     progress.begin(total - first)
-    with MetricSink(run, stage="sft", total_steps=total, resume_step=first or None) as sink:
+    with sink_for(run, config, stage="sft", total_steps=total, first_step=first) as sink:
         for line in (*policy.lines, *_opening_lines(train, rows, total, config)):
             sink.note(line)
         evaluations = Evaluations(
