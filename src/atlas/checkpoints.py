@@ -28,6 +28,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from atlas.errors import AtlasError
 from atlas.runtime.files import disk_errors, write_atomic
+from atlas.runtime.hub import local_files_only
 from atlas.runtime.shipped import model_path
 
 MANIFEST = "manifest.json"
@@ -91,6 +92,22 @@ def save_checkpoint(
     _write_folder(folder, write)
 
 
+def copy_model(
+    source: Path, folder: Path, *, with_bin: bool = False, extra: dict[str, str] | None = None
+) -> None:
+    """Write a model folder that holds what ``source`` holds, as `save_model` would."""
+
+    def write(temporary: Path) -> None:
+        for path in source.iterdir():
+            if path.name != MANIFEST:
+                shutil.copyfile(path, temporary / path.name)
+        if with_bin:
+            torch.save(_plain_weights(load_model(source)), temporary / "pytorch_model.bin")
+        _write_texts(temporary, extra)
+
+    _write_folder(folder, write)
+
+
 def load_state(folder: Path) -> dict[str, Any]:
     """Return the training state of a checkpoint; nothing in it can run code."""
     return torch.load(folder / _STATE, map_location="cpu", weights_only=True)
@@ -104,10 +121,13 @@ def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Pre
     """
     try:
         return AutoModelForCausalLM.from_pretrained(
-            model_path(folder), dtype=dtype, trust_remote_code=False
+            model_path(folder),
+            dtype=dtype,
+            trust_remote_code=False,
+            local_files_only=local_files_only(model_path(folder)),
         )
     except (OSError, ValueError, SafetensorError) as error:
-        raise AtlasError(f"no model can be loaded from '{folder}': {_first_line(error)}") from error
+        raise AtlasError(_unloadable("model", folder, error)) from error
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -117,11 +137,13 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         AtlasError: There is none.
     """
     try:
-        return AutoTokenizer.from_pretrained(model_path(folder), trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(
+            model_path(folder),
+            trust_remote_code=False,
+            local_files_only=local_files_only(model_path(folder)),
+        )
     except (OSError, ValueError) as error:
-        raise AtlasError(
-            f"no tokenizer can be loaded from '{folder}': {_first_line(error)}"
-        ) from error
+        raise AtlasError(_unloadable("tokenizer", folder, error)) from error
 
 
 def is_whole(folder: Path) -> bool:
@@ -216,6 +238,15 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _unloadable(what: str, folder: str | Path, error: Exception) -> str:
+    name = model_path(folder)
+    if not Path(name).is_dir() and local_files_only(name):
+        reason = "there is no such folder, the hub's cache has none, and no hub can be reached"
+    else:
+        reason = _first_line(error)
+    return f"no {what} can be loaded from '{folder}': {reason}"
 
 
 def _first_line(error: Exception) -> str:

@@ -5,6 +5,7 @@ Everything heavy is imported inside the commands, so that ``atlas --help`` answe
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, RankError
 from atlas.from_scratch_cli import prepare_app, register, train_app
 
 app = typer.Typer(
@@ -114,6 +115,41 @@ def grpo(config: Source, overrides: Overrides = None, fresh: Fresh = False) -> N
 
 
 @app.command()
+def evaluate(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEACHER... [KEY=VALUE]...", help="Model folders, then settings"),
+    ] = None,
+    fresh: Fresh = False,
+) -> None:
+    """Measure teachers on held-out tasks: the student alone, and with each of them."""
+    from atlas.commands import evaluate as command
+
+    command.run(command.with_teachers(words or []), fresh=fresh)
+
+
+@app.command()
+def train(config: Source, overrides: Overrides = None, fresh: Fresh = False) -> None:
+    """Run the job that a file is for; under torchrun, as one of its processes."""
+    from atlas.commands import train as command
+
+    command.run(config, overrides or [], fresh=fresh)
+
+
+@app.command()
+def launch(
+    processes: Annotated[str, typer.Argument(metavar="N", help="Processes, one a GPU")],
+    config: Source,
+    overrides: Overrides = None,
+    fresh: Fresh = False,
+) -> None:
+    """Run the job that a file is for in N processes of this machine, on its GPUs or its CPU."""
+    from atlas.commands import launch as command
+
+    command.run(processes, config, overrides or [], fresh=fresh)
+
+
+@app.command()
 def teach(
     question: Annotated[str, typer.Argument(help="What the student is asked")],
     teacher: Annotated[
@@ -133,6 +169,18 @@ def report(
 ) -> None:
     """Write the page that shows a run, from its files alone."""
     from atlas.commands import report as command
+
+    command.run(run)
+
+
+@app.command()
+def doctor(
+    run: Annotated[
+        str | None, typer.Argument(help="A run directory; without it, this machine is looked at")
+    ] = None,
+) -> None:
+    """Say what this machine lacks, or what is wrong with a run and what to do first."""
+    from atlas.commands import doctor as command
 
     command.run(run)
 
@@ -330,6 +378,11 @@ def prepare_grpo_data() -> None:
     _run(prepare_app)
 
 
+def train_py() -> None:
+    """Run ``train.py``: ``atlas train`` by the guide's name."""
+    _run(app, ["train", *sys.argv[1:]])
+
+
 def train_atlas() -> None:
     """Run ``train_atlas.py``."""
     _run(train_app)
@@ -350,5 +403,7 @@ def _run(command: typer.Typer, words: list[str] | None = None) -> None:
     try:
         command(words)
     except AtlasError as error:
-        sys.stderr.write(f"atlas: {error}\n")
+        # Under torchrun all processes meet the same mistake; what only one meets is a RankError.
+        if isinstance(error, RankError) or os.environ.get("RANK", "0") == "0":
+            sys.stderr.write(f"atlas: {error}\n")
         sys.exit(2)

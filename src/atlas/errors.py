@@ -8,3 +8,7 @@ class AtlasError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class RankError(AtlasError):
+    """What one of several processes met by itself; the message says which rank it is."""

@@ -26,6 +26,7 @@ CONFIG = {
     "epochs": 1,
     "grpo_preference_weight": 0.5,
     "pretrain_epochs": 1,
+    "pretrain_tokens_per_step": 2048,
     "logging_steps": 5,
     "eval_prompts": 8,
     "eval_max_new_tokens": 16,
@@ -118,7 +119,13 @@ def test_the_folder_is_the_guide_s_and_loads_in_stock_tools(trained: tuple[Path,
     assert vocabulary == tokenizer.get_vocab()
     stats = json.loads((model_folder / "training_stats.json").read_text())
     assert stats["parameters"] == model.num_parameters() == 914_560
-    assert stats["evaluate"]["verified_prompts"] == 8
+    found = stats["evaluate"]
+    assert found["verified_prompts"] == 8
+    for model_name in ("random", "stage_0", "ranked"):
+        assert 0 < found[f"{model_name}_ranking_accuracy"] < 1
+        assert found[f"{model_name}_loss"] > 0
+    for rate in ("stage_0_verified", "ranked_verified", "verified_gain"):
+        assert found[rate]["low"] <= found[rate]["value"] <= found[rate]["high"]
     assert stats["ranked"]["steps"] == 15
     ids = tokenizer.encode("Calculate 2 + 3 - 1.")
     with torch.no_grad():

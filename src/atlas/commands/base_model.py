@@ -16,9 +16,9 @@ from atlas.runtime.run_dir import RunDir
 from atlas.training.base_model import train_base_model
 
 
-def run(overrides: Sequence[str], *, fresh: bool) -> None:
+def run(overrides: Sequence[str], *, fresh: bool, source: str = "base_model") -> None:
     """Run the command."""
-    config = load_config(BaseModelConfig, "base_model", overrides)
+    config = load_config(BaseModelConfig, source, overrides)
     torch.set_num_threads(config.num_threads)
     run_dir = RunDir.create(config.output_dir, "base_model", fresh=fresh)
     if run_dir.stage_done("base_model"):

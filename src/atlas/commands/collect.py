@@ -22,9 +22,9 @@ from atlas.training.collect import check_models, collect, learning_key, tasks_to
 from atlas.types import Task
 
 
-def run(overrides: Sequence[str], *, fresh: bool) -> None:
+def run(overrides: Sequence[str], *, fresh: bool, source: str = "collect") -> None:
     """Run the command."""
-    config = load_config(CollectConfig, "collect", overrides)
+    config = load_config(CollectConfig, source, overrides)
     tasks = tasks_to_collect(config)
     name = learning_key(config, tasks)
     if config.num_threads:

@@ -16,6 +16,7 @@ from atlas.config.resolve import keep_config
 from atlas.datasets.ranked import check_no_shared_prompt, read_ranked
 from atlas.errors import AtlasError
 from atlas.from_scratch.planning import Plan, plan_run
+from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM
 from atlas.from_scratch.stages import FromScratch, stages_of
 from atlas.runtime.links import publish, refuse_foreign
 from atlas.runtime.run_dir import RunDir
@@ -26,9 +27,9 @@ _SMALL = 20_000_000
 """Below so many parameters the guide's learning rate hardly moves anything."""
 
 
-def run(path: str, overrides: Sequence[str], *, resume: bool, fresh: bool) -> None:
+def run(source: str, overrides: Sequence[str], *, fresh: bool, resume: bool = False) -> None:
     """Run the command."""
-    config = load_config(RankedConfig, path, overrides)
+    config = load_config(RankedConfig, source, overrides)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     records, validation = read_ranked(config.train_data), read_ranked(config.validation_data)
@@ -41,7 +42,8 @@ def run(path: str, overrides: Sequence[str], *, resume: bool, fresh: bool) -> No
     run_dir = RunDir.create(config.output_dir, "ranked", fresh=fresh)
     keep_config(config, run_dir.config)
     # A run goes on in the precision that it was begun in, whatever is free now.
-    job = FromScratch(run=run_dir, config=config, plan=_settled(run_dir, plan))
+    plan = _settled(run_dir, plan)
+    job = FromScratch(run=run_dir, config=config, plan=plan, train=records, validation=validation)
     publish(run_dir.path, Path(config.log_dir), LOGS)
     hint = "The same command goes on from the last checkpoint; --fresh starts over."
     with run_dir.lock(), stoppable(hint) as stop, display() as bars:
@@ -89,18 +91,19 @@ def show_results(run_dir: RunDir) -> None:
     """Print the figures of a finished run, and where the model is."""
     figures = run_dir.stage_summary("evaluate")
     table = Table(title=f"Measured on {figures['validation_prompts']} validation prompts")
-    for column in ("", "after stage 0", "after the ranked stage"):
+    for column in ("", "random weights", "after stage 0", "after the ranked stage"):
         table.add_column(column)
     for title, name in (
         ("better response likelier (pairs)", "ranking_accuracy"),
         ("loss of the best response, nats a token", "loss"),
         ("own answers verified right", "verified"),
     ):
-        row = [figures.get(f"{stage}_{name}") for stage in ("stage_0", "ranked")]
+        row = [figures.get(f"{stage}_{name}") for stage in (RANDOM, BEFORE, AFTER)]
         table.add_row(title, *(_cell(value) for value in row))
     console.print(table)
     if "verified_gain" in figures:
-        console.print(f"gain in right answers: {_cell(figures['verified_gain'])}", markup=False)
+        gain = _cell(figures["verified_gain"])
+        console.print(f"gain of the ranked stage in right answers: {gain}", markup=False)
     saved = run_dir.stage_summary("save")
     console.print(f"Total parameters: {saved['parameters']:,}")
     console.print(f"model: {saved['folder']}", markup=False, soft_wrap=True)

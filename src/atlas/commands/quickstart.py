@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.table import Table
 
+from atlas.commands.claims import show_claims
 from atlas.commands.terminal import StageBar, console, display, stoppable
 from atlas.config.compose import load_config
 from atlas.config.quickstart import QuickstartConfig
 from atlas.quickstart.run import prepare, run_stages
-from atlas.report import claims_header, claims_rows
 from atlas.runtime.run_dir import RunDir
 
 
-def run(overrides: Sequence[str], *, fresh: bool) -> None:
+def run(overrides: Sequence[str], *, fresh: bool, source: str = "quickstart") -> None:
     """Run the command."""
-    config = load_config(QuickstartConfig, "quickstart", overrides)
+    config = load_config(QuickstartConfig, source, overrides)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     run_dir = prepare(config, fresh=fresh)
@@ -31,13 +29,7 @@ def run(overrides: Sequence[str], *, fresh: bool) -> None:
 
 def show(run_dir: RunDir, results: Path) -> None:
     """Print the claims of a finished run and the paths."""
-    claims = json.loads(run_dir.claims.read_text(encoding="utf-8"))
-    table = Table(title=f"Measured on {claims['num_tasks']} held-out tasks")
-    for column in claims_header(claims):
-        table.add_column(column)
-    for row in claims_rows(claims):
-        table.add_row(*row)
-    console.print(table)
+    show_claims(run_dir)
     console.print(f"report:      {run_dir.report}", markup=False, soft_wrap=True)
     console.print(f"checkpoint:  {results / 'rl_checkpoint'}", markup=False, soft_wrap=True)
     teacher = "" if str(results) == "results" else f" --teacher {results / 'rl_checkpoint'}"

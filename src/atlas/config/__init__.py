@@ -5,6 +5,7 @@ from __future__ import annotations
 from atlas.config.base_model import BaseModelConfig
 from atlas.config.collect import CollectConfig
 from atlas.config.compose import Composed, compose_config, load_config
+from atlas.config.evaluate import EvaluateConfig
 from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.ranked import RankedConfig
@@ -18,6 +19,7 @@ JOBS: dict[str, type[RunConfig]] = {
     "quickstart": QuickstartConfig,
     "base_model": BaseModelConfig,
     "collect": CollectConfig,
+    "evaluate": EvaluateConfig,
     "ranked": RankedConfig,
 }
 """The configuration of each job, by the value of its key ``job``."""
@@ -28,6 +30,7 @@ __all__ = [
     "CollectConfig",
     "Composed",
     "ConfigRow",
+    "EvaluateConfig",
     "GRPOConfig",
     "KeyInfo",
     "QuickstartConfig",

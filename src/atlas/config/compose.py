@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from atlas.config.nested import blocks_in, flattened, nested_values
-from atlas.config.overrides import GROUPS, Overrides, parse_overrides
+from atlas.config.overrides import GROUPS, Overrides, chosen_files, parse_overrides
 from atlas.config.places import ROOT, find_config_dir, find_run_file
 from atlas.config.resolve import resolve
 from atlas.config.schema import KeyInfo, RunConfig, convert, keys_of, nearest
@@ -93,6 +93,25 @@ def compose_config(
     config = _typed_config(config_class, values, origins, run_file)
     config = resolve(config, given=origins.keys(), world_size=world_size)
     return Composed(config=config, origins=origins)
+
+
+def job_of(source: str | Path, overrides: Sequence[str] = ()) -> str:
+    """Return the job that a run's file is for: its key ``job``, or that of a file it chooses.
+
+    Raises:
+        AtlasError: A file isn't there or isn't YAML, or none of them names a job.
+    """
+    run_file = find_run_file(source)
+    body = _read_yaml(run_file)
+    choices = _normalise_defaults(body, run_file) | chosen_files(overrides)
+    files = [*_read_choices(find_config_dir(run_file), choices).values(), body]
+    named = [content["job"] for content in files if "job" in content]
+    if not named:
+        raise AtlasError(
+            f"{_shown(run_file)} doesn't say which job it is for; add `job: sft` or `job: grpo` to "
+            "it, or choose trainer=sft"
+        )
+    return str(named[-1])
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -46,13 +46,10 @@ def parse_overrides(words: Sequence[str], keys: Mapping[str, KeyInfo]) -> Overri
     Raises:
         AtlasError: A word is no override, or names a key that the job doesn't have.
     """
-    choices: dict[str, str] = {}
     settings: dict[str, str] = {}
     origins: dict[str, str] = {}
     for word in _joined(words):
-        choice = _CHOICE.match(word)
-        if choice:
-            choices[choice[1]] = choice[2]
+        if _CHOICE.match(word):
             continue
         name, equals, value = word.partition("=")
         match = _KEY.match(name.strip())
@@ -63,7 +60,13 @@ def parse_overrides(words: Sequence[str], keys: Mapping[str, KeyInfo]) -> Overri
             raise AtlasError(f"override '{word}' has no value; write {info.name}=value")
         settings[info.name] = _in_hydra_grammar(info, value.strip() if equals else "true")
         origins[info.name] = "the command line"
-    return Overrides(choices=choices, settings=settings, origins=origins)
+    return Overrides(choices=chosen_files(words), settings=settings, origins=origins)
+
+
+def chosen_files(words: Sequence[str]) -> dict[str, str]:
+    """Return the choices among the words, whichever job they are for: group -> name."""
+    choices = [_CHOICE.match(word) for word in _joined(words)]
+    return {choice[1]: choice[2] for choice in choices if choice}
 
 
 def _joined(words: Sequence[str]) -> list[str]:

@@ -67,7 +67,7 @@ class RankedConfig(RunConfig):
     )
     pretrain_epochs: float = key(4.0, "Passes of the pre-training over its corpus.", gt=0)
     pretrain_tokens_per_step: int = key(
-        4096, "Tokens of one step of the pre-training, padding counted.", ge=64
+        4096, "Tokens of one step of the pre-training, each prompt counted once.", ge=64
     )
 
     # The ranked stage.
@@ -97,7 +97,7 @@ class RankedConfig(RunConfig):
     )
     gradient_checkpointing: bool = like(TrainConfig, "gradient_checkpointing", False)
     max_tokens_per_micro_batch: int = key(
-        8192, "Tokens in one forward pass, padding counted. Lower when memory runs out.", ge=16
+        8192, "Tokens in one forward pass. Lower when memory runs out.", ge=16
     )
     lr_scheduler_type: LrSchedulerType = like(TrainConfig, "lr_scheduler_type", "cosine")
     warmup_ratio: float = like(TrainConfig, "warmup_ratio", 0.05)

@@ -15,9 +15,11 @@ import yaml
 
 from atlas.config.collect import DEFAULT_NUM_TASKS, CollectConfig
 from atlas.config.data import DataConfig, resolve_source
+from atlas.config.evaluate import DEFAULT_NUM_EVAL_TASKS, EvaluateConfig
 from atlas.config.grpo import GRPOConfig
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.config.schema import KeyInfo, RunConfig, keys_of, masked
+from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
 
 C = TypeVar("C", bound=RunConfig)
@@ -52,8 +54,11 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
     if isinstance(resolved, GRPOConfig):
         _check_overlong(resolved)
         resolved = _resolve_batch(resolved, given, world_size)
+    if isinstance(resolved, CollectConfig | EvaluateConfig):
+        _check_one_given(resolved, given, "tasks", "families")
+        resolved = _resolve_num_tasks(resolved)
     if isinstance(resolved, CollectConfig):
-        resolved = _resolve_collect(resolved, given)
+        _check_one_given(resolved, given, "db_url", "output")
     if isinstance(resolved, RankedConfig):
         resolved = _resolve_folders(resolved)
     return cast(C, resolved)
@@ -79,6 +84,28 @@ def batch_lines(config: GRPOConfig, *, world_size: int = 1) -> tuple[str, ...]:
         "counted once a group (max_tokens_per_micro_batch)",
         f"optimiser steps: {config.max_steps * config.num_iterations:,} = max_steps "
         f"{config.max_steps} × num_iterations {config.num_iterations}",
+    )
+
+
+def supervised_lines(
+    config: SFTConfig, *, num_rows: int, num_steps: int, world_size: int = 1
+) -> tuple[str, ...]:
+    """Say what one step of SFT consists of, for a person.
+
+    Args:
+        config: Resolved.
+        num_rows: What there is to learn from: examples, or rows of them where they are packed.
+        num_steps: Of the whole run.
+        world_size: Training processes.
+    """
+    noun = "rows" if config.packing else "examples"
+    per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps * world_size
+    return (
+        f"{noun} per step: {per_step} = per_device_train_batch_size "
+        f"{config.per_device_train_batch_size} × gradient_accumulation_steps "
+        f"{config.gradient_accumulation_steps} × processes {world_size}",
+        f"optimiser steps: {num_steps:,} = {num_rows:,} {noun} × num_train_epochs "
+        f"{config.num_train_epochs:g} ÷ {per_step}, rounded up",
     )
 
 
@@ -193,14 +220,17 @@ def _resolve_folders(config: RankedConfig) -> RankedConfig:
     )
 
 
-def _resolve_collect(config: CollectConfig, given: Collection[str]) -> CollectConfig:
-    for one, other in (("tasks", "families"), ("db_url", "output")):
-        # Families have a default, so that only what was given tells a contradiction.
-        if getattr(config, one) and (other in given and getattr(config, other)):
-            raise AtlasError(f"{one} and {other} contradict each other; leave one of them out")
-    if config.num_tasks is None and not config.tasks:
-        config = replace(config, num_tasks=DEFAULT_NUM_TASKS)
-    return config
+def _check_one_given(config: RunConfig, given: Collection[str], one: str, other: str) -> None:
+    # Some have a default, so that only what was given tells a contradiction.
+    if getattr(config, one) and other in given and getattr(config, other):
+        raise AtlasError(f"{one} and {other} contradict each other; leave one of them out")
+
+
+def _resolve_num_tasks(config: CollectConfig | EvaluateConfig) -> RunConfig:
+    if config.num_tasks is not None or config.tasks:
+        return config
+    is_evaluation = isinstance(config, EvaluateConfig)
+    return replace(config, num_tasks=DEFAULT_NUM_EVAL_TASKS if is_evaluation else DEFAULT_NUM_TASKS)
 
 
 def _check_overlong(config: GRPOConfig) -> None:

@@ -17,4 +17,25 @@ class SFTConfig(DataConfig):
     job: Literal["sft"] = key("sft", "Which job the file is for.")
     output_dir: str = like(TrainConfig, "output_dir", "checkpoints/sft")
     num_train_epochs: float = key(1.0, "Passes over the training examples.", gt=0)
-    max_seq_length: int = key(2048, "Longer examples, in tokens, are left out.", ge=8)
+    max_seq_length: int = key(
+        2048,
+        "Longest row, in tokens. An example is never cut: a teaching that would end beyond it is "
+        "left out with all that follow it, and counted.",
+        ge=8,
+    )
+    packing: bool = key(
+        False,
+        "Fill rows of max_seq_length with whole examples that don't see one another; the batch "
+        "sizes then count rows. Faster where most examples are much shorter.",
+    )
+    eval_steps: int = key(
+        50,
+        "Optimiser steps between two measurements of the loss on held-out examples; 0: before the "
+        "first step and after the last only.",
+        ge=0,
+    )
+    load_best_model_at_end: bool = key(
+        True,
+        "final/ is the model with the lowest loss on held-out examples of all that were measured, "
+        "and not the last one.",
+    )

@@ -42,11 +42,18 @@ class Example:
     turns of the assistant; in order, apart from one another."""
     source: str = ""
     """Where it came from, for lineage: a session's id."""
+    starts: tuple[int, ...] = ()
+    """Where further examples begin that stand in the same row; none sees another (packing.py)."""
 
     @property
     def num_trained(self) -> int:
         """The tokens in the loss: T, but for those that are only read."""
         return len(self.ids) - self.prompt_length - sum(end - start for start, end in self.read)
+
+    @property
+    def num_turns(self) -> int:
+        """The turns of the assistant that are learned: each stands between two that are read."""
+        return 1 + len(self.read)
 
 
 def make_example(

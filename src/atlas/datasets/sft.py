@@ -81,6 +81,11 @@ def examples_of(
     ]
 
 
+def num_teachings(dialogue: Dialogue) -> int:
+    """Return how many turns a dialogue has that could be learned."""
+    return sum(message["role"] == "assistant" for message in dialogue.messages)
+
+
 def stated_approach(session: Session) -> str:
     """Return what the student said that it would do, from the probe; empty where there is none."""
     summary = session.adaptive_summary

@@ -23,12 +23,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.ranked import AUTO, RankedConfig
-from atlas.datasets.ranked import RankedRecord, check_no_shared_prompt, read_ranked
+from atlas.datasets.ranked import RankedRecord
 from atlas.errors import AtlasError
-from atlas.evaluation.answers import greedy_answers
-from atlas.evaluation.stats import paired_bootstrap, wilson
 from atlas.from_scratch.model_folder import save_model_folder
 from atlas.from_scratch.planning import Plan
+from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
 from atlas.runtime.files import write_atomic
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
@@ -46,7 +45,6 @@ from atlas.training.from_scratch import (
 )
 from atlas.training.group_steps import Precision
 from atlas.training.ranked_batches import RankedExample, ranked_examples
-from atlas.training.ranking import ranking_figures
 from atlas.training.text_steps import documents, packed_rows
 
 _TOKENIZER_TEXTS = 200_000
@@ -60,6 +58,9 @@ class FromScratch:
     run: RunDir
     config: RankedConfig
     plan: Plan
+    train: Sequence[RankedRecord]
+    validation: Sequence[RankedRecord]
+    """Read once, before the first stage; no prompt is in both."""
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -106,7 +107,7 @@ def make_tokenizer(job: FromScratch, progress: Progress, stop: StopRequest) -> M
     named = config.model_name_or_path if config.tokenizer == AUTO else config.tokenizer
     if named is None:
         size = config.vocab_size or size_named(config.model_size).vocab
-        tokenizer = train_tokenizer(_texts(config), vocab_size=size)
+        tokenizer = train_tokenizer(_texts(job), vocab_size=size)
     else:
         tokenizer = load_tokenizer(named)
     tokenizer.save_pretrained(job.tokenizer_folder)
@@ -119,7 +120,7 @@ def pretraining(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapp
     training = job.training(progress, stop)
     start = partial(_beginning, job, training.tokenizer)
     if job.config.corpus is None:
-        examples, left_out = _examples(job, training.tokenizer, job.config.train_data)
+        examples, left_out = _examples(job, training.tokenizer)
         figures = pretrain(training, start, examples)
         return {**figures, "rows": len(examples), **_said(left_out)}
     texts = documents(job.config.corpus)
@@ -130,7 +131,7 @@ def pretraining(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapp
 def ranking(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
     """Teach the model which responses are better."""
     training = job.training(progress, stop)
-    examples, left_out = _examples(job, training.tokenizer, job.config.train_data)
+    examples, left_out = _examples(job, training.tokenizer)
     start = partial(_stage_zero, job, training.tokenizer)
     return {**rank(training, start, examples), "prompts": len(examples), **_said(left_out)}
 
@@ -138,41 +139,32 @@ def ranking(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping[
 def evaluate(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
     """Measure the model before and after the ranked stage on the validation data."""
     training = job.training(progress, stop)
-    records = read_ranked(job.config.validation_data)
-    check_no_shared_prompt(read_ranked(job.config.train_data), records)
-    examples, _ = ranked_examples(records, training.tokenizer, max_length=job.config.max_seq_length)
-    tasks = [record.task for record in records if record.task is not None]
-    tasks = tasks[: job.config.eval_prompts]
-    models = {"stage_0": partial(_stage_zero, job, training.tokenizer)}
-    if "ranked" in job.config.stages:
-        models["ranked"] = partial(load_model, job.run.final)
-    progress.begin(len(models))
-    figures: dict[str, Any] = {"validation_prompts": len(examples), "verified_prompts": len(tasks)}
-    correct: dict[str, list[bool]] = {}
-    texts: dict[str, list[str]] = {}
-    for name, load in models.items():
-        stop.check()
-        model = load()
-        ranked = ranking_figures(model, examples, training.precision)
-        figures[f"{name}_ranking_accuracy"] = ranked.accuracy
-        figures[f"{name}_loss"] = ranked.loss
-        if tasks:
-            answers = greedy_answers(
-                model, training.tokenizer, tasks, max_new_tokens=job.config.eval_max_new_tokens
-            )
-            correct[name] = [answer.correct for answer in answers]
-            texts[name] = [answer.text for answer in answers]
-            figures[f"{name}_verified"] = _interval(correct[name])
-        progress.advance(note=f"{name}: ranking accuracy {ranked.accuracy:.3f}")
-    if len(correct) == 2:
-        differences = [
-            float(after) - float(before)
-            for before, after in zip(correct["stage_0"], correct["ranked"], strict=True)
-        ]
-        gain = paired_bootstrap(differences)
-        figures["verified_gain"] = {"value": gain.value, "low": gain.low, "high": gain.high}
-    _write_answers(job.answers, [task.question for task in tasks], texts, correct)
-    return figures
+    config = job.config
+    examples, _ = ranked_examples(
+        job.validation, training.tokenizer, max_length=config.max_seq_length
+    )
+    tasks = [record.task for record in job.validation if record.task is not None]
+    models: dict[str, Callable[[], PreTrainedModel]] = {}
+    if "pretrain" in config.stages and config.model_name_or_path is None:
+        models[RANDOM] = partial(_beginning, job, training.tokenizer)
+    models[BEFORE] = partial(_stage_zero, job, training.tokenizer)
+    if "ranked" in config.stages:
+        models[AFTER] = partial(load_model, job.run.final)
+    measured = measure(
+        models,
+        Proof(
+            examples=examples,
+            tasks=tasks[: config.eval_prompts],
+            tokenizer=training.tokenizer,
+            precision=training.precision,
+            max_new_tokens=config.eval_max_new_tokens,
+        ),
+        progress=progress,
+        stop=stop,
+    )
+    text = json.dumps(measured.answers, indent=1, ensure_ascii=False)
+    write_atomic(job.answers, text + "\n")
+    return measured.figures
 
 
 def save(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
@@ -209,48 +201,23 @@ def _stage_zero(job: FromScratch, tokenizer: PreTrainedTokenizerBase) -> PreTrai
     return _beginning(job, tokenizer)
 
 
-def _texts(config: RankedConfig) -> list[str]:
-    if config.corpus is not None:
-        return list(documents(config.corpus))
-    records: Sequence[RankedRecord] = read_ranked(config.train_data)
-    texts = [text for record in records for text in (record.prompt, *record.responses)]
+def _texts(job: FromScratch) -> list[str]:
+    if job.config.corpus is not None:
+        return list(documents(job.config.corpus))
+    texts = [text for record in job.train for text in (record.prompt, *record.responses)]
     return texts[:_TOKENIZER_TEXTS]
 
 
 def _examples(
-    job: FromScratch, tokenizer: PreTrainedTokenizerBase, path: str
+    job: FromScratch, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[list[RankedExample], Mapping[str, int]]:
-    examples, left_out = ranked_examples(
-        read_ranked(path), tokenizer, max_length=job.config.max_seq_length
-    )
+    examples, left_out = ranked_examples(job.train, tokenizer, max_length=job.config.max_seq_length)
     if not examples:
-        raise AtlasError(f"no response in {path} fits into max_seq_length; raise it")
+        raise AtlasError(
+            f"no response in {job.config.train_data} fits into max_seq_length; raise it"
+        )
     return examples, left_out
 
 
 def _said(left_out: Mapping[str, int]) -> Mapping[str, Any]:
     return {"left_out": dict(left_out)} if left_out else {}
-
-
-def _interval(correct: Sequence[bool]) -> Mapping[str, float]:
-    interval = wilson(sum(correct), len(correct))
-    return {"value": interval.value, "low": interval.low, "high": interval.high}
-
-
-def _write_answers(
-    path: Path,
-    questions: Sequence[str],
-    texts: Mapping[str, Sequence[str]],
-    correct: Mapping[str, Sequence[bool]],
-) -> None:
-    rows = [
-        {
-            "prompt": question,
-            **{
-                name: {"text": texts[name][place], "correct": correct[name][place]}
-                for name in texts
-            },
-        }
-        for place, question in enumerate(questions)
-    ]
-    write_atomic(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from atlas.checkpoints import load_model, load_tokenizer
@@ -25,7 +26,7 @@ from atlas.config.sft import SFTConfig
 from atlas.datasets.tasks import check_disjoint, mixed_tasks
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
-from atlas.evaluation.pairs import evaluate_pairs
+from atlas.evaluation.measuring import measure
 from atlas.evaluation.pairs_file import write_pairs
 from atlas.report import write_report
 from atlas.rollouts.dialogue import Student, Teacher
@@ -156,22 +157,16 @@ def evaluate(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[
     )
     check_disjoint(held_out, recorded_tasks(job).tasks)
     arms = ("sft", "grpo")
-    progress.begin(len(held_out) * len(arms))
-    student = _student(config)
-    pairs = []
-    for arm in arms:
-        teacher = _teacher(
-            config,
-            str(job.run.path / arm / "final"),
-            config.grpo_temperature,
-            config.grpo_top_p,
-        )
-        for start in range(0, len(held_out), _EVAL_CHUNK):
-            stop.check()
-            chunk = held_out[start : start + _EVAL_CHUNK]
-            seed = derive_seed(config.seed, "evaluate", start)
-            pairs += evaluate_pairs(arm, student, teacher, chunk, seed=seed)
-            progress.advance(len(chunk), note=f"with the {arm} teacher")
+    pairs = measure(
+        {arm: partial(_teacher, config, str(job.run.path / arm / "final")) for arm in arms},
+        _student(config),
+        held_out,
+        seed=config.seed,
+        chunk_size=_EVAL_CHUNK,
+        pieces=job.run.pieces,
+        progress=progress,
+        stop=stop,
+    )
     table = claims_table(pairs)
     write_pairs(job.run.pairs, pairs)
     write_claims(job.run.claims, table)
@@ -221,7 +216,11 @@ def _student(config: QuickstartConfig) -> Student:
     )
 
 
-def _teacher(config: QuickstartConfig, folder: str, temperature: float, top_p: float) -> Teacher:
+def _teacher(config: QuickstartConfig, folder: str) -> Teacher:
     tokenizer = load_tokenizer(folder)
-    sampling = Sampling(max_new_tokens=config.max_new_tokens, temperature=temperature, top_p=top_p)
+    sampling = Sampling(
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.grpo_temperature,
+        top_p=config.grpo_top_p,
+    )
     return Teacher(LocalGenerator(load_model(folder), tokenizer), tokenizer, sampling)

@@ -30,10 +30,12 @@ _FIRST = _signed(0xBF58476D1CE4E5B9)
 _SECOND = _signed(0x94D049BB133111EB)
 
 
-def row_keys(seed: int, num_prompts: int, num_samples: int, device: torch.device) -> Tensor:
-    """Return the key of every row, int64 [P, G]."""
+def row_keys(
+    seed: int, num_prompts: int, num_samples: int, device: torch.device, *, first: int = 0
+) -> Tensor:
+    """Return the key of every row, int64 [P, G]; ``first`` is the place of the first prompt."""
     start = torch.full((1, 1), _signed(seed), device=device)
-    prompts_P1 = torch.arange(num_prompts, device=device).unsqueeze(1)
+    prompts_P1 = torch.arange(first, first + num_prompts, device=device).unsqueeze(1)
     samples_1G = torch.arange(num_samples, device=device).unsqueeze(0)
     return _hash(_hash(_hash(start) + prompts_P1) + samples_1G)
 

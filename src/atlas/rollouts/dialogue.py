@@ -121,18 +121,32 @@ class Teacher:
         self.sampling = sampling
 
     def teach(
-        self, tasks: Sequence[Task], approaches: Sequence[str], *, num_samples: int, seed: int
+        self,
+        tasks: Sequence[Task],
+        approaches: Sequence[str],
+        *,
+        num_samples: int,
+        seed: int,
+        first_place: int = 0,
     ) -> list[list[Completion]]:
         """Return ``num_samples`` teachings for each task."""
         asked = [
             render_ids(self.tokenizer, "teaching", task=task.question, approach=approach)
             for task, approach in zip(tasks, approaches, strict=True)
         ]
-        return self.generator.generate(asked, self.sampling, num_samples=num_samples, seed=seed)
+        return self.generator.generate(
+            asked, self.sampling, num_samples=num_samples, seed=seed, first_place=first_place
+        )
 
 
 def teach_and_attempt(
-    teacher: Teacher, student: Student, tasks: Sequence[Task], *, num_samples: int, seed: int
+    teacher: Teacher,
+    student: Student,
+    tasks: Sequence[Task],
+    *,
+    num_samples: int,
+    seed: int,
+    first_place: int = 0,
 ) -> list[list[Taught]]:
     """Run the loop for each task.
 
@@ -142,13 +156,18 @@ def teach_and_attempt(
         tasks: P tasks.
         num_samples: G teachings a task.
         seed: of the teachings.
+        first_place: place of the first task among those that share the seed.
 
     Returns:
         P lists of G pairs.
     """
     alone = student.alone(tasks)
     teachings = teacher.teach(
-        tasks, [a.approach.text for a in alone], num_samples=num_samples, seed=seed
+        tasks,
+        [a.approach.text for a in alone],
+        num_samples=num_samples,
+        seed=seed,
+        first_place=first_place,
     )
     flat = [teaching for group in teachings for teaching in group]
     repeated = [task for task in tasks for _ in range(num_samples)]

@@ -60,7 +60,13 @@ class Generator(Protocol):
     """A rollout engine."""
 
     def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, *, num_samples: int = 1, seed: int = 0
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        num_samples: int = 1,
+        seed: int = 0,
+        first_place: int = 0,
     ) -> list[list[Completion]]:
         """Complete every prompt ``num_samples`` times.
 
@@ -69,6 +75,8 @@ class Generator(Protocol):
             sampling: how tokens are drawn.
             num_samples: G completions for each prompt; the prompt is computed once.
             seed: equal seeds give equal completions on the same machine.
+            first_place: place of the first prompt among those that share the seed. A call for some
+                of them, with their places, gives what one call for all gives.
 
         Returns:
             P lists of G completions, in the order of the prompts.

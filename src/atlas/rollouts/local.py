@@ -68,7 +68,13 @@ class LocalGenerator:
 
     @torch.inference_mode()
     def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, *, num_samples: int = 1, seed: int = 0
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        num_samples: int = 1,
+        seed: int = 0,
+        first_place: int = 0,
     ) -> list[list[Completion]]:
         """Complete every prompt ``num_samples`` times; see `Generator.generate`.
 
@@ -86,7 +92,7 @@ class LocalGenerator:
         device = self.model.device
         rows = Rows(
             torch.tensor(limits, device=device).repeat_interleave(num_samples),
-            row_keys(seed, len(prompts), num_samples, device).flatten(),
+            row_keys(seed, len(prompts), num_samples, device, first=first_place).flatten(),
             self._eos_ids,
             StopStrings(self.tokenizer, sampling.stop) if sampling.stop else None,
         )

@@ -196,6 +196,11 @@ class RunDir:
         return self.path / "eval" / "pairs.jsonl"
 
     @property
+    def pieces(self) -> Path:
+        """Chunks of the evaluation that are finished, while others are not."""
+        return self.path / "eval" / "pieces"
+
+    @property
     def claims(self) -> Path:
         """The claims, measured on the pairs."""
         return self.path / "eval" / "claims.json"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from atlas.datasets.chat import Example
-from atlas.datasets.sft import examples_of
+from atlas.datasets.sft import examples_of, num_teachings
 from atlas.errors import AtlasError
 from atlas.runtime.lineage import Lineage
 from atlas.sources.dataset import Prompt, TraceDataset
@@ -54,6 +54,9 @@ def sft_set(
     dialogues = {dialogue.session for dialogue in (*sft.train, *sft.eval)}
     if too_long := len(dialogues.difference(learned, evaluated)):
         left_out[f"sessions whose first teaching is longer than {max_length} tokens"] = too_long
+    begun = [d for d in (*sft.train, *sft.eval) if d.session in {*learned, *evaluated}]
+    if too_late := sum(map(num_teachings, begun)) - sum(e.num_turns for e in (*train, *held)):
+        left_out[f"later teachings that end beyond {max_length} tokens"] = too_late
     if not train:
         raise _nothing(dataset, sft.num_read, len(held), left_out)
     lineage = Lineage(

@@ -68,7 +68,8 @@ class Training:
 def random_model(config: RankedConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
     """Return a model of the configured size with random weights, equal for equal seeds."""
     size = size_named(config.model_size)
-    rows = max(size.vocab + size.reserved, len(tokenizer)) if size.reserved else len(tokenizer)
+    # As many rows as the size says, so that its number of parameters is known before the tokenizer.
+    rows = max(size.vocab + size.reserved, len(tokenizer))
     shape = llama_config(
         config.model_size,
         vocab_size=rows,

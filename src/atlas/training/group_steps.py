@@ -28,7 +28,7 @@ from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest
-from atlas.training.forward import completion_logprobs
+from atlas.training.forward import completion_logprobs, shares_prompts
 from atlas.training.ranked_batches import RankedBatch, RankedExample, micro_batches
 
 Share = tuple[Tensor, Mapping[str, Tensor]]
@@ -44,7 +44,7 @@ class Precision:
     autocast: bool
     """Compute in bfloat16 where that is safe."""
     max_tokens: int
-    """Of one forward pass, padding counted."""
+    """Of one forward pass; padding counted where a model can't do without."""
 
 
 def likelihood_objective(
@@ -170,7 +170,8 @@ def batches_of(
 ) -> Iterable[RankedBatch]:
     """Return the examples as micro-batches on the model's device."""
     pad_id = int(model.config.pad_token_id or 0)
-    return micro_batches(examples, precision.max_tokens, pad_id, model.device)
+    shared = shares_prompts(model)
+    return micro_batches(examples, precision.max_tokens, pad_id, model.device, shared=shared)
 
 
 def computing_in(

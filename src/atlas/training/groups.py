@@ -20,7 +20,6 @@ from atlas.rewards.overlong import Overlong, with_overlong
 from atlas.rewards.uplift import UpliftWeights, uplift_score
 from atlas.rewards.verifiers import outcomes
 from atlas.rollouts.dialogue import Alone, Student, Taught, Teacher, teach_and_attempt
-from atlas.runtime.seeding import derive_seed
 from atlas.training.likelihood import AnswerLikelihood
 from atlas.types import Outcome, Rollout, RolloutGroup, Score, Task, TrainSample
 
@@ -58,15 +57,24 @@ class _Attempted:
 
 
 def roll_out(
-    room: Classroom, tasks: Sequence[Task], *, num_samples: int, seed: int
+    room: Classroom,
+    tasks: Sequence[Task],
+    *,
+    num_samples: int,
+    seed: int,
+    first_place: int = 0,
 ) -> list[RolloutGroup]:
     """Return one group of ``num_samples`` scored rollouts for each task.
 
     Scorers such as judges, who wait for other machines, read a share of the groups while the next
-    share is generated.
+    share is generated. ``first_place`` is the place of the first task among the step's: another
+    process may have the others.
     """
     if not room.scorers:
-        return _rewarded(room, _attempted(room, tasks, num_samples=num_samples, seed=seed))
+        return _rewarded(
+            room,
+            _attempted(room, tasks, num_samples=num_samples, seed=seed, first_place=first_place),
+        )
     size = -(-len(tasks) // _SHARES)
     with ThreadPoolExecutor(1, thread_name_prefix="atlas-scorers") as scoring:
         waiting: list[Future[list[RolloutGroup]]] = []
@@ -75,19 +83,24 @@ def roll_out(
                 room,
                 tasks[start : start + size],
                 num_samples=num_samples,
-                seed=derive_seed(seed, "share", start),
-                first_group=start,
+                seed=seed,
+                first_place=first_place + start,
             )
             waiting.append(scoring.submit(_rewarded, room, attempted))
         return [group for share in waiting for group in share.result()]
 
 
 def _attempted(
-    room: Classroom, tasks: Sequence[Task], *, num_samples: int, seed: int, first_group: int = 0
+    room: Classroom, tasks: Sequence[Task], *, num_samples: int, seed: int, first_place: int
 ) -> _Attempted:
     """Teach and try tasks, and verify what came of it."""
     taught = teach_and_attempt(
-        room.teacher, room.student, tasks, num_samples=num_samples, seed=seed
+        room.teacher,
+        room.student,
+        tasks,
+        num_samples=num_samples,
+        seed=seed,
+        first_place=first_place,
     )
     alone = room.student.alone(tasks)
     dense = iter(_dense(room, tasks, taught))
@@ -95,7 +108,7 @@ def _attempted(
     scored = [
         _score_group(room, p, task, before, baseline, pairs, dense)
         for p, (task, before, baseline, pairs) in enumerate(
-            zip(tasks, alone, baselines, taught, strict=True), start=first_group
+            zip(tasks, alone, baselines, taught, strict=True), start=first_place
         )
     ]
     return _Attempted(

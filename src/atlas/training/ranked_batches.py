@@ -47,11 +47,6 @@ class RankedExample:
         return len(self.prompt_ids) + self.num_trained
 
     @property
-    def padded(self) -> int:
-        """Tokens that are computed where the example is a batch of its own."""
-        return len(self.prompt_ids) + len(self.response_ids) * self.longest
-
-    @property
     def longest(self) -> int:
         """Tokens of the longest response."""
         return max(len(ids) for ids in self.response_ids)
@@ -118,13 +113,17 @@ def ranked_steps(
 def token_steps(
     examples: Sequence[RankedExample], *, tokens: int, seed: int
 ) -> list[list[RankedExample]]:
-    """Cut all examples into steps of about ``tokens`` tokens, neighbours in length together."""
+    """Cut all examples into steps of at most ``tokens`` tokens, each prompt counted once.
+
+    Neighbours in length come together, so that little is padded; one example goes through whatever
+    it takes.
+    """
     order = _shuffled(len(examples), derive_seed(seed, "pretrain ties"))
-    order.sort(key=lambda i: (len(examples[i].scores), examples[i].padded))
+    order.sort(key=lambda i: (len(examples[i].scores), examples[i].longest))
     steps: list[list[RankedExample]] = []
     for i in order:
         example = examples[i]
-        if not steps or _padded([*steps[-1], example]) > tokens:
+        if not steps or num_tokens([*steps[-1], example], shared=True) > tokens:
             steps.append([])
         steps[-1].append(example)
     return steps
@@ -140,15 +139,26 @@ def repeated_steps(steps: Sequence[S], *, num_steps: int, first: int, seed: int)
 
 
 def micro_batches(
-    examples: Sequence[RankedExample], max_tokens: int, pad_id: int, device: torch.device
+    examples: Sequence[RankedExample],
+    max_tokens: int,
+    pad_id: int,
+    device: torch.device,
+    *,
+    shared: bool = True,
 ) -> Iterator[RankedBatch]:
-    """Cut a step into batches of at most ``max_tokens`` tokens, padding counted; an example at
-    least.
+    """Cut a step into batches of at most ``max_tokens`` tokens; one example at least.
+
+    Args:
+        examples: Of the step.
+        max_tokens: Computed in one pass.
+        pad_id: Fills up; any id will do.
+        device: Of the tensors: the model's.
+        shared: Each prompt is computed once for its responses, and nothing is padded.
     """
     batch: list[RankedExample] = []
     for example in sorted(examples, key=lambda e: (len(e.scores), e.longest)):
         same = not batch or len(batch[0].scores) == len(example.scores)
-        if batch and (not same or _padded([*batch, example]) > max_tokens):
+        if batch and (not same or num_tokens([*batch, example], shared=shared) > max_tokens):
             yield _batch(batch, pad_id, device)
             batch = []
         batch.append(example)
@@ -168,12 +178,13 @@ def _batch(examples: Sequence[RankedExample], pad_id: int, device: torch.device)
     )
 
 
-def _padded(examples: Sequence[RankedExample]) -> int:
-    """Return how many tokens are computed for these examples as one batch."""
+def num_tokens(examples: Sequence[RankedExample], *, shared: bool) -> int:
+    """Return the tokens that one pass over the examples computes."""
+    if shared:
+        return sum(example.num_tokens for example in examples)
     longest_prompt = max(len(example.prompt_ids) for example in examples)
-    longest = max(example.longest for example in examples)
     rows = sum(len(example.response_ids) for example in examples)
-    return len(examples) * longest_prompt + rows * longest
+    return rows * (longest_prompt + max(example.longest for example in examples))
 
 
 def _shuffled(size: int, seed: int) -> list[int]:

@@ -12,32 +12,31 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from atlas.datasets.chat import Example, collate
+from atlas.datasets.packing import positions
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest
+from atlas.training.documents import hidden_states
 from atlas.training.forward import project
 from atlas.training.recomputing import recomputing
 
 Step = Sequence[Sequence[Example]]
-"""The micro-batches of one optimiser step."""
+"""The micro-batches of one optimiser step; an `Example` may be a row of several (packing.py)."""
 
 
 def example_logprobs(model: PreTrainedModel, examples: Sequence[Example], pad_id: int) -> Tensor:
     """Return the log-probabilities of all trained tokens of the examples, in one axis [N]."""
     ids_BT, trained_BT = collate(list(examples), pad_id, model.device)
-    decoder: Any = model.get_decoder()
-    with recomputing(decoder):
-        output = decoder(input_ids=ids_BT, use_cache=False)
-    hidden_BTD: Tensor = output.last_hidden_state
+    with recomputing(model.get_decoder()):
+        hidden_BTD = hidden_states(model, ids_BT, positions(examples, model.device))
     # The hidden state before a token predicts it; the first token is predicted by nothing.
     before_BT = trained_BT[:, 1:]
     return project(model, hidden_BTD[:, :-1][before_BT], ids_BT[:, 1:][before_BT]).logprobs_N

@@ -16,6 +16,7 @@ from atlas.config import (
     load_config,
     save_config,
 )
+from atlas.config.compose import job_of
 from atlas.config.data import DataConfig
 from atlas.config.overrides import GROUPS
 from atlas.config.targets import source_name
@@ -30,6 +31,7 @@ REQUIRED = {
     "quickstart": [],
     "base_model": [],
     "collect": [],
+    "evaluate": ["teachers=[t]"],
     "ranked": [],
 }
 
@@ -254,3 +256,16 @@ def test_works_without_any_configs_folder(tmp_path: Path) -> None:
     )
     assert done.stdout == "9\n"
     assert "model=nano needs the folder configs/" in done.stderr
+
+
+def test_the_job_of_a_file(project: Path) -> None:
+    run = project / "configs" / "run" / "own.yaml"
+    run.write_text("defaults:\n  - _self_\n  - override /trainer: sft\n")
+    assert job_of(CONFIGS / "run" / "teacher_sft.yaml") == "sft"
+    assert job_of("configs/run/own.yaml") == "sft"
+    assert job_of("configs/run/own.yaml", ["trainer=grpo", "beta=0.1"]) == "grpo"
+    run.write_text("job: collect\n")
+    assert job_of("own") == "collect"
+    run.write_text("seed: 1\n")
+    with pytest.raises(AtlasError, match=r"own\.yaml doesn't say which job it is for"):
+        job_of("own")

@@ -32,6 +32,7 @@ class Scripted:
         *,
         num_samples: int = 1,
         seed: int = 0,
+        first_place: int = 0,
     ) -> list[list[Completion]]:
         """See `Generator.generate`."""
         texts = [self.say(str(self.tokenizer.decode(list(ids)))) for ids in prompts]

@@ -27,7 +27,13 @@ class FakeGenerator:
     calls: list[tuple[list[Prompt], Sampling, int, int]] = field(default_factory=list)
 
     def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, *, num_samples: int = 1, seed: int = 0
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        num_samples: int = 1,
+        seed: int = 0,
+        first_place: int = 0,
     ) -> list[list[Completion]]:
         self.calls.append((list(prompts), sampling, num_samples, seed))
         return [

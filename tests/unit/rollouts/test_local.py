@@ -79,6 +79,18 @@ def test_the_size_of_batches_changes_nothing(kind: str, max_rows: int) -> None:
     assert len({row.num_tokens for group in whole for row in group}) > 2
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_prompts_may_be_shared_out_among_engines(kind: str) -> None:
+    sampling = Sampling(max_new_tokens=12, temperature=1.0)
+    engine = generator(ending_model(kind))
+    whole = engine.generate(PROMPTS, sampling, num_samples=2, seed=3)
+    shares = [
+        *engine.generate(PROMPTS[:1], sampling, num_samples=2, seed=3),
+        *engine.generate(PROMPTS[1:], sampling, num_samples=2, seed=3, first_place=1),
+    ]
+    assert tokens(shares) == tokens(whole)
+
+
 def test_both_decoders_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ending_model()
     sampling = Sampling(max_new_tokens=12, temperature=1.2, min_p=0.05)

@@ -41,6 +41,16 @@ def test_what_is_too_long_is_counted_and_not_in_the_lineage() -> None:
     )
 
 
+def test_later_teachings_that_are_too_long_are_counted() -> None:
+    steps = tuple(
+        Step(id=number, guidance=(GuidanceNote(note=note),))
+        for number, note in ((1, "Add."), (2, "Add. " * 200), (3, "Add."))
+    )
+    made = sft_set(read([recorded(1, steps=steps)]), TOKENIZER, max_length=200)
+    assert [example.num_turns for example in made.train] == [1]
+    assert made.lineage.left_out == {"later teachings that end beyond 200 tokens": 2}
+
+
 def test_prompts_know_their_sessions() -> None:
     sessions = [recorded(1), recorded(2, good=False), recorded(11, task="Calculate 1 + 1.")]
     made = rl_set(read([*sessions, recorded(4, good=False, metadata={})]))

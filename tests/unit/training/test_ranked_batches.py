@@ -38,16 +38,21 @@ def test_long_responses_are_left_out_and_counted(tokenizer: PreTrainedTokenizerB
 
 
 def test_micro_batches_hold_equal_groups_within_the_tokens() -> None:
-    """Padded: prompts × longest prompt + rows × longest response."""
     examples = [example(3, 4, 2), example(2, 3, 3), example(5, 1, 1, 1), example(1, 9, 9)]
-    batches = list(micro_batches(examples, 24, 0, torch.device("cpu")))
-    shapes = [tuple(batch.scores_PK.shape) for batch in batches]
-    assert shapes == [(2, 2), (1, 2), (1, 3)]
-    first = batches[0].groups
-    assert first.prompt_ids_PL.numel() + first.completion_ids_BT.numel() <= 24
-    assert sum(int(batch.groups.mask_BT.sum()) for batch in batches) == sum(
-        e.num_trained for e in examples
-    )
+    cpu = torch.device("cpu")
+
+    def shapes(max_tokens: int, *, shared: bool) -> list[tuple[int, ...]]:
+        batches = list(micro_batches(examples, max_tokens, 0, cpu, shared=shared))
+        trained = sum(int(batch.groups.mask_BT.sum()) for batch in batches)
+        assert trained == sum(e.num_trained for e in examples)
+        return [tuple(batch.scores_PK.shape) for batch in batches]
+
+    # Shared: 8 + 9 tokens, then 19, then 8. Else rows x (longest prompt + longest response):
+    # 2 x 5, and 4 x 7 with the next; 2 x 7; 2 x 10; 3 x 6.
+    assert shapes(17, shared=True) == [(2, 2), (1, 2), (1, 3)]
+    assert shapes(16, shared=True) == [(1, 2), (1, 2), (1, 2), (1, 3)]
+    assert shapes(28, shared=False) == [(2, 2), (1, 2), (1, 3)]
+    assert shapes(27, shared=False) == [(1, 2), (1, 2), (1, 2), (1, 3)]
 
 
 def test_every_epoch_has_every_example_once_in_its_own_order() -> None:
@@ -62,8 +67,11 @@ def test_every_epoch_has_every_example_once_in_its_own_order() -> None:
 
 def test_steps_of_tokens_hold_neighbours_in_length_and_go_on_where_they_were() -> None:
     examples = [example(2, n, n) for n in (9, 1, 8, 2, 7, 3)]
-    steps = token_steps(examples, tokens=14, seed=0)
+    steps = token_steps(examples, tokens=10, seed=0)
     assert [[e.longest for e in step] for step in steps] == [[1, 2], [3], [7], [8], [9]]
+    steps = token_steps(examples, tokens=18, seed=0)
+    assert [[e.longest for e in step] for step in steps] == [[1, 2, 3], [7], [8], [9]]
+    steps = token_steps(examples, tokens=10, seed=0)
     straight = list(repeated_steps(steps, num_steps=12, first=0, seed=0))
     assert list(repeated_steps(steps, num_steps=12, first=7, seed=0)) == straight[7:]
     assert len(straight) == 12

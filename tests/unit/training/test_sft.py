@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import Stopped, StopRequest
 from atlas.training.sft import train_sft
+from atlas.training.supervised import evaluation_loss
 from atlas.types import Task
 
 
@@ -71,6 +73,61 @@ def test_it_learns_and_a_stopped_run_ends_with_the_same_weights(
         assert torch.equal(tensor, expected[name]), name
     lines = [json.loads(line) for line in broken.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines if "train/loss" in line] == [1, 2, 3, 4, 5, 6]
+
+
+def test_final_is_the_best_of_all_measured_after_an_interruption_too(
+    tmp_path: Path, model_folder: Path, examples: list[Example]
+) -> None:
+    """It learns the first examples by heart at a rate that makes the held-out ones worse."""
+    changed = {"learning_rate": 0.05, "eval_steps": 1, "save_steps": 1, "max_grad_norm": 100.0}
+    held = [replace(e, ids=(*e.ids[: e.prompt_length], 200, 201, 202)) for e in examples[:2]]
+    runs = []
+    for name, stops_after in (("straight", 99), ("broken", 4)):
+        run = RunDir.create(tmp_path / name, "sft")
+        config = config_for(model_folder, run.path, **changed)
+        stop = StopRequest()
+        try:
+            progress = StopAfter(stop, stops_after)
+            figures = train_sft(run, config, examples, held, progress=progress, stop=stop)
+        except Stopped:
+            stop = StopRequest()
+            figures = train_sft(run, config, examples, held, progress=Silent(), stop=stop)
+        runs.append((run, figures))
+    (straight, figures), (broken, others) = runs
+    losses = {
+        line["step"]: line["eval/loss"]
+        for line in map(json.loads, straight.metrics.read_text().splitlines())
+        if "eval/loss" in line
+    }
+    assert list(losses) == [0, 1, 2, 3, 4, 5, 6]
+    best = min(range(1, 7), key=losses.__getitem__)
+    assert best < 6
+    assert figures["best_step"] == others["best_step"] == best
+    assert figures["eval_loss"] == others["eval_loss"] == losses[best]
+    left, right = (load_model(run.final) for run in (straight, broken))
+    assert evaluation_loss(left, held, batch_size=2) == pytest.approx(losses[best], rel=1e-5)
+    for name, tensor in left.state_dict().items():
+        assert torch.equal(tensor, right.state_dict()[name]), name
+    assert f"final/ is step {best} of 6, the lowest eval loss" in broken.log.read_text()
+    assert not (straight.checkpoints / "best").exists()
+    assert (straight.final / "pytorch_model.bin").is_file()
+
+
+def test_packed_rows_learn_in_fewer_steps(
+    tmp_path: Path, model_folder: Path, examples: list[Example]
+) -> None:
+    """Four of the twelve examples fit into a row, and a step takes four rows."""
+    length = 4 * max(len(example.ids) for example in examples)
+    run = RunDir.create(tmp_path / "run", "sft")
+    config = config_for(
+        model_folder, run.path, packing=True, max_seq_length=length, num_train_epochs=8
+    )
+    figures = train_sft(run, config, examples, examples[:2], progress=Silent(), stop=StopRequest())
+    assert figures["steps"] == 6
+    assert figures["eval_loss"] < 0.7 * figures["eval_loss_before"]
+    log = run.log.read_text()
+    assert f"packing: 12 examples in 3 rows of at most {length} tokens" in log
+    assert "optimiser steps: 6 = 3 rows × num_train_epochs 8 ÷ 4, rounded up" in log
 
 
 def test_nothing_to_learn_from_is_said(tmp_path: Path, model_folder: Path) -> None:

@@ -7,6 +7,8 @@ neither: it divides by the temperature and knows of no cut. So the raw ones are 
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Any
 
 import torch
@@ -20,9 +22,8 @@ def install() -> None:
 
     Has to run before vLLM makes its model runner: where its worker extension is imported.
     """
-    from vllm.v1.sample.sampler import Sampler  # pyright: ignore[reportMissingImports]
-
-    patch(Sampler)
+    if importlib.util.find_spec("vllm") is not None:
+        patch(importlib.import_module("vllm.v1.sample.sampler").Sampler)
 
 
 def patch(sampler: Any) -> None:

@@ -1,0 +1,37 @@
+"""Whether a model hub can be reached, asked once: without one, loading retries for a minute."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from huggingface_hub import constants
+
+_SECONDS = 5.0
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+
+
+def local_files_only(name: str | Path) -> bool:
+    """Say whether a model must be found on this machine: a folder, or no hub answers."""
+    return Path(name).is_dir() or not hub_answers(constants.ENDPOINT)
+
+
+@cache
+def hub_answers(endpoint: str) -> bool:
+    """Try to open a connection to a hub.
+
+    Args:
+        endpoint: URL. Behind a proxy nothing is tried, and the answer is yes.
+    """
+    if any(os.environ.get(name) for name in _PROXIES):
+        return True
+    parts = urlsplit(endpoint)
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    try:
+        with socket.create_connection((parts.hostname or "", port), timeout=_SECONDS):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,53 @@
+"""Files in /dev/shm that a stopped server has left, and that nobody uses any more."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+SHM = Path("/dev/shm")
+PROC = Path("/proc")
+
+
+def shared_files(group: int, proc: Path = PROC) -> set[Path]:
+    """Return the files in /dev/shm that the processes of a group have mapped or open."""
+    return {path for pid in _members(group, proc) for path in _files_of(pid, proc)}
+
+
+def leftovers(files: Iterable[Path], proc: Path = PROC) -> list[Path]:
+    """Return those that are still there and that no process of this user has mapped or open."""
+    there = {path for path in files if path.exists()}
+    if not there:
+        return []
+    used = {path for pid in _processes(proc) for path in _files_of(pid, proc)}
+    return sorted(there - used)
+
+
+def _processes(proc: Path) -> Iterator[int]:
+    yield from (int(entry.name) for entry in proc.iterdir() if entry.name.isdigit())
+
+
+def _members(group: int, proc: Path) -> Iterator[int]:
+    for pid in _processes(proc):
+        with contextlib.suppress(OSError):
+            # After the name in brackets, which may hold anything: state, parent, group.
+            fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[2]) == group:
+                yield pid
+
+
+def _files_of(pid: int, proc: Path) -> Iterator[Path]:
+    folder = proc / str(pid)
+    with contextlib.suppress(OSError):
+        for line in (folder / "maps").read_text(errors="replace").splitlines():
+            fields = line.split(maxsplit=5)
+            if len(fields) == 6 and fields[5].startswith(f"{SHM}/"):
+                yield Path(fields[5])
+    with contextlib.suppress(OSError):
+        for link in (folder / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                target = os.readlink(link)
+                if target.startswith(f"{SHM}/"):
+                    yield Path(target)

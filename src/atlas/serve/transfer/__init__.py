@@ -1,0 +1,1 @@
+"""How a model's weights get from the trainer into a server: one file per way."""

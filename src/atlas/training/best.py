@@ -1,0 +1,67 @@
+"""The best model of a run by its loss on held-out examples, kept beside the checkpoints.
+
+Input: the loss after each measurement. Output: ``checkpoints/best``, a model folder that says in
+``best.json`` which step it is and what its loss was. The folder is the only memory of it: a run
+that goes on from a checkpoint compares with what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from atlas.checkpoints import copy_model, is_whole
+
+_RECORD = "best.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A loss on held-out examples, and after which step it was measured."""
+
+    step: int
+    eval_loss: float
+
+
+class BestModel:
+    """Keeps the weights of the lowest loss.
+
+    Args:
+        checkpoints: Folder of the run's checkpoints.
+        resumed: The run goes on; otherwise what an earlier attempt kept is forgotten.
+        save: Writes a model folder with these text files in it.
+    """
+
+    def __init__(
+        self, checkpoints: Path, *, resumed: bool, save: Callable[[Path, dict[str, str]], None]
+    ) -> None:
+        self.folder = checkpoints / "best"
+        self._save = save
+        self.best: Measured | None = self._read() if resumed else None
+        if not self.best:
+            self.forget()
+
+    def offer(self, step: int, eval_loss: float) -> bool:
+        """Keep the model as it is now if its loss is the lowest so far; tell whether it is."""
+        if math.isnan(eval_loss) or (self.best and eval_loss >= self.best.eval_loss):
+            return False
+        self.best = Measured(step=step, eval_loss=eval_loss)
+        self._save(self.folder, {_RECORD: json.dumps(asdict(self.best)) + "\n"})
+        return True
+
+    def publish(self, folder: Path, extra: dict[str, str]) -> None:
+        """Write what is kept as the final model, with these text files."""
+        copy_model(self.folder, folder, with_bin=True, extra=extra)
+
+    def forget(self) -> None:
+        """Delete what is kept."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _read(self) -> Measured | None:
+        if not is_whole(self.folder):
+            return None
+        return Measured(**json.loads((self.folder / _RECORD).read_text(encoding="utf-8")))

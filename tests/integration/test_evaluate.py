@@ -1,0 +1,53 @@
+"""``atlas evaluate`` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SIZES = ["families=[leg_counting]", "num_tasks=4", "max_new_tokens=24", "student_max_new_tokens=64"]
+
+
+def evaluate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "atlas", "evaluate", *words],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_teacher_is_measured_and_the_same_command_shows_it_again(tmp_path: Path) -> None:
+    done = evaluate(tmp_path, "base", *SIZES)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs" / "evaluate"
+    claims = json.loads((run / "eval" / "claims.json").read_text())
+    assert claims["num_tasks"] == 4
+    assert len((run / "eval" / "pairs.jsonl").read_text().splitlines()) == 4
+    assert "leg" in (run / "report.html").read_text()
+    assert "Teaching efficiency" in done.stdout
+
+    written = (run / "eval" / "claims.json").stat().st_mtime_ns
+    again = evaluate(tmp_path, "base", *SIZES)
+    assert again.returncode == 0, again.stderr
+    assert "Teaching efficiency" in again.stdout
+    assert (run / "eval" / "claims.json").stat().st_mtime_ns == written
+
+    other = evaluate(tmp_path, "base", *SIZES, "seed=5")
+    assert other.returncode == 2
+    assert "begun with other settings (seed)" in other.stderr
+
+
+def test_a_teacher_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = evaluate(tmp_path, "./nowhere")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "no tokenizer can be loaded from './nowhere': there is no such folder" in line
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,114 @@
+"""Chunks that are measured once, whatever stops the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from atlas.checkpoints import load_tokenizer
+from atlas.errors import AtlasError
+from atlas.evaluation.measuring import arm_names, measure
+from atlas.rollouts.dialogue import Student, Teacher
+from atlas.rollouts.generator import Sampling
+from atlas.runtime.progress import Silent
+from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.types import Completion, PairedOutcome, Task
+
+TASKS = [Task(question=f"Calculate {n} + 1.", answer=str(n + 1), family="") for n in range(5)]
+TOKENIZER = load_tokenizer("base")
+
+
+class Counting:
+    """Says the same to everything, and counts what it was asked."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.asked = text, 0
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        num_samples: int = 1,
+        seed: int = 0,
+    ) -> list[list[Completion]]:
+        self.asked += len(prompts)
+        return [
+            [
+                Completion(
+                    prompt_ids=tuple(ids),
+                    token_ids=(1,),
+                    logprobs=(),
+                    text=self.text,
+                    finish_reason="stop",
+                )
+            ]
+            for ids in prompts
+        ]
+
+
+class StopAfter:
+    """Asks for a stop when so many chunks are done."""
+
+    def __init__(self, chunks: int, stop: StopRequest) -> None:
+        self.left, self.stop = chunks, stop
+
+    def begin(self, total: int) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.stop.asked = True
+
+
+def run(pieces: Path, teachers: dict[str, Counting], chunks: int = 0) -> list[PairedOutcome]:
+    sampling = Sampling(max_new_tokens=8)
+
+    def loader(one: Counting) -> Callable[[], Teacher]:
+        return lambda: Teacher(one, TOKENIZER, sampling)
+
+    stop = StopRequest()
+    return measure(
+        {name: loader(one) for name, one in teachers.items()},
+        Student(Counting("Answer: 3"), TOKENIZER, sampling, approach_tokens=4),
+        TASKS,
+        seed=1,
+        chunk_size=2,
+        pieces=pieces,
+        progress=StopAfter(chunks, stop) if chunks else Silent(),
+        stop=stop,
+    )
+
+
+def test_every_arm_is_measured_on_every_task_in_order(tmp_path: Path) -> None:
+    pairs = run(tmp_path / "pieces", {"a": Counting("x"), "b": Counting("y")})
+    assert [(pair.arm, pair.task.id, pair.teaching) for pair in pairs] == [
+        (arm, task.id, text) for arm, text in (("a", "x"), ("b", "y")) for task in TASKS
+    ]
+    assert not (tmp_path / "pieces").exists()
+
+
+def test_a_stopped_run_goes_on_behind_its_last_chunk(tmp_path: Path) -> None:
+    first = {"a": Counting("x"), "b": Counting("y")}
+    with pytest.raises(Stopped):
+        run(tmp_path / "pieces", first, chunks=4)
+    assert (first["a"].asked, first["b"].asked) == (5, 2)
+    second = {"a": Counting("x"), "b": Counting("y")}
+    resumed = run(tmp_path / "pieces", second)
+    assert (second["a"].asked, second["b"].asked) == (0, 3)
+    whole = run(tmp_path / "others", {"a": Counting("x"), "b": Counting("y")})
+    assert resumed == whole
+
+
+def test_an_arm_is_named_by_the_folder_that_says_most() -> None:
+    folders = ["runs/quickstart/sft/final", "results/rl_checkpoint", "Qwen/Qwen3-8B", "base"]
+    assert arm_names(folders) == ["sft", "rl_checkpoint", "Qwen3-8B", "base"]
+
+
+def test_two_arms_of_one_name_are_refused() -> None:
+    with pytest.raises(AtlasError, match="two teachers would be called sft"):
+        arm_names(["a/sft/final", "b/sft/final"])

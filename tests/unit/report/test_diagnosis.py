@@ -1,0 +1,80 @@
+"""What is wrong with a run, from curves made up for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from atlas.report.diagnosis import GRPO_RULES, RULES, SFT_RULES, Rule, change, diagnose, tail_mean
+from atlas.report.run_files import Curve
+
+HEALTHY = {
+    "train/abstained_share": 0.0,
+    "train/truncated_share": 0.02,
+    "train/attempt_truncated_share": 0.02,
+    "train/dead_groups": 0.3,
+    "train/leak_rate": 0.01,
+    "train/mismatch_kl": 0.0001,
+    "train/kl": 1.2,
+    "train/grad_norm": 1.0,
+    "train/non_degrade_rate": 0.98,
+    "train/reward": 0.4,
+    "train/entropy": 0.5,
+    "train/loss": 0.9,
+    "eval/loss": 0.9,
+}
+SICK = {
+    "train/abstained_share": 0.5,
+    "train/truncated_share": 0.6,
+    "train/attempt_truncated_share": 0.6,
+    "train/dead_groups": 0.9,
+    "train/leak_rate": 0.3,
+    "train/mismatch_kl": 0.1,
+    "train/kl": 7.0,
+    "train/grad_norm": 9.0,
+    "train/non_degrade_rate": 0.8,
+    "train/entropy": 0.001,
+    "train/loss": 2.0,
+}
+FALLING = tuple((float(step), 0.5 - 0.01 * step) for step in range(30))
+RISING = tuple((float(step), 0.5 + 0.01 * step) for step in range(30))
+
+
+def flat(value: float, steps: int = 30) -> Curve:
+    return tuple((float(step), value) for step in range(steps))
+
+
+@pytest.mark.parametrize("stage", RULES)
+def test_nothing_is_said_of_a_healthy_run(stage: str) -> None:
+    assert diagnose(stage, {name: flat(value) for name, value in HEALTHY.items()}) == ()
+    assert diagnose(stage, {}) == ()
+
+
+@pytest.mark.parametrize("rule", [*GRPO_RULES, *SFT_RULES], ids=lambda rule: rule.metric)
+def test_each_rule_finds_its_fault_and_nothing_else(rule: Rule) -> None:
+    stage = "grpo" if rule in GRPO_RULES else "sft"
+    curves = {name: flat(value) for name, value in HEALTHY.items()}
+    curves[rule.metric] = {"train/reward": FALLING, "eval/loss": RISING}.get(rule.metric) or flat(
+        SICK[rule.metric]
+    )
+    (finding,) = diagnose(stage, curves)
+    assert finding.advice == rule.advice
+    assert finding.what not in ("", rule.what)
+
+
+def test_dead_groups_are_named_before_a_reward_that_falls() -> None:
+    """The guide raises beta for rewards at zero; where groups are dead that can't help."""
+    curves = {"train/reward": FALLING, "train/dead_groups": flat(0.95)}
+    first, second = diagnose("grpo", curves)
+    assert "95% of the groups are dead" in first.what
+    assert "reward falls" in second.what
+
+
+def test_only_the_last_steps_count() -> None:
+    curve = (*flat(0.9), *((float(30 + step), 0.1) for step in range(20)))
+    assert tail_mean(curve) == pytest.approx(0.1)
+    assert diagnose("grpo", {"train/dead_groups": curve}) == ()
+
+
+def test_a_handful_of_steps_shows_no_trend() -> None:
+    assert change(FALLING[:5]) == 0.0
+    assert change(FALLING) == pytest.approx(-0.2)

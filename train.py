@@ -1,0 +1,15 @@
+"""Guide B: ``train.py CONFIG.yaml [key=value …]``, by itself or as a process of torchrun."""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+venv = Path(__file__).with_name(".venv") / "bin" / "python"
+if find_spec("atlas") is None and venv.exists() and Path(sys.executable) != venv:
+    os.execv(venv, [str(venv), *sys.argv])
+
+if __name__ == "__main__":
+    from atlas.cli import train_py
+
+    train_py()
