@@ -56,6 +56,8 @@ class VLLMGenerator:
         self.pool = pool
         self.tokenizer = tokenizer
         self.policy_version = policy_version
+        self.newest_version = policy_version
+        """A completion that is under way when weights are replaced may end with these."""
         self._end_ids = tuple(sorted(end_ids))
         self._seeded = seeded
 
@@ -96,8 +98,7 @@ class VLLMGenerator:
             return lambda _: ""
 
         def reason(sampled: Sampled) -> str:
-            newest = self.policy_version
-            assert newest is not None
+            newest = max(oldest, self.newest_version or 0)
             found = [int(name) if name.isdigit() else None for name in sampled.versions]
             # Several: weights were updated while it was sampled, which only async_rollouts allows.
             if found and all(one is not None and oldest <= one <= newest for one in found):

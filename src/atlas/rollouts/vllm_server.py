@@ -8,7 +8,7 @@ does (the server refuses what it is asked).
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import openai
@@ -117,6 +117,10 @@ class VLLMServer:
             dialect=await self._dialect(timeout_s),
         )
         return self._facts
+
+    def use_model(self, name: str) -> None:
+        """Ask for another model from now on: an adapter that was loaded meanwhile."""
+        self._facts = replace(self.facts, model=name)
 
     async def complete(self, ask: Ask) -> list[Sampled]:
         """Return the samples of one prompt.
