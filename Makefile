@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
 SERVE_VENV := .serve-venv
 BIN := $(VENV)/bin
-CODE := src tests $(wildcard benchmarks scripts *.py)
+CODE := src tests $(wildcard benchmarks scripts trainers *.py)
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 # A stamp carries the checksum of what was installed, so a change of the pins, and only that, installs again.
 BASE_PINS := requirements/torch.txt requirements/base.txt pyproject.toml

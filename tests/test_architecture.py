@@ -35,6 +35,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors", "session"}),
     frozenset({"config", "objectives", "prompts"}),
     frozenset({"runtime"}),
+    frozenset({"models"}),
     frozenset(
         {"traces", "datasets", "small_lm", "rollouts", "rewards", "checkpoints", "serve"},
     ),
@@ -42,7 +43,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"report"}),
     frozenset({"quickstart", "from_scratch"}),
     frozenset({"commands"}),
-    frozenset({"from_scratch_cli"}),
+    frozenset({"from_scratch_cli", "serve_cli"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

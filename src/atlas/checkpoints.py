@@ -2,7 +2,9 @@
 
 A model folder is what stock `transformers` loads: ``model.safetensors``, ``config.json``, the
 tokenizer's files, and ``pytorch_model.bin`` where it is asked for. A checkpoint is a model folder
-with ``state.pt`` (optimiser, schedule, counters). Both carry ``manifest.json`` with the SHA-256
+with ``state.pt`` (optimiser, schedule, counters). Of a model with an adapter a checkpoint holds the
+adapter only, as peft loads it; a model folder holds the two merged, and the adapter by itself in
+``adapter/``. Both carry ``manifest.json`` with the SHA-256
 of every file, written last; a folder whose manifest doesn't match is not one.
 """
 
@@ -27,11 +29,14 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from atlas.errors import AtlasError
+from atlas.models.lora import is_adapted, merged_model, save_adapter
 from atlas.runtime.files import disk_errors, write_atomic
 from atlas.runtime.hub import local_files_only
 from atlas.runtime.shipped import model_path
 
 MANIFEST = "manifest.json"
+ADAPTER = "adapter"
+"""The folder within a model folder that has its adapter by itself."""
 
 # The stages draw their own progress; a bar for each file of a model only breaks it.
 disable_progress_bar()
@@ -62,10 +67,13 @@ def save_model(
     """
 
     def write(temporary: Path) -> None:
-        model.save_pretrained(temporary)
+        whole = merged_model(model) if is_adapted(model) else model
+        whole.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+        if is_adapted(model):
+            save_adapter(model, temporary / ADAPTER)
         if with_bin:
-            torch.save(_plain_weights(model), temporary / "pytorch_model.bin")
+            torch.save(_plain_weights(whole), temporary / "pytorch_model.bin")
         _write_texts(temporary, extra)
         for name, write_file in (also or {}).items():
             write_file(temporary / name)
@@ -84,7 +92,10 @@ def save_checkpoint(
     """Write a checkpoint to resume from: the model folder, ``state`` and text files by name."""
 
     def write(temporary: Path) -> None:
-        model.save_pretrained(temporary)
+        if is_adapted(model):
+            save_adapter(model, temporary)
+        else:
+            model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         torch.save(state, temporary / _STATE)
         _write_texts(temporary, extra)
@@ -98,9 +109,8 @@ def copy_model(
     """Write a model folder that holds what ``source`` holds, as `save_model` would."""
 
     def write(temporary: Path) -> None:
-        for path in source.iterdir():
-            if path.name != MANIFEST:
-                shutil.copyfile(path, temporary / path.name)
+        left_out = shutil.ignore_patterns(MANIFEST)
+        shutil.copytree(source, temporary, ignore=left_out, dirs_exist_ok=True)
         if with_bin:
             torch.save(_plain_weights(load_model(source)), temporary / "pytorch_model.bin")
         _write_texts(temporary, extra)
@@ -113,8 +123,20 @@ def load_state(folder: Path) -> dict[str, Any]:
     return torch.load(folder / _STATE, map_location="cpu", weights_only=True)
 
 
-def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def load_model(
+    folder: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    attention: str | None = None,
+    quantization: Any = None,
+) -> PreTrainedModel:
     """Load a causal language model: a folder, a hub id, or the name of a shipped model.
+
+    Args:
+        folder: Where it is.
+        dtype: Of its weights.
+        attention: Name of an implementation in `transformers`; None leaves it the choice.
+        quantization: What `transformers` is given to load the weights in fewer bits.
 
     Raises:
         AtlasError: There is no such folder, or no model in it.
@@ -125,6 +147,8 @@ def load_model(folder: str | Path, *, dtype: torch.dtype = torch.float32) -> Pre
             dtype=dtype,
             trust_remote_code=False,
             local_files_only=local_files_only(model_path(folder)),
+            attn_implementation=attention,
+            quantization_config=quantization,
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise AtlasError(_unloadable("model", folder, error)) from error
@@ -203,8 +227,8 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         temporary.mkdir()
         try:
             write(temporary)
-            files = sorted(path for path in temporary.iterdir() if path.is_file())
-            manifest = {path.name: _sha256(path) for path in files}
+            files = sorted(path for path in temporary.rglob("*") if path.is_file())
+            manifest = {path.relative_to(temporary).as_posix(): _sha256(path) for path in files}
             for path in files:
                 _fsync(path)
             write_atomic(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")

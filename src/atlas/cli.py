@@ -16,6 +16,7 @@ import typer
 
 from atlas.errors import AtlasError, RankError
 from atlas.from_scratch_cli import prepare_app, register, train_app
+from atlas.serve_cli import register as register_servers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +33,7 @@ review = typer.Typer(
 )
 app.add_typer(review, name="review")
 register(app)
+register_servers(app)
 arc = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 """The exporter of the Atlas SDK, which the guide names ``arc-atlas``."""
 
@@ -376,6 +378,11 @@ def main() -> None:
 def prepare_grpo_data() -> None:
     """Run ``prepare_grpo_data.py``."""
     _run(prepare_app)
+
+
+def vllm_server() -> None:
+    """Run ``trainers/vllm_server.py``: ``atlas serve`` by the guide's name."""
+    _run(app, ["serve", *sys.argv[1:]])
 
 
 def train_py() -> None:

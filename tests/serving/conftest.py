@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from atlas.serve.interpreter import Interpreter, find_interpreter
+from atlas.serve.settings import ServerSettings
+from atlas.serve.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".serve-venv" / "bin" / "python"
@@ -85,49 +81,19 @@ def judge_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def vllm_url(judge_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server of that model; ``/v1`` not included."""
+def interpreter() -> Interpreter:
+    """The Python that has vLLM."""
     if not PYTHON.exists():
         pytest.skip("there is no .serve-venv; make serve-env installs vLLM there")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(judge_model)]
-    command += ["--served-model-name", "judge", "--port", str(port), "--host", "127.0.0.1"]
-    command += ["--enforce-eager", "--dtype", "float32", "--max-model-len", "16384"]
-    environ = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
-    environ.pop("PYTHONPATH", None)
-    log = tmp_path_factory.mktemp("vllm") / "server.log"
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            command, env=environ, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        _wait_until_ready(f"http://127.0.0.1:{port}", server, log)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        _stop(server)
+    return find_interpreter()
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and its engine, a process of its own that would outlive it."""
-    server.terminate()
-    try:
-        server.wait(30)
-    except subprocess.TimeoutExpired:
-        server.kill()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGKILL)
-    server.wait(30)
-
-
-def _wait_until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=5).close()
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-        else:
-            return
-    raise AssertionError(f"vLLM isn't ready: {log.read_text(errors='replace')[-3000:]}")
+@pytest.fixture(scope="session")
+def vllm_url(judge_model: Path, interpreter: Interpreter) -> Iterator[str]:
+    """The address of a server of that model; ``/v1`` not included."""
+    settings = ServerSettings(
+        model=str(judge_model), served_name="judge", port=0, dtype="float32", max_model_len=16384
+    )
+    with Supervisor(settings, interpreter, ready_s=START_S) as server:
+        server.wait_until_ready()
+        yield server.url

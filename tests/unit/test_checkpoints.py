@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
-from tests.unit.tiny_models import tiny_model, tiny_tokenizer
+from tests.unit.tiny_models import adapted_model, tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from atlas import checkpoints
@@ -57,6 +58,27 @@ def test_a_model_comes_back_equal(tmp_path: Path, kind: str) -> None:
     # Stock transformers, without anything of Atlas.
     stock = AutoModelForCausalLM.from_pretrained(tmp_path / "a" / "final")
     assert torch.equal(logits(stock), logits(model))
+
+
+def test_a_model_with_an_adapter_is_saved_merged_and_its_adapter_beside_it(tmp_path: Path) -> None:
+    model = adapted_model("qwen3")
+    save_model(tmp_path / "final", model, tiny_tokenizer(), with_bin=True)
+    assert is_whole(tmp_path / "final")
+    stock = AutoModelForCausalLM.from_pretrained(tmp_path / "final")
+    torch.testing.assert_close(logits(stock), logits(model), rtol=0, atol=2e-5)
+    state = torch.load(tmp_path / "final" / "pytorch_model.bin", weights_only=True)
+    assert state.keys() == stock.state_dict().keys()
+    apart = PeftModel.from_pretrained(tiny_model("qwen3"), tmp_path / "final" / "adapter")
+    assert torch.equal(logits(apart), logits(model))  # pyright: ignore[reportArgumentType]
+    flip_a_byte(tmp_path / "final" / "adapter" / "adapter_model.safetensors")
+    assert not is_whole(tmp_path / "final")
+
+
+def test_a_checkpoint_of_an_adapter_holds_nothing_else_of_the_model(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "step_000001", adapted_model(), tiny_tokenizer(), {"step": 1})
+    names = {path.name for path in (tmp_path / "step_000001").iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "state.pt"} < names
+    assert not names & {"model.safetensors", "config.json", "README.md", "adapter"}
 
 
 def test_the_tokenizer_comes_back_with_its_template(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from transformers import (
     MistralConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    Qwen2Config,
     Qwen3Config,
 )
 
+from atlas.models.lora import LoRA, add_adapter
 from atlas.small_lm.tokenizer import train_tokenizer
 
 VOCAB = 40
@@ -60,6 +62,8 @@ def tiny_config(kind: str, **changes: Any) -> Any:
         )
     if kind == "llama":
         return LlamaConfig(**_SHAPE | changes)
+    if kind == "qwen2":
+        return Qwen2Config(**_SHAPE | changes)
     if kind == "qwen3":
         return Qwen3Config(**_SHAPE | changes, head_dim=8)
     if kind == "mistral":  # a window shorter than the prompts
@@ -76,7 +80,7 @@ def tiny_config(kind: str, **changes: Any) -> Any:
     raise ValueError(kind)
 
 
-KINDS = ("llama", "qwen3", "gpt2", "mistral", "gemma3")
+KINDS = ("llama", "qwen2", "qwen3", "gpt2", "mistral", "gemma3")
 
 
 def tiny_model(
@@ -85,6 +89,19 @@ def tiny_model(
     """Return a new model with random weights, in evaluation mode."""
     torch.manual_seed(seed)
     return AutoModelForCausalLM.from_config(tiny_config(kind, **changes), dtype=dtype).eval()
+
+
+def adapted_model(
+    kind: str = "llama", dtype: torch.dtype = torch.float32, *, dropout: float = 0.0, **changes: Any
+) -> PreTrainedModel:
+    """Return such a model with an adapter that has learned something; its weights are frozen."""
+    shape = LoRA(rank=3, alpha=6, dropout=dropout)
+    model = add_adapter(tiny_model(kind, dtype, **changes), shape, seed=5).to(dtype)
+    torch.manual_seed(6)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model
 
 
 @cache

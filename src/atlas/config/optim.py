@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from atlas.config.schema import RunConfig, key, required
+from atlas.config.model import ModelConfig
+from atlas.config.schema import key
 
 LrSchedulerType = Literal["cosine", "linear", "constant"]
 MatmulPrecision = Literal["auto", "highest", "high", "medium"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(RunConfig):
+class TrainConfig(ModelConfig):
     """One optimiser run over one model."""
 
-    model_name_or_path: str = required("Where the weights come from: a folder or a hub id.")
     learning_rate: float = key(
         2e-5,
         "Peak step size of AdamW. Higher when the loss hardly moves, lower when it jumps.",

@@ -17,6 +17,7 @@ from atlas.config.collect import DEFAULT_NUM_TASKS, CollectConfig
 from atlas.config.data import DataConfig, resolve_source
 from atlas.config.evaluate import DEFAULT_NUM_EVAL_TASKS, EvaluateConfig
 from atlas.config.grpo import GRPOConfig
+from atlas.config.model import ModelConfig, check_adapter
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.config.schema import KeyInfo, RunConfig, keys_of, masked
 from atlas.config.sft import SFTConfig
@@ -49,6 +50,8 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
         AtlasError: Two keys contradict each other, or a batch doesn't divide.
     """
     resolved: RunConfig = config
+    if isinstance(resolved, ModelConfig):
+        check_adapter(resolved)
     if isinstance(resolved, DataConfig):
         resolved = resolve_source(resolved)
     if isinstance(resolved, GRPOConfig):

@@ -4,7 +4,9 @@ Input: a `transformers` model. Output: its tensors by role, the projections that
 joined into one, in the precision that this processor multiplies fastest.
 
 They are read anew for each call of the engine, since the trainer changes weights in place; that
-costs less than one decoded token. What isn't joined or converted is the model's own tensor.
+costs less than one decoded token. What isn't joined or converted is the model's own tensor. The
+adapter of a model is added to its weights here; where that would fill the memory, or round the
+adapter away, the model is called unfit.
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from peft.tuners.lora import Linear as LoRALinear
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from atlas.models.lora import is_adapted, merged_weight, unwrapped
 
 _CLASSES = (
     "LlamaForCausalLM",
@@ -79,9 +84,10 @@ def unfit(model: PreTrainedModel, longest: int) -> str | None:
         model: any.
         longest: most tokens of a sequence, the completion included.
     """
-    if type(model).__name__ not in _CLASSES:
-        return f"{type(model).__name__} is not of the Llama family"
-    config: Any = model.config
+    net = unwrapped(model)
+    if type(net).__name__ not in _CLASSES:
+        return f"{type(net).__name__} is not of the Llama family"
+    config: Any = net.config
     windows = [kind != "full_attention" for kind in getattr(config, "layer_types", None) or []]
     window = getattr(config, "sliding_window", None)
     if window and (any(windows) or not windows) and longest > window:
@@ -91,7 +97,15 @@ def unfit(model: PreTrainedModel, longest: int) -> str | None:
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if rope not in _ROPES:
         return f"its rotary embedding is of type {rope}"
-    return _altered(model)
+    return (_unmergeable(net) if is_adapted(model) else None) or _altered(net)
+
+
+def _unmergeable(model: PreTrainedModel) -> str | None:
+    if computing_dtype(model) in _SLOW_HALVES:
+        return "added to weights of 16 bits, its adapter would be rounded away"
+    if sum(p.numel() for p in model.parameters()) > _MOST_CONVERTED:
+        return "weights with its adapter added would be a second copy of them"
+    return None
 
 
 def _altered(model: PreTrainedModel) -> str | None:
@@ -99,13 +113,15 @@ def _altered(model: PreTrainedModel) -> str | None:
         hooked: Any = module
         if hooked._forward_hooks or hooked._forward_pre_hooks or "forward" in vars(module):
             return f"{name or 'the model'} has a hook or a forward of its own"
-        if name.endswith("_proj") and type(module) is not nn.Linear:
-            return f"{name} is a {type(module).__name__}"
+        linear = module.base_layer if type(module) is LoRALinear else module
+        if name.endswith("_proj") and type(linear) is not nn.Linear:
+            return f"{name} is a {type(linear).__name__}"
         if name.endswith("norm") and type(module).__name__ not in _NORMS:
             return f"{name} is a {type(module).__name__}"
     if any(type(p.data) is not Tensor for p in model.parameters()):
         return "its parameters are no plain tensors"
-    if len({(p.device, p.dtype) for p in model.parameters()}) > 1:
+    own = [p for name, p in model.named_parameters() if ".lora_" not in name]
+    if len({(p.device, p.dtype) for p in own}) > 1:
         return "its parameters differ in precision or place"
     return None
 
@@ -127,8 +143,8 @@ def computing_dtype(model: PreTrainedModel) -> torch.dtype:
 
 def read_weights(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:
     """Read a model that `unfit` has nothing against."""
-    causal: Any = model
-    config: Any = model.config
+    causal: Any = unwrapped(model)
+    config: Any = causal.config
     attention: Any = causal.model.layers[0].self_attn
     width = attention.head_dim
     return LlamaWeights(
@@ -166,10 +182,14 @@ def _joined(parts: Sequence[nn.Linear], dtype: torch.dtype) -> tuple[Linear, ...
     biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
     if parts[0].in_features > _WIDEST_JOINED or len(biases) not in (0, len(parts)):
         return tuple(_linear(part, dtype) for part in parts)
-    weight = torch.cat([part.weight for part in parts]).to(dtype)
+    weight = torch.cat([_weight(part) for part in parts]).to(dtype)
     return (Linear(weight=weight, bias=torch.cat(biases).to(dtype) if biases else None),)
 
 
 def _linear(part: nn.Linear, dtype: torch.dtype) -> Linear:
     bias: Tensor | None = part.bias
-    return Linear(weight=part.weight.to(dtype), bias=None if bias is None else bias.to(dtype))
+    return Linear(weight=_weight(part).to(dtype), bias=None if bias is None else bias.to(dtype))
+
+
+def _weight(part: nn.Linear | LoRALinear) -> Tensor:
+    return merged_weight(part) if isinstance(part, LoRALinear) else part.weight

@@ -8,9 +8,11 @@ bfloat16 or TF32. So it is given only there, and only after a product has shown 
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from atlas.config.optim import MatmulPrecision
 
@@ -60,3 +62,10 @@ def computes_bf16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def computing(model: PreTrainedModel, autocast: bool) -> contextlib.AbstractContextManager[object]:
+    """Return the context that a model's passes run in: in bfloat16 where that is safe, or as is."""
+    if not autocast:
+        return contextlib.nullcontext()
+    return torch.autocast(model.device.type, dtype=torch.bfloat16)

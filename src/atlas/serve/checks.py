@@ -12,8 +12,10 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from atlas.errors import AtlasError
@@ -99,7 +101,11 @@ def _looks_like_path(model: str) -> bool:
 
 
 def _from_hub(model: str) -> Path:
+    cached = try_to_load_from_cache(model, "config.json")
+    if isinstance(cached, str):
+        return Path(cached)
     try:
+        _reach_hub()
         return Path(hf_hub_download(model, "config.json", etag_timeout=10))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         said = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
@@ -107,6 +113,14 @@ def _from_hub(model: str) -> Path:
             f"{model} is neither a folder here nor a model that the hub gives ({said}); check the "
             "name, the network, and HF_TOKEN for a model behind a licence"
         ) from error
+
+
+def _reach_hub() -> None:
+    """Raise an OSError at once where the hub isn't reached; its own client tries for a while."""
+    address = urlsplit(constants.ENDPOINT)
+    if not constants.HF_HUB_OFFLINE and not getproxies():
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname or "", port), timeout=10).close()
 
 
 def check_length(
@@ -139,6 +153,15 @@ def longest(config: Mapping[str, Any]) -> int | None:
         original = scaling.get("original_max_position_embeddings") or most
         return max(most, int(original * float(scaling.get("factor", 1))))
     return most
+
+
+def heads_of(config: Mapping[str, Any]) -> int | None:
+    """Return the number of a model's attention heads; ``None`` where it doesn't say.
+
+    Of grouped heads, those of keys and values: they are what is divided among GPUs.
+    """
+    text = config.get("text_config") or config
+    return text.get("num_key_value_heads") or text.get("num_attention_heads") or text.get("n_head")
 
 
 def check_head_size(model: str, config: Mapping[str, Any]) -> None:

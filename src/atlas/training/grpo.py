@@ -34,7 +34,6 @@ from atlas.runtime.engine.plain import PlainEngine, engine_for
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink
-from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -43,6 +42,7 @@ from atlas.training.groups import Classroom, roll_out, train_samples
 from atlas.training.judges import TrainingJudges
 from atlas.training.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.training.likelihood import AnswerLikelihood
+from atlas.training.policy import Policy, load_policy
 from atlas.training.reference import Adapted
 from atlas.training.resuming import Resumable
 from atlas.training.reward_parts import configured_reward, uplift_weights
@@ -66,6 +66,8 @@ class Training:
     settings: LossSettings
     canary: Sequence[Task]
     judges: TrainingJudges
+    autocast: bool
+    """The update computes in bfloat16 where that is safe."""
 
 
 def train_grpo(
@@ -102,7 +104,6 @@ def train_grpo(
             f"{len(tasks)} tasks, but prompts_per_step is {config.prompts_per_step}; "
             "give more tasks or lower it"
         )
-    set_matmul_precision(config.float32_matmul_precision)
     total = config.max_steps
     saved = Resumable(
         run.checkpoints,
@@ -118,12 +119,16 @@ def train_grpo(
         spent=saved.state.get("judges"),
         explanations=run.path / "rim_explanations.jsonl",
     )
-    model = load_model(saved.folder or config.model_name_or_path)
-    training = _prepare(config, model, judges, canary)
+    dressed = load_policy(config, saved.folder)
+    training = _prepare(config, dressed, judges, canary)
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
-    lines = [*batch_lines(config), *_check(training, tasks, probe=saved.folder is None)]
+    lines = [
+        *dressed.lines,
+        *batch_lines(config),
+        *_check(training, tasks, probe=saved.folder is None),
+    ]
 
     progress.begin(total - first)
     with (
@@ -164,8 +169,9 @@ def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Ma
 
 
 def _prepare(
-    config: GRPOConfig, model: PreTrainedModel, judges: TrainingJudges, canary: Sequence[Task]
+    config: GRPOConfig, dressed: Policy, judges: TrainingJudges, canary: Sequence[Task]
 ) -> Training:
+    model = dressed.model
     tokenizer = load_tokenizer(config.model_name_or_path)
     student_model = load_model(config.student_model)
     student_tokenizer = load_tokenizer(config.student_model)
@@ -200,6 +206,7 @@ def _prepare(
         student_model=student_model,
         canary=canary,
         judges=judges,
+        autocast=dressed.autocast,
         policy=policy,
         tokenizer=tokenizer,
         settings=LossSettings(
@@ -237,7 +244,10 @@ def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | 
 
 
 def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[str]:
-    """Refuse what can't go well; what the student does alone is known then. Returns findings."""
+    """Refuse what can't go well; what the student does alone is known then. Returns findings.
+
+    They begin with what a step consists of.
+    """
     config, room = training.config, training.room
     windows = windows_of(
         config,
@@ -249,11 +259,12 @@ def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[st
     check_windows(config, windows)
     # All at once: what the student does alone is the longest text, and large batches are cheap.
     room.student.alone(tasks)
-    if not (probe and config.length_probe_samples):
-        return []
-    probes = probe_lengths(config, room, tasks, windows)
-    check_lengths(config, probes)
-    return [found.line for found in probes]
+    lines = [*batch_lines(config)]
+    if probe and config.length_probe_samples:
+        probes = probe_lengths(config, room, tasks, windows)
+        check_lengths(config, probes)
+        lines += [found.line for found in probes]
+    return lines
 
 
 def _watched_step(
@@ -295,6 +306,8 @@ def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> 
         temperature=config.temperature,
         max_tokens=config.max_tokens_per_micro_batch,
         num_iterations=config.num_iterations,
+        autocast=training.autocast,
+        dropout_seed=derive_seed(config.seed, "dropout", step),
     )
     updated = time.monotonic()
     write_rollouts(run.rollouts / f"{step_name(step)}.parquet", groups)

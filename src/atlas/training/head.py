@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from atlas.errors import AtlasError
 from atlas.objectives.logit_change import LogitChange
 from atlas.objectives.logprobs import selected_logprobs
+from atlas.training.evaluating import evaluating
 
 _changes: WeakKeyDictionary[nn.Module, LogitChange] = WeakKeyDictionary()
 
@@ -54,15 +55,9 @@ def _check(model: PreTrainedModel, change: LogitChange) -> None:
     vocab = int(head.weight.shape[0])
     ids_BT = torch.tensor([[(13 * i + 5) % vocab for i in range(4)]], device=model.device)
     targets_N = torch.tensor([(7 * i + 3) % vocab for i in range(4)], device=model.device)
-    training = model.training
-    if training:
-        model.eval()
-    try:
+    with evaluating(model):
         hidden_ND = decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
         logits_NV = whole(input_ids=ids_BT, use_cache=False).logits[0].float()
-    finally:
-        if training:
-            model.train()
     ours_N = selected_logprobs(
         hidden_ND, head.weight, targets_N, bias_V=head.bias, change=change
     ).logprobs_N

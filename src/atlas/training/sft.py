@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from atlas.checkpoints import load_model, load_tokenizer, save_model
+from atlas.checkpoints import load_tokenizer, save_model
 from atlas.config.resolve import supervised_lines
 from atlas.config.sft import SFTConfig
 from atlas.datasets.chat import Example
@@ -21,7 +21,6 @@ from atlas.errors import AtlasError
 from atlas.runtime.engine.plain import engine_for
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink
-from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -29,6 +28,7 @@ from atlas.runtime.stopping import StopRequest
 from atlas.training.best import BestModel
 from atlas.training.documents import check_keeps_apart
 from atlas.training.evaluations import Evaluations
+from atlas.training.policy import Policy, load_policy
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 
@@ -48,7 +48,6 @@ def train_sft(
         AtlasError: There is nothing to learn from.
         Stopped: The user asked to stop; a checkpoint was written.
     """
-    set_matmul_precision(config.float32_matmul_precision)
     rows = _rows(train, config)
     total = num_steps(len(rows), config)
     extra = lineage_files(run.path)
@@ -60,10 +59,8 @@ def train_sft(
         stop=stop,
         extra=extra,
     )
-    model = load_model(saved.folder or config.model_name_or_path)
-    tokenizer = load_tokenizer(config.model_name_or_path)
-    if config.packing:
-        check_keeps_apart(model)
+    policy = _policy(config, saved.folder)
+    model, tokenizer = policy.model, load_tokenizer(config.model_name_or_path)
     engine = engine_for(model, config, total_steps=total)
     saved.restore(engine)
     first, eval_batch = saved.first, config.per_device_train_batch_size
@@ -75,7 +72,7 @@ def train_sft(
 
     progress.begin(total - first)
     with MetricSink(run, stage="sft", total_steps=total, resume_step=first or None) as sink:
-        for line in _opening_lines(train, rows, total, config):
+        for line in (*policy.lines, *_opening_lines(train, rows, total, config)):
             sink.note(line)
         evaluations = Evaluations(
             measure=lambda: evaluation_loss(model, held, batch_size=eval_batch),
@@ -98,6 +95,8 @@ def train_sft(
             progress=progress,
             stop=stop,
             logging_steps=config.logging_steps,
+            autocast=policy.autocast,
+            dropout_seed=derive_seed(config.seed, "dropout"),
             after_step=after_step,
         )
         sink.note(evaluations.verdict)
@@ -128,6 +127,13 @@ def _rows(train: Sequence[Example], config: SFTConfig) -> Sequence[Example]:
             f"{', '.join(config.status_filters)}; lower min_reward or collect more sessions"
         )
     return pack(train, config.max_seq_length) if config.packing else train
+
+
+def _policy(config: SFTConfig, checkpoint: Path | None) -> Policy:
+    policy = load_policy(config, checkpoint)
+    if config.packing:
+        check_keeps_apart(policy.model)
+    return policy
 
 
 def _opening_lines(

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
+from atlas.training.evaluating import evaluating
 from atlas.training.group_batch import GroupBatch, group_batch
 from atlas.training.prefix_attention import PrefixLayout, prefix_attention, prefix_layout
 from atlas.training.recomputing import recomputing
@@ -138,7 +139,7 @@ def _why_not(
     if not getattr(decoder, "_supports_attention_backend", False):
         return "its attention can't be replaced"
     try:
-        with _evaluating(model), torch.no_grad():
+        with evaluating(model), torch.no_grad():
             packed = pack(_trial(model))
             shared_MD, plain_MD = packed_hidden(model, packed), plain(model, _trial(model))
     except Exception as error:  # whatever a foreign model raises, the plain forward is there
@@ -208,16 +209,3 @@ def _attention(config: PreTrainedConfig) -> Iterator[None]:
         yield
     finally:
         config._attn_implementation = before
-
-
-@contextlib.contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Switch dropout off, module by module: some may be in training mode and others not."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -9,7 +9,6 @@ Shapes: B rows, T tokens.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,10 +18,13 @@ from transformers import PreTrainedModel
 
 from atlas.datasets.chat import Example, collate
 from atlas.datasets.packing import positions
+from atlas.models.lora import adapter_dropout
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
+from atlas.runtime.precision import computing
 from atlas.runtime.progress import Progress
+from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.training.documents import hidden_states
 from atlas.training.forward import project
@@ -52,6 +54,7 @@ def run_steps(
     stop: StopRequest,
     logging_steps: int,
     autocast: bool = False,
+    dropout_seed: int = 0,
     after_step: Callable[[int], None] = lambda step: None,
 ) -> float:
     """Train through the steps.
@@ -65,6 +68,7 @@ def run_steps(
         stop: Asked before every step.
         logging_steps: Steps between two lines of metrics; they hold means over these steps.
         autocast: Compute in bfloat16 where that is safe; weights stay as they are.
+        dropout_seed: Of the dropout of the model's adapter, if it has any.
         after_step: Called with the number of steps done, to save checkpoints.
 
     Returns:
@@ -79,11 +83,12 @@ def run_steps(
         stop.check()
         trained = sum(example.num_trained for batch in batches for example in batch)
         loss = 0.0
-        for batch in batches:
-            with _precision(engine.model, autocast):
-                logprobs_N = example_logprobs(engine.model, batch, pad_id)
-            share = cross_entropy(logprobs_N, torch.ones_like(logprobs_N).bool(), trained)
-            engine.backward(share)
+        for place, batch in enumerate(batches):
+            with adapter_dropout(engine.model, derive_seed(dropout_seed, step, place)):
+                with computing(engine.model, autocast):
+                    logprobs_N = example_logprobs(engine.model, batch, pad_id)
+                share = cross_entropy(logprobs_N, torch.ones_like(logprobs_N).bool(), trained)
+                engine.backward(share)
             loss += share.item()
         info = engine.step()
         window.append(loss)
@@ -117,9 +122,3 @@ def evaluation_loss(
         logprobs_N = example_logprobs(model, examples[start : start + batch_size], pad_id)
         total, count = total - float(logprobs_N.sum()), count + len(logprobs_N)
     return total / count if count else float("nan")
-
-
-def _precision(model: PreTrainedModel, autocast: bool) -> contextlib.AbstractContextManager[object]:
-    if not autocast:
-        return contextlib.nullcontext()
-    return torch.autocast(model.device.type, dtype=torch.bfloat16)

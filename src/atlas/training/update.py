@@ -19,10 +19,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from atlas.models.lora import adapter_dropout
 from atlas.objectives.loss import LossInputs, LossOutputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
 from atlas.runtime.engine.protocol import Engine
+from atlas.runtime.precision import computing
+from atlas.runtime.seeding import derive_seed
 from atlas.training.forward import completion_logprobs, shares_prompts
 from atlas.training.group_batch import GroupBatch, group_batch
 from atlas.training.micro_batches import Group, micro_batches
@@ -51,6 +54,8 @@ def update(
     temperature: float,
     max_tokens: int,
     num_iterations: int = 1,
+    autocast: bool = False,
+    dropout_seed: int = 0,
 ) -> Mapping[str, float]:
     """Take ``num_iterations`` optimiser steps.
 
@@ -63,6 +68,8 @@ def update(
         temperature: That the teachings were sampled at.
         max_tokens: Tokens of one micro-batch: all that the forward pass computes.
         num_iterations: Optimiser steps on the same samples.
+        autocast: Compute in bfloat16 where that is safe; weights stay as they are.
+        dropout_seed: Of the dropout of the policy's adapter, if it has any.
 
     Returns:
         ``train/loss``, ``train/grad_norm``, ``train/kl`` and the other metrics of the loss, means
@@ -77,12 +84,17 @@ def update(
         num_tokens=sum(len(sample.completion_ids) for sample in used), num_sequences=len(used)
     )
     batches = micro_batches(groups, max_tokens, shared=shares_prompts(engine.model))
-    parts = [_part(engine.model, reference, batch, temperature) for batch in batches]
+    with computing(engine.model, autocast):
+        parts = [_part(engine.model, reference, batch, temperature) for batch in batches]
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
     for iteration in range(num_iterations):
-        for part in parts:
-            outputs, entropy, policy_BT = _backward(engine, part, counts, settings, temperature)
+        for place, part in enumerate(parts):
+            # The same draws in every iteration: the ratio is to compare the same network.
+            with adapter_dropout(engine.model, derive_seed(dropout_seed, place)):
+                outputs, entropy, policy_BT = _backward(
+                    engine, part, counts, settings, temperature, autocast
+                )
             if iteration == 0 and num_iterations > 1:
                 part.old_BT = policy_BT
             for name, value in {
@@ -132,12 +144,18 @@ def _part(
 
 
 def _backward(
-    engine: Engine, part: _Part, counts: StepCounts, settings: LossSettings, temperature: float
+    engine: Engine,
+    part: _Part,
+    counts: StepCounts,
+    settings: LossSettings,
+    temperature: float,
+    autocast: bool,
 ) -> tuple[LossOutputs, Tensor, Tensor]:
     """Add one micro-batch's gradients; return its share, its entropy and its log-probabilities."""
-    policy = completion_logprobs(
-        engine.model, part.batch, temperature=temperature, with_entropy=True
-    )
+    with computing(engine.model, autocast):
+        policy = completion_logprobs(
+            engine.model, part.batch, temperature=temperature, with_entropy=True
+        )
     outputs = grpo_loss(
         LossInputs(
             policy_logprobs_BT=policy.logprobs_BT,

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.unit.tiny_models import tiny_model
+from tests.unit.tiny_models import adapted_model, tiny_model
 from torch import nn
 
+from atlas.rollouts import llama_weights
 from atlas.rollouts.decoder_choice import DecoderChoice
 from atlas.rollouts.generic_decoder import GenericDecoder
 from atlas.rollouts.llama_decoder import LlamaDecoder
@@ -38,6 +39,20 @@ def test_a_window_matters_where_sequences_are_longer() -> None:
 @pytest.mark.parametrize("kind", ["gpt2", "gemma3"])
 def test_other_families_run_through_their_own_forward(kind: str) -> None:
     assert chosen(tiny_model(kind)) is GenericDecoder
+
+
+def test_an_adapter_is_added_to_the_weights_where_that_keeps_what_it_has_learned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model: Any = adapted_model("llama")
+    assert chosen(model) is LlamaDecoder
+    with model.disable_adapter():
+        assert chosen(model) is LlamaDecoder
+    monkeypatch.setattr(llama_weights, "_MOST_CONVERTED", 10)
+    assert chosen(model) is GenericDecoder
+    monkeypatch.undo()
+    monkeypatch.setattr(llama_weights, "computing_dtype", lambda _: torch.bfloat16)
+    assert chosen(adapted_model("llama", torch.bfloat16)) is GenericDecoder
 
 
 def test_so_do_models_that_are_not_quite_what_their_class_says() -> None:

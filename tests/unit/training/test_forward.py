@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.unit.tiny_models import KINDS, PAD, tiny_model
+from tests.unit.tiny_models import KINDS, PAD, adapted_model, tiny_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -77,6 +77,29 @@ def test_equals_single_rows_to_every_gradient(
     for name, gradient in wanted.items():
         scale = float(gradient.abs().max())
         torch.testing.assert_close(got[name], gradient, rtol=0, atol=tolerance * scale, msg=name)
+
+
+@pytest.mark.parametrize("forward", FORWARDS)
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_gets_the_gradients_of_single_rows_and_nothing_else_any(
+    kind: str, checkpointing: bool, forward: Callable[..., TokenLogprobs]
+) -> None:
+    model = adapted_model(kind, torch.float64)
+    expected, _ = one_by_one(model, temperature=1.0)
+    wanted = gradients(model, expected)
+    assert wanted.keys() == {n for n, _ in model.named_parameters() if ".lora_" in n}
+    assert all(gradient.abs().max() > 0 for gradient in wanted.values())
+    if checkpointing:
+        model.activation_checkpointing_enable()
+    found = forward(model, group_batch(PROMPTS, COMPLETIONS, PAD))
+    torch.testing.assert_close(torch.cat(rows_of(found)), torch.cat(expected), rtol=0, atol=1e-9)
+    got = gradients(model, rows_of(found))
+    assert got.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(got[name], gradient, rtol=0, atol=2e-6 * scale, msg=name)
+    assert shares_prompts(model)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -78,6 +78,38 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(
     assert lines[-1]["train/kl"] > 0
 
 
+def test_an_adapter_is_reinforced_and_its_reference_is_the_model_without_it(
+    tmp_path: Path, model_folder: Path, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models are loaded, the student and the policy; none for the reference."""
+    adapter = {"use_peft": True, "lora_r": 4, "lora_alpha": 8, "learning_rate": 1e-2}
+    loaded = []
+    for module in ("grpo", "policy"):
+        monkeypatch.setattr(
+            f"atlas.training.{module}.load_model",
+            lambda *args, **options: loaded.append(args) or load_model(*args, **options),
+        )
+    straight = RunDir.create(tmp_path / "straight", "grpo")
+    config = config_for(model_folder, straight.path, lora_dropout=0.1, **adapter)
+    train_grpo(straight, config, tasks, progress=Silent(), stop=StopRequest())
+    assert len(loaded) == 2
+    broken = RunDir.create(tmp_path / "broken", "grpo")
+    config = config_for(model_folder, broken.path, lora_dropout=0.1, **adapter)
+    stop = StopRequest()
+    with pytest.raises(Stopped):
+        train_grpo(broken, config, tasks, progress=StopAfter(stop, 2), stop=stop)
+    train_grpo(broken, config, tasks, progress=Silent(), stop=StopRequest())
+
+    expected, start = weights(straight.final), weights(model_folder)
+    for name, tensor in weights(broken.final).items():
+        assert torch.equal(tensor, expected[name]), name
+    assert {name for name in start if not torch.equal(start[name], expected[name])}
+    lines = [json.loads(line) for line in broken.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[0]["train/kl"] == pytest.approx(0.0, abs=1e-5)
+    assert lines[-1]["train/kl"] > 0
+
+
 def test_every_rollout_is_kept(tmp_path: Path, model_folder: Path, tasks: list[Task]) -> None:
     run = RunDir.create(tmp_path / "run", "grpo")
     config = config_for(model_folder, run.path, max_steps=1)

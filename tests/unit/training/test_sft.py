@@ -130,6 +130,35 @@ def test_packed_rows_learn_in_fewer_steps(
     assert "optimiser steps: 6 = 3 rows × num_train_epochs 8 ÷ 4, rounded up" in log
 
 
+def test_an_adapter_learns_and_a_stopped_run_ends_with_the_same_one(
+    tmp_path: Path, model_folder: Path, examples: list[Example]
+) -> None:
+    adapter = {"use_peft": True, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.2}
+    straight = RunDir.create(tmp_path / "straight", "sft")
+    config = config_for(model_folder, straight.path, gradient_checkpointing=True, **adapter)
+    figures = train_sft(
+        straight, config, examples, examples[:2], progress=Silent(), stop=StopRequest()
+    )
+    assert figures["eval_loss"] < 0.9 * figures["eval_loss_before"]
+    assert "adapter: 4,352 of 34,592 weights are trained (12.58%)" in straight.log.read_text()
+
+    broken = RunDir.create(tmp_path / "broken", "sft")
+    config = config_for(model_folder, broken.path, **adapter)
+    stop = StopRequest()
+    with pytest.raises(Stopped):
+        train_sft(broken, config, examples, [], progress=StopAfter(stop, 4), stop=stop)
+    (checkpoint,) = broken.checkpoints.iterdir()
+    assert (checkpoint / "adapter_model.safetensors").is_file()
+    assert not (checkpoint / "model.safetensors").exists()
+    train_sft(broken, config, examples, [], progress=Silent(), stop=StopRequest())
+    expected = load_model(straight.final).state_dict()
+    for name, tensor in load_model(broken.final).state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+    start, end = load_model(model_folder).state_dict(), load_model(straight.final).state_dict()
+    changed = {name for name, tensor in start.items() if not torch.equal(tensor, end[name])}
+    assert len(changed) == 2 * 7  # every projection of two layers, and nothing else
+
+
 def test_nothing_to_learn_from_is_said(tmp_path: Path, model_folder: Path) -> None:
     run = RunDir.create(tmp_path / "run", "sft")
     config = config_for(model_folder, run.path)

@@ -1,0 +1,1 @@
+"""Pre-trained models dressed for training: adapters, four bits, attention, compiled layers."""

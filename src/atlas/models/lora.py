@@ -1,0 +1,205 @@
+"""Low-rank adapters (LoRA): what is trained instead of a model's own weights.
+
+    y = W x + (alpha / r) B A x        A [r, in], B [out, r], B = 0 at the start
+
+Hu et al. 2021, arXiv 2106.09685; over frozen weights of four bits: Dettmers et al. 2023 (QLoRA),
+arXiv 2305.14314. Input: a `transformers` model. Output: the same inside peft's wrapper, which
+passes on all that it is asked, so that everything here takes it for a `PreTrainedModel`; and, for
+those who need it whole, the model with W + (alpha / r) B A in place of W.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from peft.utils.integrations import dequantize_module_weight
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from atlas.errors import AtlasError
+
+_EVERY_LINEAR = "all-linear"
+_PARTS = ("lora_A", "lora_B", "lora_dropout", "lora_embedding_A", "lora_embedding_B")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoRA:
+    """The shape of an adapter."""
+
+    rank: int
+    alpha: int
+    dropout: float = 0.0
+    """Share of its inputs that is left out while it learns."""
+    target_modules: tuple[str, ...] | None = None
+    """Names of layers, or the ends of them; None: all linear ones but the head."""
+
+
+def add_adapter(model: PreTrainedModel, shape: LoRA, *, seed: int) -> PreTrainedModel:
+    """Freeze a model and put a new adapter into it, which does nothing yet.
+
+    Args:
+        model: Changed in place.
+        shape: Of the adapter.
+        seed: Of its random weights.
+
+    Raises:
+        AtlasError: It has no layers of these names, or they are its embeddings or its head.
+    """
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=shape.rank,
+        lora_alpha=shape.alpha,
+        lora_dropout=shape.dropout,
+        target_modules=list(shape.target_modules) if shape.target_modules else _EVERY_LINEAR,
+    )
+    names = [name for name, _ in model.named_modules()]
+    with torch.random.fork_rng(), _quiet():
+        torch.manual_seed(seed)
+        try:
+            adapted = get_peft_model(model, config)
+        except ValueError as error:
+            raise AtlasError(
+                f"lora_target_modules: {model.config.model_type} has no layers called "
+                f"{', '.join(shape.target_modules or ())}; it has {', '.join(_linear_names(names))}"
+            ) from error
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    if any(isinstance(end, LoraLayer) for end in ends):
+        raise AtlasError(
+            "lora_target_modules names the embeddings or the head, which get no adapter here; "
+            "leave them out"
+        )
+    return cast(PreTrainedModel, adapted.eval())
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Freeze a model and put the adapter of a folder into it, to be trained on."""
+    with _quiet():
+        adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    return cast(PreTrainedModel, adapted.eval())
+
+
+def save_adapter(model: PreTrainedModel, folder: Path) -> None:
+    """Write the adapter as stock peft loads it, without the model."""
+    # "auto" would look for the model's configuration on the hub.
+    cast(Any, model).save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's form, not filled in
+
+
+def is_adapted(model: nn.Module) -> bool:
+    """Tell whether a model is inside peft's wrapper."""
+    return isinstance(model, PeftModel)
+
+
+def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the `transformers` model itself; its layers still hold the adapter."""
+    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+
+
+@torch.no_grad()
+def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Return all weights under the names of the model without adapter, the adapter added.
+
+    What no adapter changes is the model's own tensor. Weights of four bits are brought back to the
+    precision that they are computed in.
+    """
+    weights: dict[str, Tensor] = {}
+    for name, module in unwrapped(model).named_modules():
+        path = name.split(".")
+        if any(part in _PARTS for part in path) or isinstance(module, LoraLayer):
+            continue
+        plain = ".".join(part for part in path if part != "base_layer")
+        for key, parameter in module.named_parameters(recurse=False):
+            weight = dequantize_module_weight(module) if key == "weight" else parameter
+            weights[f"{plain}.{key}"] = weight.detach()
+        for key, buffer in module.named_buffers(recurse=False):
+            if key not in module._non_persistent_buffers_set:
+                weights[f"{plain}.{key}"] = buffer
+    for name, module in unwrapped(model).named_modules():
+        if isinstance(module, LoraLayer):
+            weights[f"{name}.weight"] = merged_weight(module)
+    return weights
+
+
+@torch.no_grad()
+def merged_weight(layer: LoraLayer) -> Tensor:
+    """Return W + (alpha / r) B A of one layer, computed in float32 at least, in W's precision."""
+    net: Any = layer
+    weight = dequantize_module_weight(net.get_base_layer())
+    if net.disable_adapters:
+        return weight.detach()
+    exact = torch.promote_types(weight.dtype, torch.float32)
+    deltas = [net.get_delta_weight(name).to(exact) for name in net.active_adapters]
+    return sum(deltas, start=weight.to(exact)).to(weight.dtype)
+
+
+def merged_model(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a model without adapter that computes the same, to be saved, not to be run."""
+    base = unwrapped(model)
+    config: Any = copy.deepcopy(base.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with torch.device("meta"):
+        whole = AutoModelForCausalLM.from_config(config)
+    whole.load_state_dict(merged_weights(model), strict=False, assign=True)
+    whole.tie_weights()
+    missing = [name for name, parameter in whole.named_parameters() if parameter.is_meta]
+    assert not missing, missing
+    whole.generation_config = base.generation_config
+    return whole
+
+
+@contextlib.contextmanager
+def adapter_dropout(model: PreTrainedModel, seed: int) -> Iterator[None]:
+    """Let the adapter's dropout act, forward and backward, with the random numbers of ``seed``.
+
+    Models stay in evaluation mode here, so that nothing else of theirs is random.
+    """
+    dropouts = [
+        dropout
+        for module in model.modules()
+        if isinstance(module, LoraLayer)
+        for dropout in module.lora_dropout.values()
+        if isinstance(dropout, nn.Dropout)
+    ]
+    if not dropouts:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for dropout in dropouts:
+            dropout.train()
+        try:
+            yield
+        finally:
+            for dropout in dropouts:
+                dropout.eval()
+
+
+def trained_share(model: nn.Module) -> tuple[int, int]:
+    """Return how many weights are trained, and how many there are."""
+    counts = [(p.numel() if p.requires_grad else 0, p.numel()) for p in model.parameters()]
+    return sum(trained for trained, _ in counts), sum(every for _, every in counts)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to themselves what peft finds out and mends, and its use of names that grow old."""
+    with warnings.catch_warnings():
+        for message in ("fan_in_fan_out", ".*tie_word_embeddings", "`is_gradient_checkpointing`"):
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+def _linear_names(names: list[str]) -> list[str]:
+    """Return the last parts of the names of layers that an adapter is usually put into."""
+    ends = {name.rsplit(".", 1)[-1] for name in names}
+    return sorted(end for end in ends if end.endswith(("_proj", "c_attn", "c_fc")))

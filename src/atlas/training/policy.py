@@ -1,0 +1,98 @@
+"""The model that is trained, loaded and dressed as the configuration says.
+
+Input: a job's configuration, and the checkpoint that a run goes on from, if any. Output: the model,
+how its passes are computed, and what a person should read about it. Three cases::
+
+    whole        checkpoint or model_name_or_path, float32; all of it is trained
+    use_peft     model_name_or_path, frozen, in the precision of the computation;
+                 the adapter is new, or the checkpoint's
+    load_in_4bit the same, its weights in four bits
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from atlas.checkpoints import load_model
+from atlas.config.optim import TrainConfig
+from atlas.models import four_bits
+from atlas.models.attention import checked_attention
+from atlas.models.lora import LoRA, add_adapter, load_adapter, trained_share
+from atlas.runtime.precision import computes_bf16, set_matmul_precision
+from atlas.runtime.seeding import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """A model to train."""
+
+    model: PreTrainedModel
+    autocast: bool
+    """Compute in bfloat16 where that is safe."""
+    lines: tuple[str, ...]
+    """What is worth knowing, for the log."""
+
+
+def load_policy(config: TrainConfig, checkpoint: Path | None = None) -> Policy:
+    """Load the model of a training, and set how exact this process multiplies.
+
+    Args:
+        config: Resolved.
+        checkpoint: Where the run goes on from; None: it starts anew.
+
+    Raises:
+        AtlasError: It can't be loaded, or not so on this machine.
+    """
+    set_matmul_precision(config.float32_matmul_precision)
+    attention = checked_attention(config.attn_implementation)
+    autocast = trains_in_bf16(config)
+    if not config.use_peft:
+        model = load_model(checkpoint or config.model_name_or_path, attention=attention)
+        return Policy(model=model, autocast=autocast, lines=tuple(_precision_lines(autocast)))
+    dtype = torch.bfloat16 if autocast else torch.float32
+    base = load_model(
+        config.model_name_or_path,
+        dtype=dtype,
+        attention=attention,
+        quantization=four_bits.four_bits(dtype) if config.load_in_4bit else None,
+    )
+    if checkpoint:
+        model = load_adapter(base, checkpoint)
+    else:
+        model = add_adapter(base, lora_of(config), seed=derive_seed(config.seed, "adapter"))
+    trained, every = trained_share(model)
+    line = f"adapter: {trained:,} of {every:,} weights are trained ({trained / every:.2%})"
+    return Policy(model=model, autocast=autocast, lines=(line, *_precision_lines(autocast)))
+
+
+def lora_of(config: TrainConfig) -> LoRA:
+    """Return the shape of the adapter that a configuration asks for."""
+    return LoRA(
+        rank=config.lora_r,
+        alpha=config.lora_alpha,
+        dropout=config.lora_dropout,
+        target_modules=config.lora_target_modules,
+    )
+
+
+def trains_in_bf16(config: TrainConfig) -> bool:
+    """Tell whether a training computes in bfloat16; its trained weights are float32 either way."""
+    if config.precision == "auto":
+        return torch.cuda.is_available() and computes_bf16()
+    return config.precision == "bf16"
+
+
+def _precision_lines(autocast: bool) -> list[str]:
+    if not autocast:
+        return []
+    lines = ["precision: computed in bfloat16, trained weights and optimiser states in float32"]
+    if not computes_bf16():
+        lines.append(
+            "warning: this processor has no bfloat16 and emulates it, up to a hundred times slower "
+            "than precision=float32"
+        )
+    return lines

@@ -1,0 +1,129 @@
+"""The trained model as the configuration says: precision, attention, adapter, four bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.unit.models.fake_four_bits import FakeFourBits, FourBitLinear
+
+from atlas.checkpoints import load_model, load_tokenizer, save_checkpoint, save_model
+from atlas.config.sft import SFTConfig
+from atlas.errors import AtlasError
+from atlas.models import four_bits
+from atlas.models.lora import is_adapted
+from atlas.runtime.engine.plain import PlainEngine
+from atlas.training import policy
+from atlas.training.policy import load_policy, trains_in_bf16
+
+IDS = torch.tensor([[5, 6, 7, 8]])
+
+
+def config_for(model: Path, **changed: object) -> SFTConfig:
+    settings = {"model_name_or_path": str(model), "output_dir": "o"} | changed
+    return SFTConfig(**settings)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_whole_model_is_trained_in_float32(model_folder: Path) -> None:
+    found = load_policy(config_for(model_folder))
+    assert not is_adapted(found.model)
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in found.model.parameters())
+    assert (found.autocast, found.lines) == (False, ())
+
+
+def test_frozen_weights_are_held_in_the_precision_of_the_computation(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "computes_bf16", lambda: True)
+    found = load_policy(config_for(model_folder, use_peft=True, precision="bf16"))
+    assert found.autocast
+    for parameter in found.model.parameters():
+        wanted = torch.float32 if parameter.requires_grad else torch.bfloat16
+        assert parameter.dtype == wanted
+    assert found.lines[1].startswith("precision: computed in bfloat16")
+    assert len(found.lines) == 2
+    monkeypatch.setattr(policy, "computes_bf16", lambda: False)
+    whole = load_policy(config_for(model_folder, precision="bf16"))
+    assert {p.dtype for p in whole.model.parameters()} == {torch.float32}
+    assert "emulates it" in whole.lines[1]
+
+
+@pytest.mark.parametrize(
+    ("precision", "gpu", "units", "expected"),
+    [
+        ("auto", True, True, True),
+        ("auto", True, False, False),
+        ("auto", False, True, False),
+        ("bf16", False, False, True),
+        ("float32", True, True, False),
+    ],
+)
+def test_bf16_is_chosen_where_a_gpu_computes_it(
+    precision: str, gpu: bool, units: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(policy, "computes_bf16", lambda: units)
+    assert trains_in_bf16(config_for(Path("m"), precision=precision)) is expected
+
+
+def test_the_attention_is_the_one_that_was_asked_for(model_folder: Path) -> None:
+    for name in ("sdpa", "eager"):
+        found = load_policy(config_for(model_folder, attn_implementation=name))
+        assert found.model.config._attn_implementation == name
+    with pytest.raises(AtlasError, match="attn_implementation=sdpa"):
+        load_policy(config_for(model_folder, attn_implementation="flash_attention_2"))
+
+
+def test_an_adapter_goes_on_from_its_checkpoint(tmp_path: Path, model_folder: Path) -> None:
+    start = load_policy(config_for(model_folder)).model
+    config = config_for(model_folder, use_peft=True, lora_r=2, lora_alpha=2, seed=4)
+    first, again = load_policy(config).model, load_policy(config).model
+    name = next(n for n in first.state_dict() if "lora_A" in n)
+    assert torch.equal(first.state_dict()[name], again.state_dict()[name])
+    for key, parameter in first.named_parameters():
+        if "lora_B" in key:
+            torch.nn.init.normal_(parameter)
+    save_checkpoint(tmp_path / "step", first, load_tokenizer(model_folder), {"step": 1})
+    resumed = load_policy(config, tmp_path / "step").model
+    assert torch.equal(resumed(IDS).logits, first(IDS).logits)
+    assert not torch.equal(resumed(IDS).logits, start(IDS).logits)
+    assert [n for n, p in resumed.named_parameters() if p.requires_grad] == [
+        n for n, p in first.named_parameters() if p.requires_grad
+    ]
+
+
+def test_without_a_gpu_four_bits_are_refused_in_one_line(model_folder: Path) -> None:
+    with pytest.raises(AtlasError, match=r"^load_in_4bit=true needs [^\n]*leave it out[^\n]*$"):
+        load_policy(config_for(model_folder, use_peft=True, load_in_4bit=True))
+
+
+def test_an_adapter_learns_over_weights_of_four_bits(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything but bitsandbytes itself: loading, learning, going on, the merged model."""
+    asked = []
+    monkeypatch.setattr(four_bits, "four_bits", lambda dtype: asked.append(dtype) or FakeFourBits())
+    config = config_for(model_folder, use_peft=True, load_in_4bit=True, lora_r=4, lora_alpha=8)
+    model = load_policy(config).model
+    assert asked == [torch.float32]
+    codes = {n: m.weight.clone() for n, m in model.named_modules() if isinstance(m, FourBitLinear)}
+    assert len(codes) == 14
+    engine = PlainEngine(model, learning_rate=1e-2, total_steps=4, warmup_ratio=0.0)
+    losses = []
+    for _ in range(4):
+        loss = model(input_ids=IDS, labels=IDS).loss
+        engine.backward(loss)
+        engine.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.1
+    for name, module in model.named_modules():
+        if name in codes:
+            assert torch.equal(module.weight, codes[name])  # pyright: ignore[reportArgumentType]
+
+    save_checkpoint(tmp_path / "step", model, load_tokenizer(model_folder), {"step": 4})
+    resumed = load_policy(config, tmp_path / "step").model
+    assert torch.equal(resumed(IDS).logits, model(IDS).logits)
+    save_model(tmp_path / "final", model, load_tokenizer(model_folder), with_bin=True)
+    merged = load_model(tmp_path / "final")
+    torch.testing.assert_close(merged(IDS).logits, model(IDS).logits, rtol=0, atol=2e-5)
