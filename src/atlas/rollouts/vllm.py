@@ -62,7 +62,13 @@ class VLLMGenerator:
         self._seeded = seeded
 
     def generate(
-        self, prompts: Sequence[Prompt], sampling: Sampling, *, num_samples: int = 1, seed: int = 0
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        num_samples: int = 1,
+        seed: int = 0,
+        first_place: int = 0,
     ) -> list[list[Completion]]:
         """Complete every prompt ``num_samples`` times; see `Generator.generate`.
 
@@ -81,7 +87,7 @@ class VLLMGenerator:
                 sampling=sampling,
                 limit=limit,
                 num_samples=num_samples,
-                seed=_seed(seed, index) if self._seeded else None,
+                seed=_seed(seed, first_place + index) if self._seeded else None,
                 end_ids=self._end_ids,
             )
             for index, (prompt, limit) in enumerate(zip(prompts, limits, strict=True))

@@ -3,7 +3,7 @@
 ::
 
     publish(v)   pause ─ transfer ─ reset of the cache ─ record v ─ resume       (ControlClient)
-                 ─ version asked ─ cache found empty ─ witnesses scored on both sides ─ attested
+                 ─ version asked ─ witnesses scored on both sides ─ cache found empty ─ attested
     revive       a server that was lost is brought back, given the current weights, attested
 
 Every phase has a deadline and says its name where it fails. No completion is taken from a server
@@ -168,7 +168,6 @@ class ServedPolicy:
                 f"update to version {version}: the update was skipped or failed half-way; restart "
                 "the server, and resume the run"
             )
-        self._check_cache(server, version)
         texts = self.witnesses.short
         reading = Reading(
             version=version,
@@ -178,6 +177,8 @@ class ServedPolicy:
             server_N=self._scores(server),
         )
         found = server.attestation.judge(reading)
+        # Only now: a server without the new weights is the worse news, and may have both.
+        self._check_cache(server, version)
         self._check_sampled(server)
         return found
 
