@@ -12,14 +12,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from atlas.errors import AtlasError
 from atlas.serve.checks import free_port
-from atlas.serve.control import ControlClient
 from atlas.serve.interpreter import Interpreter
 from atlas.serve.process import READY_S, ServerProcess
 from atlas.serve.settings import ServerSettings
 from atlas.serve.token import new_token
+
+if TYPE_CHECKING:
+    from atlas.serve.control import ControlClient
 
 _LOOK_EVERY_S = 0.25
 
@@ -99,6 +102,9 @@ class Supervisor:
 
     def control(self) -> ControlClient:
         """Return a client for its control endpoints; it goes on working after a restart."""
+        # It needs torch, which whoever only starts servers doesn't wait for.
+        from atlas.serve.control import ControlClient  # noqa: PLC0415
+
         return ControlClient(self.url, self._token, api_key=self.settings.api_key)
 
     def start(self) -> None:

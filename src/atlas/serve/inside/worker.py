@@ -48,7 +48,7 @@ class AtlasWorker:
 
     def atlas_mark(self, version: int) -> Answer:
         """Record the version of weights that vLLM's own transfer has loaded."""
-        _repack_head(self.model_runner.get_model())  # type: ignore[attr-defined]
+        pack_heads(self.model_runner.get_model())  # type: ignore[attr-defined]
         self._atlas_version, self._atlas_broken = version, None
         return {"version": version}
 
@@ -67,7 +67,7 @@ def _load(
     try:
         worker._atlas_version = None
         worker.reload_weights(weights_iterator=iter(tensors.items()))
-        _repack_head(worker.model_runner.get_model())
+        pack_heads(worker.model_runner.get_model())
     except Exception as error:
         worker._atlas_broken = f"{type(error).__name__}: {error}"
         return {"error": worker._atlas_broken, "broken": True}
@@ -75,7 +75,7 @@ def _load(
     return {"version": version, "tensors": len(tensors)}
 
 
-def _repack_head(model: torch.nn.Module) -> None:
+def pack_heads(model: torch.nn.Module) -> None:
     """Pack output projections again, on a CPU.
 
     There the projection works on a packed copy of its weight. Where the weight is the embedding's
@@ -83,9 +83,9 @@ def _repack_head(model: torch.nn.Module) -> None:
     """
     layers = "vllm.model_executor.layers"
     pack = importlib.import_module(f"{layers}.utils").dispatch_cpu_unquantized_gemm
-    head = importlib.import_module(f"{layers}.vocab_parallel_embedding").ParallelLMHead
+    kind = importlib.import_module(f"{layers}.vocab_parallel_embedding").VocabParallelEmbedding
     for module in model.modules():
-        if isinstance(module, head) and hasattr(module, "cpu_linear"):
+        if isinstance(module, kind) and hasattr(module, "cpu_linear"):
             pack(module, remove_weight=False)
 
 

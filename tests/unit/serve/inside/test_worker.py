@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tests.unit.serve.transfer.fake_vllm import FakeConnection, FakeWorker
 
 from atlas.errors import AtlasError
 from atlas.serve.inside import worker as worker_module
+from atlas.serve.inside.worker import pack_heads
 from atlas.serve.transfer.file import FileTransfer
 
 SERVED = {"model.a.weight": torch.zeros(3, 2), "model.b.weight": torch.zeros(4)}
@@ -18,7 +21,7 @@ SERVED = {"model.a.weight": torch.zeros(3, 2), "model.b.weight": torch.zeros(4)}
 
 @pytest.fixture(autouse=True)
 def _no_packed_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "_repack_head", lambda model: None)
+    monkeypatch.setattr(worker_module, "pack_heads", lambda model: None)
 
 
 def send(worker: FakeWorker, tensors: dict[str, torch.Tensor], version: int) -> None:
@@ -67,3 +70,45 @@ def test_a_load_that_fails_half_way_leaves_no_version(tmp_path: Path) -> None:
     send(worker, SERVED, 3)
     state = worker.atlas_state()
     assert (state["version"], state["broken"]) == (3, None)
+
+
+def test_packed_heads_are_packed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the CPU's instructions let vLLM pack weights; on others a real server shows nothing."""
+
+    class Head(torch.nn.Linear):
+        pass
+
+    def pack(layer: torch.nn.Module, *, remove_weight: bool) -> None:
+        assert not remove_weight
+        packed = layer.weight.detach().clone()
+        layer.cpu_linear = lambda x: x @ packed.t()
+
+    layers = "vllm.model_executor.layers"
+    monkeypatch.setitem(
+        sys.modules, f"{layers}.utils", SimpleNamespace(dispatch_cpu_unquantized_gemm=pack)
+    )
+    monkeypatch.setitem(
+        sys.modules,
+        f"{layers}.vocab_parallel_embedding",
+        SimpleNamespace(VocabParallelEmbedding=Head),
+    )
+    head, on_gpu, other = Head(4, 3, bias=False), Head(4, 3), torch.nn.Linear(4, 3)
+    pack(head, remove_weight=False)
+    pack_heads(torch.nn.ModuleList([head, on_gpu, other]))
+    with torch.no_grad():
+        head.weight.add_(1)
+    x = torch.randn(2, 4)
+    assert not torch.allclose(head.cpu_linear(x), head(x))
+    pack_heads(torch.nn.ModuleList([head, on_gpu, other]))
+    assert torch.allclose(head.cpu_linear(x), head(x))
+    assert not hasattr(on_gpu, "cpu_linear")
+    assert not hasattr(other, "cpu_linear")
+
+
+def test_an_update_packs_the_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: list[object] = []
+    monkeypatch.setattr(worker_module, "pack_heads", packed.append)
+    worker = FakeWorker(tmp_path)
+    send(worker, SERVED, 1)
+    worker.atlas_mark(2)
+    assert len(packed) == 2

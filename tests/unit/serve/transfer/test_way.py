@@ -118,7 +118,7 @@ MakeWay = Callable[[FakeWorker, pytest.MonkeyPatch], Way]
 
 @pytest.fixture(autouse=True)
 def _no_packed_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "_repack_head", lambda model: None)
+    monkeypatch.setattr(worker_module, "pack_heads", lambda model: None)
 
 
 @pytest.mark.parametrize("make", [file_way, ipc_way, nccl_way])
