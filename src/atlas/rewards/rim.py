@@ -27,8 +27,8 @@ from atlas.rewards.endpoint.client import Endpoint, key_of
 from atlas.rewards.endpoint.outage import OutageWatch
 from atlas.rewards.ensemble import judge_together
 from atlas.rewards.judge import Judge, JudgeModel, load_judges
-from atlas.runtime.background_loop import BackgroundLoop
 from atlas.rewards.rim_result import RIMReport, RIMResult, Since, rim_report, weighted_score
+from atlas.runtime.background_loop import BackgroundLoop
 
 T = TypeVar("T")
 

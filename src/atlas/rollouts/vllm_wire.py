@@ -5,7 +5,7 @@ samples. Two endpoints speak: vLLM's own, whose answers say which weights sample
 the OpenAI one, which every server has.
 
 Example: ``{"token_ids": [5, 6], "sampling_params": {"n": 2, "logprobs": 0, …}}`` is answered by
-``{"choices": [{"token_ids": [9, 1], "logprobs": {…}, "weight_versions": [{"version": "3", …}]}, …]}``
+``{"choices": [{"token_ids": [9, 1], "logprobs": {…}, "weight_versions": [{"version": "3"}]}, …]}``
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def check_sampling(sampling: Sampling) -> None:
 
 
 def _distinct(ask: Ask) -> int:
-    """Return how many samples to ask for: greedy ones are equal, and vLLM refuses to repeat them."""
+    """Return how many to ask for: greedy samples are equal, and vLLM refuses to repeat them."""
     return ask.num_samples if ask.sampling.temperature else 1
 
 
@@ -133,9 +133,7 @@ def _read_completed(choice: Mapping[str, Any]) -> Sampled:
 
 
 GENERATE_DIALECT: Final = Dialect(path=GENERATE, body=_generate_body, read=_read_generated)
-COMPLETIONS_DIALECT: Final = Dialect(
-    path=COMPLETIONS, body=_completions_body, read=_read_completed
-)
+COMPLETIONS_DIALECT: Final = Dialect(path=COMPLETIONS, body=_completions_body, read=_read_completed)
 
 
 def read_samples(dialect: Dialect, answer: Any, ask: Ask) -> list[Sampled]:

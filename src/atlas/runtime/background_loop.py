@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own: calls of other machines wait there, not where they are made.
+"""An event loop in a thread of its own: calls of other machines wait there, not here.
 
 Input: coroutines. Output: futures, done when the coroutines are::
 

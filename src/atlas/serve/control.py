@@ -136,7 +136,7 @@ class ControlClient:
         return versions.pop() if len(versions) == 1 else None
 
     def state(self) -> list[dict[str, Any]]:
-        """Return what each worker says of itself: ``version``, ``model``, ``rank``, ``broken``."""
+        """Return what each worker says of itself: version, model, dtype, rank, what is broken."""
         return self._workers("atlas_state", phase="question for the version")
 
     def close(self) -> None:

@@ -158,9 +158,7 @@ class Attestation:
     def _twin(self, reading: Reading) -> int | None:
         """Return the earlier version that the server scores exactly like, if there is one."""
         for before in reversed(self.past):
-            if before.version != reading.version and self._equal(
-                reading.server_N, before.server_N
-            ):
+            if before.version != reading.version and self._equal(reading.server_N, before.server_N):
                 return before.version
         return None
 
@@ -187,8 +185,8 @@ def check_sampled(
     if not gap <= tolerance.max:
         raise AtlasError(
             f"the server at {url} reports log-probabilities of sampled tokens that differ from the "
-            f"trainer's by {gap:.3g} nats, though it has the right weights: it doesn't report those "
-            "of softmax(logits / temperature); start it with atlas serve"
+            f"trainer's by {gap:.3g} nats, though it has the right weights: it doesn't report "
+            "those of softmax(logits / temperature); start it with atlas serve"
         )
 
 

@@ -16,7 +16,7 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -29,7 +29,6 @@ from atlas.objectives.loss_types import LossSettings
 from atlas.rewards.overlong import Overlong
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.engine.plain import PlainEngine, engine_for
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
@@ -38,18 +37,20 @@ from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
+from atlas.training.ahead import Ahead
 from atlas.training.groups import Classroom, roll_out, train_samples
 from atlas.training.judges import TrainingJudges
 from atlas.training.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.training.likelihood import AnswerLikelihood
 from atlas.training.policy import Policy, load_policy
+from atlas.training.policy_engine import PolicyEngine, ToSample, policy_engine, student_generator
 from atlas.training.reference import Adapted
 from atlas.training.resuming import Resumable
 from atlas.training.reward_parts import configured_reward, uplift_weights
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.update import update
 from atlas.training.watch import RewardWatch, canary_accuracy, set_aside
-from atlas.types import Task
+from atlas.types import RolloutGroup, Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +61,7 @@ class Training:
     engine: PlainEngine
     reference: PreTrainedModel | None
     room: Classroom
-    policy: LocalGenerator
+    policy: PolicyEngine
     tokenizer: PreTrainedTokenizerBase
     student_model: PreTrainedModel
     settings: LossSettings
@@ -68,6 +69,9 @@ class Training:
     judges: TrainingJudges
     autocast: bool
     """The update computes in bfloat16 where that is safe."""
+
+
+Rollouts = Ahead[list[RolloutGroup]]
 
 
 def train_grpo(
@@ -120,36 +124,42 @@ def train_grpo(
         explanations=run.path / "rim_explanations.jsonl",
     )
     dressed = load_policy(config, saved.folder)
-    training = _prepare(config, dressed, judges, canary)
+    training = _prepare(run, config, dressed, judges, canary, say=progress.say)
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
-    lines = [
-        *dressed.lines,
-        *batch_lines(config),
-        *_check(training, tasks, probe=saved.folder is None),
-    ]
-
-    progress.begin(total - first)
+    rollouts = Ahead(
+        lambda step: _rolled_out(training, tasks, step), ahead=config.async_rollouts, last=total
+    )
+    # Whatever comes, servers that were started here are stopped.
     with (
         contextlib.closing(judges),
-        MetricSink(run, stage="grpo", total_steps=total, resume_step=first or None) as sink,
+        contextlib.closing(training.policy),
+        contextlib.closing(rollouts),
     ):
-        for line in lines:
-            sink.note(line)
-            progress.say(line)
-        for step in range(first + 1, total + 1):
-            stop.check()
-            figures = _watched_step(run, training, watch, tasks, step)
-            for warning in watch.warnings():
-                sink.note(f"warning: {warning}")
-            skipped += "train/loss" not in figures
-            progress.advance(note=f"uplift {figures['train/uplift']:+.2f}")
-            if step % config.logging_steps == 0:
-                sink.log(step, figures)
-            kept = {"skipped": skipped, "watch": watch.state(), "judges": judges.state()}
-            saved.save_if_due(step, training.engine, training.tokenizer, **kept)
+        training.policy.publish(first)
+        lines = [*dressed.lines, *_check(training, tasks, probe=saved.folder is None)]
+        progress.begin(total - first)
+        with MetricSink(run, stage="grpo", total_steps=total, resume_step=first or None) as sink:
+            _tell(lines, sink, progress)
+            for step in range(first + 1, total + 1):
+                stop.check()
+                figures = _watched_step(run, training, watch, rollouts, step)
+                for warning in watch.warnings():
+                    sink.note(f"warning: {warning}")
+                skipped += "train/loss" not in figures
+                progress.advance(note=f"uplift {figures['train/uplift']:+.2f}")
+                if step % config.logging_steps == 0:
+                    sink.log(step, figures)
+                kept = {"skipped": skipped, "watch": watch.state(), "judges": judges.state()}
+                saved.save_if_due(step, training.engine, training.tokenizer, **kept)
     return _finish(run, training, {**figures, "steps": total, "skipped_steps": skipped})
+
+
+def _tell(lines: Sequence[str], sink: MetricSink, progress: Progress) -> None:
+    for line in lines:
+        sink.note(line)
+        progress.say(line)
 
 
 def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Mapping[str, float]:
@@ -169,27 +179,42 @@ def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Ma
 
 
 def _prepare(
-    config: GRPOConfig, dressed: Policy, judges: TrainingJudges, canary: Sequence[Task]
+    run: RunDir,
+    config: GRPOConfig,
+    dressed: Policy,
+    judges: TrainingJudges,
+    canary: Sequence[Task],
+    *,
+    say: Callable[[str], None],
 ) -> Training:
     model = dressed.model
     tokenizer = load_tokenizer(config.model_name_or_path)
     student_model = load_model(config.student_model)
     student_tokenizer = load_tokenizer(config.student_model)
-    policy = LocalGenerator(model, tokenizer)
     student = Student(
-        LocalGenerator(student_model, student_tokenizer),
+        student_generator(config, student_model, student_tokenizer),
         student_tokenizer,
         Sampling(max_new_tokens=config.student_max_new_tokens),
         approach_tokens=config.approach_max_new_tokens,
     )
     teaching = teaching_sampling(config)
     reward, scorers = configured_reward(config, judges.scorers)
+    policy = policy_engine(
+        ToSample(
+            config=config,
+            model=model,
+            tokenizer=tokenizer,
+            sampling=teaching,
+            log=run.path / "server.log",
+            say=say,
+        )
+    )
     return Training(
         config=config,
         engine=engine_for(model, config, total_steps=config.max_steps * config.num_iterations),
         reference=_reference(config, model),
         room=Classroom(
-            teacher=Teacher(policy, tokenizer, teaching),
+            teacher=Teacher(policy.generator, tokenizer, teaching),
             student=student,
             likelihood=AnswerLikelihood(student_model, student_tokenizer),
             weights=uplift_weights(config),
@@ -268,29 +293,35 @@ def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[st
 
 
 def _watched_step(
-    run: RunDir, training: Training, watch: RewardWatch, tasks: Sequence[Task], step: int
+    run: RunDir, training: Training, watch: RewardWatch, rollouts: Rollouts, step: int
 ) -> Mapping[str, float]:
     """Take a step; its figures with those of the judges, the watch and, where due, the canary."""
-    figures = {**_step(run, training, tasks, step), **training.judges.after_step(step)}
+    figures = {**_step(run, training, rollouts, step), **training.judges.after_step(step)}
     figures |= watch.after_step(figures)
     if training.canary and step % training.config.canary_steps == 0:
         seed = derive_seed(training.config.seed, "canary", step)
         room = training.room
-        accuracy = canary_accuracy(room.teacher, room.student, training.canary, seed=seed)
+        accuracy = rollouts.between(
+            lambda: canary_accuracy(room.teacher, room.student, training.canary, seed=seed)
+        )
         figures |= watch.look(step, accuracy, len(training.canary))
     return figures
 
 
-def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> Mapping[str, float]:
+def _rolled_out(training: Training, tasks: Sequence[Task], step: int) -> list[RolloutGroup]:
     config = training.config
-    started = time.monotonic()
-    training.policy.policy_version = step - 1
-    groups = roll_out(
+    return roll_out(
         training.room,
         chosen_tasks(tasks, config, step),
         num_samples=config.num_generations,
         seed=derive_seed(config.seed, "rollout", step),
     )
+
+
+def _step(run: RunDir, training: Training, rollouts: Rollouts, step: int) -> Mapping[str, float]:
+    config = training.config
+    started = time.monotonic()
+    groups = rollouts.take(step)
     rolled_out = time.monotonic()
     samples, advantages = train_samples(
         groups,
@@ -298,23 +329,26 @@ def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> 
         mask_truncated=config.mask_truncated_completions,
         epsilon=config.advantage_epsilon,
     )
-    learned = update(
-        training.engine,
-        training.reference,
-        samples,
-        training.settings,
-        temperature=config.temperature,
-        max_tokens=config.max_tokens_per_micro_batch,
-        num_iterations=config.num_iterations,
-        autocast=training.autocast,
-        dropout_seed=derive_seed(config.seed, "dropout", step),
-    )
+    with training.policy.training():
+        learned = update(
+            training.engine,
+            training.reference,
+            samples,
+            training.settings,
+            temperature=config.temperature,
+            max_tokens=config.max_tokens_per_micro_batch,
+            num_iterations=config.num_iterations,
+            autocast=training.autocast,
+            dropout_seed=derive_seed(config.seed, "dropout", step),
+        )
     updated = time.monotonic()
+    published = training.policy.publish(step)
     write_rollouts(run.rollouts / f"{step_name(step)}.parquet", groups)
     num_tokens = sum(len(sample.completion_ids) for sample in samples)
     return {
         **rollout_metrics(groups, advantages),
         **learned,
+        **published,
         "time/rollout": rolled_out - started,
         "time/update": updated - rolled_out,
         "train/tokens_per_second": num_tokens / (updated - started),

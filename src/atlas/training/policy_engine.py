@@ -61,8 +61,8 @@ class LocalPolicy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Policy:
-    """What an engine is made from."""
+class ToSample:
+    """The policy as an engine is made from it."""
 
     config: GRPOConfig
     model: PreTrainedModel
@@ -73,11 +73,11 @@ class Policy:
     say: Callable[[str], None]
 
 
-def _local(policy: Policy) -> PolicyEngine:
+def _local(policy: ToSample) -> PolicyEngine:
     return LocalPolicy(generator=LocalGenerator(policy.model, policy.tokenizer))
 
 
-def _vllm(policy: Policy) -> ServedPolicy:
+def _vllm(policy: ToSample) -> ServedPolicy:
     return open_served_policy(
         policy.config,
         policy.model,
@@ -88,11 +88,11 @@ def _vllm(policy: Policy) -> ServedPolicy:
     )
 
 
-POLICY_ENGINES: Mapping[str, Callable[[Policy], PolicyEngine]] = {"local": _local, "vllm": _vllm}
+POLICY_ENGINES: Mapping[str, Callable[[ToSample], PolicyEngine]] = {"local": _local, "vllm": _vllm}
 """By the value of ``rollout_engine``."""
 
 
-def policy_engine(policy: Policy) -> PolicyEngine:
+def policy_engine(policy: ToSample) -> PolicyEngine:
     """Return the engine that the configuration names.
 
     Raises:

@@ -27,7 +27,8 @@ from atlas.serve.control import ControlClient, Deadlines
 from atlas.serve.interpreter import TESTED, find_interpreter
 from atlas.serve.settings import ServerSettings
 from atlas.serve.supervisor import RestartPolicy, Supervisor
-from atlas.training.attestation import Attestation, Reading, Tolerance, tolerance_for
+from atlas.training.attestation import Attestation, Reading, tolerance_for
+from atlas.training.policy import trains_in_bf16
 from atlas.training.reference import Adapted
 from atlas.training.served_policy import PolicyServer, ServedPolicy
 from atlas.training.witnesses import make_witnesses, trainer_scores
@@ -71,13 +72,14 @@ def open_served_policy(
         for facts in pool.open():
             say(_line(facts))
         require_versions(pool)
-        tolerance = tolerance_for(_precision(model), config.server_logprob_tolerance)
+        precisions = [_served_precision(keeper.control) for keeper in keepers]
+        tolerance = tolerance_for(
+            _less_precise([_precision(model), *precisions]), config.server_logprob_tolerance
+        )
         ends = end_ids(tokenizer, model.config, model.generation_config)
         served = _KeptPolicy(
             model=model,
-            generator=VLLMGenerator(
-                pool, tokenizer, end_ids=ends, seeded=True, policy_version=0
-            ),
+            generator=VLLMGenerator(pool, tokenizer, end_ids=ends, seeded=True, policy_version=0),
             servers=[
                 PolicyServer(
                     client=keeper.client,
@@ -148,8 +150,8 @@ class _Found:
             if time.monotonic() > end:
                 raise AtlasError(
                     f"the server at {self.client.url} was lost ({why}) and didn't come back within "
-                    f"{self._config.server_timeout:g} s (server_timeout); start it again with atlas "
-                    "serve, and resume the run"
+                    f"{self._config.server_timeout:g} s (server_timeout); start it again with "
+                    "atlas serve, and resume the run"
                 )
             time.sleep(_LOOK_EVERY_S)
         if self.control.version() is not None:
@@ -173,10 +175,12 @@ class _Started:
     def __init__(
         self, config: GRPOConfig, model: PreTrainedModel, log: Path, say: Callable[[str], None]
     ) -> None:
+        # vLLM's own choice would be half precision, whatever the folder's and the trainer's is.
+        dtype = torch.bfloat16 if trains_in_bf16(config) else _precision(model)
         settings = ServerSettings(
             model=str(model_path(config.model_name_or_path)),
             port=0,
-            dtype=str(_precision(model)).removeprefix("torch."),
+            dtype=str(dtype).removeprefix("torch."),
             lora_rank=_lora_rank(model),
         )
         say(f"starting a vLLM server of {settings.model}; its log is {log}")
@@ -191,7 +195,7 @@ class _Started:
         self.control = self._supervisor.control()
 
     def bring_back(self, why: str) -> None:
-        """Start it again where it is dead or hangs; its second death within the cool-down raises."""
+        """Start it again where it is dead or hangs; a second death in the cool-down raises."""
         process = self._supervisor.process
         if process.returncode is None and process.answers() and _answers(self.control):
             return
@@ -256,6 +260,14 @@ def _line(facts: ServerFacts) -> str:
 
 def _precision(model: PreTrainedModel) -> torch.dtype:
     return next(p.dtype for p in model.parameters() if p.is_floating_point())
+
+
+def _served_precision(control: ControlClient) -> torch.dtype:
+    return getattr(torch, control.state()[0]["dtype"])
+
+
+def _less_precise(dtypes: Sequence[torch.dtype]) -> torch.dtype:
+    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def _vocab_size(model: PreTrainedModel) -> int:

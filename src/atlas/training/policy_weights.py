@@ -1,4 +1,4 @@
-"""The weights of the policy as a server takes them: a checkpoint's tensors, or an adapter's folder."""
+"""The policy's weights as a server takes them: a checkpoint's tensors, or an adapter's folder."""
 
 from __future__ import annotations
 
@@ -75,8 +75,11 @@ def send_weights(
 @contextlib.contextmanager
 def _adapter_folder(model: Any) -> Iterator[Path]:
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(
-        prefix="atlas-adapter-", dir=memory if memory.is_dir() else None
-    ) as folder, torch.no_grad():
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="atlas-adapter-", dir=memory if memory.is_dir() else None
+        ) as folder,
+        torch.no_grad(),
+    ):
         model.save_pretrained(folder)
         yield Path(folder)

@@ -201,9 +201,9 @@ class ServedPolicy:
         cached = self._cached(server)
         if cached:
             raise AtlasError(
-                f"the prefix cache of the server at {server.client.url} was not reset by the update "
-                f"to version {version}: {cached} tokens of the witnesses came from it, computed "
-                "with earlier weights; restart the server, and resume the run"
+                f"the prefix cache of the server at {server.client.url} was not reset by the "
+                f"update to version {version}: {cached} tokens of the witnesses came from it, "
+                "computed with earlier weights; restart the server, and resume the run"
             )
 
     def _check_sampled(self, server: PolicyServer) -> None:

@@ -1,4 +1,4 @@
-"""A server that speaks vLLM's protocol and does as a test says: for what a real one won't do on cue.
+"""A server that speaks vLLM's protocol and does as a test says: what a real one won't do on cue.
 
 It samples nothing: completion s of a prompt is the prompt's first token, s and the end.
 """

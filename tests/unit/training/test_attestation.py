@@ -103,7 +103,7 @@ def test_pushing_a_version_again_after_a_restart_passes() -> None:
 
 
 def test_tolerances_follow_the_precision_and_can_be_set() -> None:
-    assert F32 == Tolerance(max=1e-4, mean=2e-5, noise=2e-6)
+    assert Tolerance(max=1e-4, mean=2e-5, noise=2e-6) == F32
     assert tolerance_for(torch.bfloat16).max > 100 * F32.max
     wider = tolerance_for(torch.float32, mean=4e-5)
     assert wider.max == pytest.approx(2e-4)

@@ -35,6 +35,7 @@ class AtlasWorker:
             "version": getattr(self, "_atlas_version", None),
             "broken": getattr(self, "_atlas_broken", None),
             "model": self.model_config.model,  # type: ignore[attr-defined]
+            "dtype": str(self.model_config.dtype).removeprefix("torch."),  # type: ignore[attr-defined]
             "rank": self.rank,  # type: ignore[attr-defined]
         }
 
