@@ -329,8 +329,12 @@ def test_every_direct_dependency_has_a_reason() -> None:
     development = [row[0] for row in table(text, "Development", "Why")]
     comparison = [row[0] for row in table(text, "Comparison", "Why")]
     assert runtime == requirement_names(project["dependencies"])
+    trackers = [row[0] for row in table(text, "Trackers", "Why")]
     assert development == requirement_names(project["optional-dependencies"]["dev"])
+    assert trackers == requirement_names(project["optional-dependencies"]["trackers"])
     assert comparison == requirement_names(project["optional-dependencies"]["bench"])
+    several = [row[0] for row in table(text, "Several processes", "Why")]
+    assert several == requirement_names(project["optional-dependencies"]["deepspeed"])
 
 
 def test_shares_of_the_corpus_are_those_that_are_drawn() -> None:

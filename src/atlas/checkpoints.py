@@ -104,7 +104,12 @@ def save_checkpoint(
 
 
 def copy_model(
-    source: Path, folder: Path, *, with_bin: bool = False, extra: dict[str, str] | None = None
+    source: Path,
+    folder: Path,
+    *,
+    with_bin: bool = False,
+    extra: dict[str, str] | None = None,
+    also: Mapping[str, Callable[[Path], None]] | None = None,
 ) -> None:
     """Write a model folder that holds what ``source`` holds, as `save_model` would."""
 
@@ -114,6 +119,8 @@ def copy_model(
         if with_bin:
             torch.save(_plain_weights(load_model(source)), temporary / "pytorch_model.bin")
         _write_texts(temporary, extra)
+        for name, write_file in (also or {}).items():
+            write_file(temporary / name)
 
     _write_folder(folder, write)
 

@@ -28,6 +28,9 @@ Overrides = Annotated[list[str] | None, typer.Argument(help="key=value settings,
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Delete what an earlier run left and start over")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print settings, steps and memory; train nothing")
+]
 review = typer.Typer(
     no_args_is_help=True, help="List recorded sessions, and say which of them may be used."
 )
@@ -101,19 +104,23 @@ def collect(overrides: Overrides = None, fresh: Fresh = False) -> None:
 
 
 @app.command()
-def sft(config: Source, overrides: Overrides = None, fresh: Fresh = False) -> None:
+def sft(
+    config: Source, overrides: Overrides = None, fresh: Fresh = False, dry_run: DryRun = False
+) -> None:
     """Warm a teacher up on recorded sessions, or on a data set of the hub."""
     from atlas.commands import sft as command
 
-    command.run(config, overrides or [], fresh=fresh)
+    command.run(config, overrides or [], fresh=fresh, dry_run=dry_run)
 
 
 @app.command()
-def grpo(config: Source, overrides: Overrides = None, fresh: Fresh = False) -> None:
+def grpo(
+    config: Source, overrides: Overrides = None, fresh: Fresh = False, dry_run: DryRun = False
+) -> None:
     """Reinforce a teacher for what its teaching does to a frozen student."""
     from atlas.commands import grpo as command
 
-    command.run(config, overrides or [], fresh=fresh)
+    command.run(config, overrides or [], fresh=fresh, dry_run=dry_run)
 
 
 @app.command()
@@ -131,11 +138,13 @@ def evaluate(
 
 
 @app.command()
-def train(config: Source, overrides: Overrides = None, fresh: Fresh = False) -> None:
+def train(
+    config: Source, overrides: Overrides = None, fresh: Fresh = False, dry_run: DryRun = False
+) -> None:
     """Run the job that a file is for; under torchrun, as one of its processes."""
     from atlas.commands import train as command
 
-    command.run(config, overrides or [], fresh=fresh)
+    command.run(config, overrides or [], fresh=fresh, dry_run=dry_run)
 
 
 @app.command()
@@ -144,11 +153,12 @@ def launch(
     config: Source,
     overrides: Overrides = None,
     fresh: Fresh = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Run the job that a file is for in N processes of this machine, on its GPUs or its CPU."""
     from atlas.commands import launch as command
 
-    command.run(processes, config, overrides or [], fresh=fresh)
+    command.run(processes, config, overrides or [], fresh=fresh, dry_run=dry_run)
 
 
 @app.command()
@@ -198,6 +208,12 @@ def base_model(overrides: Overrides = None, fresh: Fresh = False) -> None:
 @app.command()
 def export(
     output: Output,
+    model: Annotated[
+        Path | None, typer.Argument(help="A model folder, with --format; else sessions are written")
+    ] = None,
+    model_format: Annotated[
+        str | None, typer.Option("--format", help="Of a model: safetensors, pkl or gguf")
+    ] = None,
     database_url: Database = None,
     status: Status = None,
     review_status: Review = None,
@@ -212,10 +228,17 @@ def export(
     offset: Offset = 0,
     no_events: Annotated[bool, typer.Option("--no-events", help="Leave the events out")] = False,
 ) -> None:
-    """Write the sessions of a database to a JSONL file; all of them, unless filters say less."""
+    """Write the sessions of a database to a JSONL file, all unless filters say less; or a model."""
     from atlas.commands import export as command
     from atlas.commands.selection import Selection
 
+    if (model is None) != (model_format is None):
+        raise AtlasError("a model needs --format and --format needs a model folder; give both")
+    if model is not None and model_format is not None:
+        from atlas.commands import export_model
+
+        export_model.run(model, output, model_format)
+        return
     selection = Selection(
         status=status,
         review_status=review_status,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import signal
 import sys
 import threading
 import time
@@ -216,5 +218,47 @@ def test_requests_that_are_under_way_go_on_with_the_new_weights(server: Supervis
         rows = [one for group in found for one in group]
         assert len(rows) == 96
         assert {one.policy_version for one in rows} <= {0, 1}
+    finally:
+        policy.close()
+
+
+def test_a_death_in_mid_rollout_costs_no_completion_and_a_second_one_ends_the_run(
+    server: Supervisor,
+) -> None:
+    model = contract_model()
+    policy = served(server, model)
+    (one,) = policy.servers
+
+    def bring_back(why: str) -> None:
+        if not server.process.answers():
+            server.restart()
+
+    one.bring_back = bring_back
+    try:
+        stir(model, 0.05, 7)
+        policy.publish(1)
+        prompts = [[5 + i, 6] for i in range(40)]
+        sampling = Sampling(max_new_tokens=60, temperature=1.0)
+        expected = policy.generator.generate(prompts, sampling, num_samples=4, seed=3)
+
+        def kill() -> None:
+            os.killpg(server.process.pid, signal.SIGKILL)
+
+        killer = threading.Timer(0.3, kill)
+        killer.start()
+        groups = policy.generator.generate(prompts, sampling, num_samples=4, seed=3)
+        killer.join()
+        assert policy.generator.pool.resent > 0
+        assert [one[0].prompt_ids for one in groups] == [tuple(prompt) for prompt in prompts]
+        assert [len(group) for group in groups] == [4] * 40
+        assert {one.policy_version for group in groups for one in group} == {1}
+        same = sum(a == b for a, b in zip(groups, expected, strict=True))
+        assert same >= 36  # equal seeds, equal weights; a near tie may fall the other way
+
+        killer = threading.Timer(0.3, kill)
+        killer.start()
+        with pytest.raises(AtlasError, match=r"after it was started again.*its log is"):
+            policy.generator.generate(prompts, sampling, num_samples=4, seed=3)
+        killer.join()
     finally:
         policy.close()

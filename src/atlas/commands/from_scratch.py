@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,9 +16,10 @@ from atlas.config.ranked import RankedConfig
 from atlas.config.resolve import keep_config
 from atlas.datasets.ranked import check_no_shared_prompt, read_ranked
 from atlas.errors import AtlasError
-from atlas.from_scratch.planning import Plan, plan_run
+from atlas.from_scratch.planning import Plan, Settings, longest_of, plan_run
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM
 from atlas.from_scratch.stages import FromScratch, stages_of
+from atlas.runtime.files import write_atomic
 from atlas.runtime.links import publish, refuse_foreign
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stages import run_stages
@@ -34,16 +36,20 @@ def run(source: str, overrides: Sequence[str], *, fresh: bool, resume: bool = Fa
         torch.set_num_threads(config.num_threads)
     records, validation = read_ranked(config.train_data), read_ranked(config.validation_data)
     check_no_shared_prompt(records, validation)
-    plan = plan_run(config)
+    plan = plan_run(config, longest=longest_of(records, config))
     show_plan(config, plan, num_prompts=len(records))
     refuse_foreign(Path(config.log_dir), LOGS, "log_dir")
     if resume and not (Path(config.output_dir) / "run.json").is_file():
         raise AtlasError(f"there is no run in {config.output_dir} to resume; leave --resume out")
     run_dir = RunDir.create(config.output_dir, "ranked", fresh=fresh)
     keep_config(config, run_dir.config)
-    # A run goes on in the precision that it was begun in, whatever is free now.
-    plan = _settled(run_dir, plan)
-    job = FromScratch(run=run_dir, config=config, plan=plan, train=records, validation=validation)
+    job = FromScratch(
+        run=run_dir,
+        config=config,
+        settings=_settled(run_dir, plan.settings),
+        train=records,
+        validation=validation,
+    )
     publish(run_dir.path, Path(config.log_dir), LOGS)
     hint = "The same command goes on from the last checkpoint; --fresh starts over."
     with run_dir.lock(), stoppable(hint) as stop, display() as bars:
@@ -63,9 +69,14 @@ def show_plan(config: RankedConfig, plan: Plan, *, num_prompts: int) -> None:
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in plan.memory.parts.items())
     console.print(
         f"Memory: {plan.memory.total / 1e9:.1f} GB of {plan.limit / 1e9:.1f} GB {plan.limit_is} "
-        f"({parts}), precision {plan.precision}",
+        f"({parts})",
         soft_wrap=True,
     )
+    why = ""
+    if plan.passed_over is not None:
+        faster, memory = plan.passed_over
+        why = f", the fastest that fit ({faster} would take {memory.total / 1e9:.1f} GB)"
+    console.print(f"Settings: {plan.settings}{why}", soft_wrap=True)
     steps = max(1, round(num_prompts * config.epochs / config.batch_size))
     console.print(
         f"Data: {num_prompts} prompts, {config.batch_size} a step, {config.epochs:g} epochs: "
@@ -109,13 +120,13 @@ def show_results(run_dir: RunDir) -> None:
     console.print(f"model: {saved['folder']}", markup=False, soft_wrap=True)
 
 
-def _settled(run_dir: RunDir, plan: Plan) -> Plan:
-    """Return the plan in the precision that the run was begun in."""
-    kept = run_dir.path / "precision.txt"
+def _settled(run_dir: RunDir, settings: Settings) -> Settings:
+    """Return the settings that the run was begun with: it goes on so, whatever is free now."""
+    kept = run_dir.path / "settings.json"
     if kept.is_file():
-        return replace(plan, precision=kept.read_text(encoding="utf-8").strip())
-    kept.write_text(plan.precision + "\n", encoding="utf-8")
-    return plan
+        return Settings(**json.loads(kept.read_text(encoding="utf-8")))
+    write_atomic(kept, json.dumps(asdict(settings)) + "\n")
+    return settings
 
 
 def _cell(value: float | Mapping[str, float] | None) -> str:

@@ -18,13 +18,22 @@ from atlas.commands.train import check_job
 from atlas.config import JOBS
 from atlas.config.compose import job_of, load_config
 from atlas.errors import AtlasError
+from atlas.runtime.world import World
 
 _SHUTDOWN_SECONDS = 3600
 """After Ctrl-C the processes end their step and save; a step of a large model takes minutes."""
 
 
-def run(processes: str, source: str, overrides: Sequence[str], *, fresh: bool) -> None:
+def run(
+    processes: str, source: str, overrides: Sequence[str], *, fresh: bool, dry_run: bool = False
+) -> None:
     """Run the command."""
+    if dry_run:
+        number = number_of(processes)
+        place = World(size=number, local_size=number)
+        plan = importlib.import_module("atlas.commands.dry_run")
+        plan.run(job_of(source, overrides), source, overrides, place)
+        return
     number = checked(processes, source, overrides)
     words = ["train", source, *(["--fresh"] if fresh else []), "--", *overrides]
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // number)))
@@ -38,12 +47,7 @@ def checked(processes: str, source: str, overrides: Sequence[str]) -> int:
         AtlasError: The number isn't one or there aren't so many GPUs; a file isn't there; a key is
             unknown or wrong.
     """
-    number = int(processes) if processes.isdecimal() else 0
-    if number < 1:
-        raise AtlasError(
-            f"'{processes}' is no number of processes; write: scripts/launch.sh 2 "
-            "configs/run/teacher_sft.yaml"
-        )
+    number = number_of(processes)
     job = job_of(source, overrides)
     check_job(job, number)
     load_config(JOBS[job], source, overrides, world_size=number)
@@ -52,6 +56,21 @@ def checked(processes: str, source: str, overrides: Sequence[str]) -> int:
         raise AtlasError(
             f"{number} processes need {number} GPUs, but {gpus} can be seen; ask for {gpus}, or "
             "set CUDA_VISIBLE_DEVICES= to train on the CPU"
+        )
+    return number
+
+
+def number_of(processes: str) -> int:
+    """Return the number of processes that a word says.
+
+    Raises:
+        AtlasError: It says none.
+    """
+    number = int(processes) if processes.isdecimal() else 0
+    if number < 1:
+        raise AtlasError(
+            f"'{processes}' is no number of processes; write: scripts/launch.sh 2 "
+            "configs/run/teacher_sft.yaml"
         )
     return number
 

@@ -20,13 +20,17 @@ _MODULES = {
     "evaluate": "evaluate",
 }
 """Job -> the module of its command: only the one that runs is imported."""
-DISTRIBUTED: tuple[str, ...] = ()
+DISTRIBUTED = ("sft", "grpo")
 """Jobs that several processes can share."""
 
 
-def run(source: str, overrides: Sequence[str], *, fresh: bool) -> None:
+def run(source: str, overrides: Sequence[str], *, fresh: bool, dry_run: bool = False) -> None:
     """Run the command."""
     job = job_of(source, overrides)
+    if dry_run:
+        plan = importlib.import_module("atlas.commands.dry_run")
+        plan.run(job, source, overrides)
+        return
     check_job(job, world().size)
     command = importlib.import_module(f"atlas.commands.{_MODULES[job]}")
     command.run(source=source, overrides=overrides, fresh=fresh)

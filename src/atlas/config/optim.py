@@ -9,6 +9,7 @@ from atlas.config.model import ModelConfig
 from atlas.config.schema import key
 
 LrSchedulerType = Literal["cosine", "linear", "constant"]
+ReportTo = Literal["tensorboard", "wandb", "trackio", "none"]
 MatmulPrecision = Literal["auto", "highest", "high", "medium"]
 
 
@@ -41,6 +42,12 @@ class TrainConfig(ModelConfig):
     gradient_checkpointing: bool = key(
         False, "Compute activations again in the backward pass: less memory, about a third slower."
     )
+    dataloader_num_workers: int = key(
+        0,
+        "Processes that would read data ahead. It is all in memory before the first step, so they "
+        "have nothing to do; the log says so.",
+        ge=0,
+    )
     float32_matmul_precision: MatmulPrecision = key(
         "auto",
         "How exact products of float32 matrices have to be. auto: the fastest that keeps float32's "
@@ -50,3 +57,16 @@ class TrainConfig(ModelConfig):
         0, "Optimiser steps between two checkpoints to resume from; 0 writes the last only.", ge=0
     )
     save_total_limit: int = key(2, "Checkpoints that are kept; older ones are deleted.", ge=1)
+    memory_limit_gb: float = key(
+        0.0,
+        "Memory of one device, in GB, that --dry-run plans for; 0: what the GPU, or this machine, "
+        "has free. 80 plans for an H100 from anywhere.",
+        ge=0,
+    )
+    report_to: tuple[ReportTo, ...] | None = key(
+        None,
+        "Trackers that the metrics are sent to besides the run directory, where the files of "
+        "TensorBoard always are: wandb, trackio, or both.",
+    )
+    tracker_project: str = key("atlas", "Project of the trackers.")
+    run_name: str | None = key(None, "Name of the run in the trackers; null: its output_dir.")

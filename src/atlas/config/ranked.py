@@ -95,9 +95,13 @@ class RankedConfig(RunConfig):
         "float32; bf16 computes in bfloat16 and keeps float32 weights; bf16_weights keeps weights "
         "and states in bfloat16 too, rounded stochastically; auto: the first that fits.",
     )
-    gradient_checkpointing: bool = like(TrainConfig, "gradient_checkpointing", False)
+    gradient_checkpointing: bool | None = key(
+        None,
+        "Compute activations again in the backward pass: less memory, about a third slower; null: "
+        "only where it doesn't fit otherwise.",
+    )
     max_tokens_per_micro_batch: int = key(
-        8192, "Tokens in one forward pass. Lower when memory runs out.", ge=16
+        0, "Tokens in one forward pass; 0: as many as fit, at most 8,192.", ge=0
     )
     lr_scheduler_type: LrSchedulerType = like(TrainConfig, "lr_scheduler_type", "cosine")
     warmup_ratio: float = like(TrainConfig, "warmup_ratio", 0.05)

@@ -2,22 +2,26 @@
 
 Input: a trained model as `transformers` saves it. Output: the same, and beside it
 ``model_weights.pkl`` (plain arrays), ``vocabulary.json`` (token -> id) and ``training_stats.json``.
+The weights are mapped from their file, not loaded: a model that just fitted is saved all the same.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase
 
-from atlas.checkpoints import load_model, load_tokenizer, save_model
+from atlas.checkpoints import copy_model, load_tokenizer
 from atlas.small_lm.pickled import BFLOAT16, Array, write_pickled
 
+SAFETENSORS = "model.safetensors"
 WEIGHTS = "model_weights.pkl"
 VOCABULARY = "vocabulary.json"
 STATS = "training_stats.json"
@@ -37,35 +41,42 @@ def save_model_folder(source: Path, folder: Path, stats: Mapping[str, Any]) -> i
     Raises:
         AtlasError: The disk is full.
     """
-    model, tokenizer = load_model(source, dtype=_dtype_of(source)), load_tokenizer(source)
-    parameters = model.num_parameters()
-    vocabulary = dict(sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]))
-    save_model(
+    parameters = num_parameters(source / SAFETENSORS)
+    copy_model(
+        source,
         folder,
-        model,
-        tokenizer,
         extra={
-            VOCABULARY: json.dumps(vocabulary, ensure_ascii=False, indent=0) + "\n",
+            VOCABULARY: vocabulary_text(load_tokenizer(source)),
             STATS: json.dumps({"parameters": parameters, **stats}, indent=2) + "\n",
         },
-        also={WEIGHTS: lambda path: write_pickled(path, plain_arrays(model))},
+        also={WEIGHTS: lambda path: write_pickled(path, mapped_arrays(source / SAFETENSORS))},
     )
     return parameters
 
 
-def plain_arrays(model: PreTrainedModel) -> dict[str, tuple[str, Array]]:
-    """Return every parameter by name, a tied one once, with the name of its type."""
-    return {name: _plain(tensor) for name, tensor in model.named_parameters()}
+def vocabulary_text(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return ``vocabulary.json``: token -> id, in the order of the ids."""
+    ordered = dict(sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]))
+    return json.dumps(ordered, ensure_ascii=False, indent=0) + "\n"
 
 
-def _dtype_of(folder: Path) -> torch.dtype:
-    """Return the precision that a folder's weights are in."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return torch.bfloat16 if config.get("dtype") == BFLOAT16 else torch.float32
+def num_parameters(weights: Path) -> int:
+    """Return how many numbers a safetensors file holds; a tied weight is in it once."""
+    with safe_open(weights, framework="pt") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - not a mapping
 
 
-def _plain(tensor: Tensor) -> tuple[str, Array]:
-    tensor = tensor.detach().cpu()
+def mapped_arrays(weights: Path) -> dict[str, tuple[str, Array]]:
+    """Return every weight of a safetensors file by name, with the name of its type.
+
+    The arrays are views of the mapped file, which the system reads as they are used.
+    """
+    with safe_open(weights, framework="pt") as file:
+        return {name: plain_array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+
+
+def plain_array(tensor: Tensor) -> tuple[str, Array]:
+    """Return a tensor's numbers with the name of its type; both share their memory."""
     if tensor.dtype == torch.bfloat16:
         return BFLOAT16, tensor.view(torch.uint16).numpy()
     return str(tensor.dtype).removeprefix("torch."), tensor.numpy()

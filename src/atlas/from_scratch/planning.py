@@ -1,14 +1,22 @@
-"""What a run will take, before its first step: parameters, memory, precision.
+"""What a run will take, before its first step: parameters, memory, and settings that make it fit.
 
 Input: a configuration. Output: a `Plan` that fits, or an error that names the settings that would.
+
+Settings that the user left open are chosen here: the first combination that fits, in the order of
+speed. What the user set is never changed::
+
+    precision                    bf16 or float32, then bf16_weights
+    gradient_checkpointing       off, then on
+    max_tokens_per_micro_batch   8192, 4096, ... 512
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from atlas.config.ranked import AUTO, RankedConfig
+from atlas.datasets.ranked import RankedRecord
 from atlas.errors import AtlasError
 from atlas.runtime.memory_plan import (
     MemoryPlan,
@@ -22,6 +30,25 @@ from atlas.runtime.precision import computes_bf16
 from atlas.small_lm.sizes import SIZES, num_parameters, size_named
 
 _GB = 1e9
+_TOKENS = (8192, 4096, 2048, 1024, 512)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What decides the memory of a run, and how fast it is."""
+
+    precision: Precision
+    gradient_checkpointing: bool
+    max_tokens: int
+    """Of one forward pass."""
+
+    def __str__(self) -> str:
+        """As a user would write it."""
+        return (
+            f"precision={self.precision} "
+            f"gradient_checkpointing={str(self.gradient_checkpointing).lower()} "
+            f"max_tokens_per_micro_batch={self.max_tokens}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,16 +56,22 @@ class Plan:
     """What was found to fit."""
 
     num_parameters: int
-    precision: Precision
+    settings: Settings
     memory: MemoryPlan
     limit: int
     """Bytes."""
     limit_is: str
     """Whose limit it is."""
+    passed_over: tuple[Settings, MemoryPlan] | None
+    """The fastest settings, where they don't fit."""
 
 
-def plan_run(config: RankedConfig) -> Plan:
+def plan_run(config: RankedConfig, *, longest: int = 0) -> Plan:
     """Return the plan of a run.
+
+    Args:
+        config: As the user gave it.
+        longest: Tokens of the longest prompt with all its responses; they go through together.
 
     Raises:
         AtlasError: It doesn't fit; settings that would are named.
@@ -46,40 +79,72 @@ def plan_run(config: RankedConfig) -> Plan:
     limit, limit_is = memory_limit()
     if config.memory_limit_gb:
         limit, limit_is = int(config.memory_limit_gb * _GB), "memory_limit_gb"
-    shape = shape_of(config.model_size)
-    chosen = _first_that_fits(config, shape, limit)
+    candidates = [
+        (settings, memory_of(config, settings, longest)) for settings in _candidates(config)
+    ]
+    chosen = next((c for c in candidates if c[1].total <= limit), None)
     if chosen is None:
-        raise AtlasError(_refusal(config, limit, limit_is))
-    precision, memory = chosen
+        raise AtlasError(_refusal(config, limit, limit_is, longest))
     return Plan(
-        num_parameters=shape.num_parameters,
-        precision=precision,
-        memory=memory,
+        num_parameters=shape_of(config).num_parameters,
+        settings=chosen[0],
+        memory=chosen[1],
         limit=limit,
         limit_is=limit_is,
+        passed_over=None if chosen is candidates[0] else candidates[0],
     )
 
 
-def shape_of(name: str) -> ModelShape:
-    """Return what of a named size decides its memory."""
-    size = size_named(name)
+def longest_of(records: Iterable[RankedRecord], config: RankedConfig) -> int:
+    """Return how many tokens the longest prompt with its responses can have: no tokenizer needs
+    more than one a byte, and nothing longer than ``max_seq_length`` is kept.
+    """
+    most = config.max_seq_length
+    marks = 3  # of the user's turn, its end and the assistant's
+    return max(
+        min(len(record.prompt.encode()) + marks, most)
+        + sum(min(len(text.encode()) + 1, most) for text in record.responses)
+        for record in records
+    )
+
+
+def shape_of(config: RankedConfig) -> ModelShape:
+    """Return what of the configured size decides its memory."""
+    size = size_named(config.model_size)
+    rows = max(size.vocab + size.reserved, config.vocab_size)
     return ModelShape(
-        num_parameters=num_parameters(size),
+        num_parameters=num_parameters(size, rows),
         num_layers=size.layers,
         hidden=size.hidden,
         intermediate=size.intermediate,
-        vocab=size.vocab + size.reserved,
+        vocab=rows,
     )
 
 
-def _first_that_fits(
-    config: RankedConfig, shape: ModelShape, limit: int
-) -> tuple[Precision, MemoryPlan] | None:
+def memory_of(config: RankedConfig, settings: Settings, longest: int) -> MemoryPlan:
+    """Return what a run takes under some settings."""
+    largest_step = config.batch_size * longest or settings.max_tokens
+    if "pretrain" in config.stages:
+        largest_step = max(largest_step, config.pretrain_tokens_per_step)
+    work = Workload(
+        precision=settings.precision,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        tokens=max(min(settings.max_tokens, largest_step), longest),
+        computes_bf16=computes_bf16(),
+    )
+    return plan_training(shape_of(config), work)
+
+
+def _candidates(config: RankedConfig) -> Iterator[Settings]:
+    """Yield the settings that the configuration leaves open, the fastest first."""
+    given = config.gradient_checkpointing
+    tokens = config.max_tokens_per_micro_batch
     for precision in _precisions(config):
-        memory = plan_training(shape, _workload(config, precision))
-        if memory.total <= limit:
-            return precision, memory
-    return None
+        for checkpointing in (False, True) if given is None else (given,):
+            for most in (tokens,) if tokens else _TOKENS:
+                yield Settings(
+                    precision=precision, gradient_checkpointing=checkpointing, max_tokens=most
+                )
 
 
 def _precisions(config: RankedConfig) -> tuple[Precision, ...]:
@@ -89,45 +154,33 @@ def _precisions(config: RankedConfig) -> tuple[Precision, ...]:
     return ("bf16" if computes_bf16() else "float32", "bf16_weights")
 
 
-def _workload(config: RankedConfig, precision: Precision) -> Workload:
-    return Workload(
-        precision=precision,
-        gradient_checkpointing=config.gradient_checkpointing,
-        tokens=config.max_tokens_per_micro_batch,
-    )
-
-
-def _refusal(config: RankedConfig, limit: int, limit_is: str) -> str:
-    shape = shape_of(config.model_size)
-    least = min(
-        plan_training(shape, _workload(config, precision)).total
-        for precision in _precisions(config)
-    )
-    fitting = [
-        name
-        for name, other in _changes(config, limit)
-        if _first_that_fits(other, shape_of(other.model_size), limit)
-    ]
-    hint = f"; it fits with {' or '.join(fitting)}" if fitting else ""
+def _refusal(config: RankedConfig, limit: int, limit_is: str, longest: int) -> str:
+    least = min(memory_of(config, s, longest).total for s in _candidates(config))
+    hints = [name for name, other in _changes(config) if _fits(other, limit, longest)]
+    hint = f"; it fits with {' or '.join(hints[:2])}" if hints else ""
     return (
         f"model_size {config.model_size} needs {least / _GB:.1f} GB, but {limit / _GB:.1f} GB is "
         f"{limit_is}{hint}"
     )
 
 
-def _changes(config: RankedConfig, limit: int) -> Iterator[tuple[str, RankedConfig]]:
-    """Yield settings that take less, each with its name, the least change first."""
-    names = ["gradient_checkpointing=true"]
-    lean = replace(config, gradient_checkpointing=True)
-    yield ", ".join(names), lean
-    names.append("max_tokens_per_micro_batch=1024")
-    fewer = replace(lean, max_tokens_per_micro_batch=min(1024, config.max_tokens_per_micro_batch))
-    yield ", ".join(names), fewer
-    names.append("precision=bf16_weights")
-    yield ", ".join(names), replace(fewer, precision="bf16_weights")
+def _fits(config: RankedConfig, limit: int, longest: int) -> bool:
+    return any(memory_of(config, s, longest).total <= limit for s in _candidates(config))
+
+
+def _changes(config: RankedConfig) -> Iterator[tuple[str, RankedConfig]]:
+    """Yield configurations that take less, each with its name, the least change first."""
+    words: list[str] = []
+    for name, value in (
+        ("gradient_checkpointing", True),
+        ("max_tokens_per_micro_batch", min(config.max_tokens_per_micro_batch, 512)),
+        ("precision", "bf16_weights"),
+    ):
+        if getattr(config, name) not in (None, 0, AUTO, value):
+            config = replace(config, **{name: value})  # pyright: ignore[reportArgumentType]
+            words.append(f"{name}={str(value).lower()}")
+            yield ", ".join(words), config
     sizes = list(SIZES)
     for name in reversed(sizes[: sizes.index(config.model_size)]):
-        other = replace(config, model_size=name)
-        if _first_that_fits(other, shape_of(name), limit):
-            yield f"model_size={name}", other
-            return
+        smaller = [*words, f"model_size={name}"]
+        yield ", ".join(smaller), replace(config, model_size=name)  # pyright: ignore[reportArgumentType]

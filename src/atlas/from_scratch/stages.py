@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.checkpoints import load_model, load_tokenizer
@@ -26,9 +27,10 @@ from atlas.config.ranked import AUTO, RankedConfig
 from atlas.datasets.ranked import RankedRecord
 from atlas.errors import AtlasError
 from atlas.from_scratch.model_folder import save_model_folder
-from atlas.from_scratch.planning import Plan
+from atlas.from_scratch.planning import Settings
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
 from atlas.runtime.files import write_atomic
+from atlas.runtime.precision import computes_bf16, training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stages import Stage
@@ -42,6 +44,7 @@ from atlas.training.from_scratch import (
     pretrained_folder,
     random_model,
     rank,
+    weights_dtype,
 )
 from atlas.training.group_steps import Precision
 from atlas.training.ranked_batches import RankedExample, ranked_examples
@@ -57,7 +60,8 @@ class FromScratch:
 
     run: RunDir
     config: RankedConfig
-    plan: Plan
+    settings: Settings
+    """The planner's."""
     train: Sequence[RankedRecord]
     validation: Sequence[RankedRecord]
     """Read once, before the first stage; no prompt is in both."""
@@ -79,10 +83,11 @@ class FromScratch:
             config=self.config,
             tokenizer=load_tokenizer(self.tokenizer_folder),
             precision=Precision(
-                autocast=self.plan.precision == "bf16",
-                max_tokens=self.config.max_tokens_per_micro_batch,
+                autocast=self.settings.precision == "bf16",
+                max_tokens=self.settings.max_tokens,
             ),
-            bf16_weights=self.plan.precision == "bf16_weights",
+            bf16_weights=self.settings.precision == "bf16_weights",
+            gradient_checkpointing=self.settings.gradient_checkpointing,
             progress=progress,
             stop=stop,
         )
@@ -149,9 +154,10 @@ def evaluate(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping
         models[RANDOM] = partial(_beginning, job, training.tokenizer)
     models[BEFORE] = partial(_stage_zero, job, training.tokenizer)
     if "ranked" in config.stages:
-        models[AFTER] = partial(load_model, job.run.final)
+        dtype = weights_dtype(training.bf16_weights)
+        models[AFTER] = partial(load_model, job.run.final, dtype=dtype)
     measured = measure(
-        models,
+        {name: partial(_measured, load) for name, load in models.items()},
         Proof(
             examples=examples,
             tasks=tasks[: config.eval_prompts],
@@ -174,7 +180,9 @@ def save(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping[str
     stats = {
         "model_size": job.config.model_size,
         "seed": job.config.seed,
-        "precision": job.plan.precision,
+        "precision": job.settings.precision,
+        "gradient_checkpointing": job.settings.gradient_checkpointing,
+        "max_tokens_per_micro_batch": job.settings.max_tokens,
         **{
             name: job.run.stage_summary(name)
             for name in ("tokenizer", "pretrain", "ranked", "evaluate")
@@ -189,16 +197,24 @@ def save(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping[str
 
 def _beginning(job: FromScratch, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """Return the model that pre-training starts from."""
+    dtype = weights_dtype(job.settings.precision == "bf16_weights")
     if job.config.model_name_or_path is not None:
-        return load_model(job.config.model_name_or_path)
-    return random_model(job.config, tokenizer)
+        return load_model(job.config.model_name_or_path, dtype=dtype)
+    return random_model(job.config, tokenizer, dtype)
 
 
 def _stage_zero(job: FromScratch, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """Return the model that the ranked stage starts from."""
     if "pretrain" in job.config.stages:
-        return load_model(pretrained_folder(job.run))
+        dtype = weights_dtype(job.settings.precision == "bf16_weights")
+        return load_model(pretrained_folder(job.run), dtype=dtype)
     return _beginning(job, tokenizer)
+
+
+def _measured(load: Callable[[], PreTrainedModel]) -> PreTrainedModel:
+    """Return a model where it is measured, in a precision that is computed fast there."""
+    model: Any = load()
+    return model.to(device=training_device(), dtype=None if computes_bf16() else torch.float32)
 
 
 def _texts(job: FromScratch) -> list[str]:

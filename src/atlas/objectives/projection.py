@@ -2,7 +2,8 @@
 
     z = y(W h + b) / temperature          logprob[n] = z[target] - logsumexp(z)
 
-where ``y`` is the identity but for the models that logit_change.py describes.
+where ``y`` is the identity but for the models that logit_change.py describes. ``W`` may be kept in
+bfloat16 where ``h`` is float32 (mixed.py).
 
 Forward, a chunk's logits live until its log-probabilities are read off. Backward, they are computed
 once more and turned into their own gradient in place, unless they are few altogether: then their
@@ -23,9 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import linear
 
 from atlas.objectives.logit_change import LogitChange
+from atlas.objectives.mixed import mixed_linear, mixed_matmul
 
 
 class ChunkedProjection(torch.autograd.Function):
@@ -98,11 +99,12 @@ class ChunkedProjection(torch.autograd.Function):
                 grad_nV.mul_(slope)
             if bias_grad_V is not None:
                 bias_grad_V += grad_nV.sum(0)
-            grad_nV = grad_nV.to(weight_VD.dtype)
-            if hidden_grad_ND is not None:
-                hidden_grad_ND[chunk] = _matmul(grad_nV, weight_VD)
-            if weight_grad_VD is not None:
-                weight_grad_VD += _matmul(grad_nV.T, hidden_ND[chunk])
+            grad_nV = grad_nV.to(hidden_ND.dtype)
+            with torch.autocast(grad_nV.device.type, enabled=False):
+                if hidden_grad_ND is not None:
+                    hidden_grad_ND[chunk] = mixed_matmul(grad_nV, weight_VD)
+                if weight_grad_VD is not None:
+                    weight_grad_VD += grad_nV.T @ hidden_ND[chunk]
         return (
             hidden_grad_ND,
             None if weight_grad_VD is None else weight_grad_VD.to(weight_VD.dtype),
@@ -119,14 +121,8 @@ def accurate_dtype(dtype: torch.dtype) -> torch.dtype:
 def _logits(hidden_nD: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
     """Return a chunk's own logits [n, V], accurate and free to be overwritten."""
     with torch.autocast(hidden_nD.device.type, enabled=False):
-        logits_nV = linear(hidden_nD, weight_VD, bias_V)
+        logits_nV = mixed_linear(hidden_nD, weight_VD, bias_V)
     return logits_nV.to(accurate_dtype(logits_nV.dtype))
-
-
-def _matmul(left: Tensor, right: Tensor) -> Tensor:
-    """Multiply in the operands' own precision, also where backward runs under autocast."""
-    with torch.autocast(left.device.type, enabled=False):
-        return left @ right
 
 
 def _chunks(num_tokens: int, chunk_tokens: int) -> list[slice]:

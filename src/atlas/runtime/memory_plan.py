@@ -28,7 +28,7 @@ _BYTES: Mapping[Precision, tuple[int, int, int]] = {
 _HIDDEN_KEPT = 14
 _INTERMEDIATE_KEPT = 5
 _CHUNK_LOGITS = 2**25
-_LIBRARIES = 700_000_000
+LIBRARIES = 700_000_000
 """What PyTorch and transformers take before a model is there."""
 
 
@@ -41,6 +41,8 @@ class ModelShape:
     hidden: int
     intermediate: int
     vocab: int
+    kv_width: int = 0
+    """Numbers that one layer keeps of a token as its key: key/value heads times their width."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +52,10 @@ class Workload:
     precision: Precision
     gradient_checkpointing: bool
     tokens: int
-    """Of one forward pass, padding counted."""
+    """Of one forward pass."""
+    computes_bf16: bool = True
+    """False where bfloat16 weights are brought to float32 for every product, and activations are
+    float32 too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,22 +78,34 @@ class MemoryPlan:
 def plan_training(shape: ModelShape, work: Workload) -> MemoryPlan:
     """Return what training takes on one device."""
     weight, gradient, states = _BYTES[work.precision]
-    size = 4 if work.precision == "float32" else 2
-    layer = (_HIDDEN_KEPT * shape.hidden + _INTERMEDIATE_KEPT * shape.intermediate) * size
-    kept = shape.hidden * size * shape.num_layers + layer
-    full = layer * shape.num_layers
-    chunk = min(_CHUNK_LOGITS, work.tokens * shape.vocab)
     return MemoryPlan(
         parts={
             "weights": weight * shape.num_parameters,
             "gradients": gradient * shape.num_parameters,
             "optimiser states": states * shape.num_parameters,
-            "activations": work.tokens * (kept if work.gradient_checkpointing else full),
-            # The gradient of the vocabulary's weights is summed up in float32.
-            "projection": chunk * 4 * 2 + shape.vocab * shape.hidden * 4,
-            "libraries": _LIBRARIES,
+            "activations": activations(shape, work),
+            "projection": projection(shape, work.tokens),
+            "libraries": LIBRARIES,
         }
     )
+
+
+def activations(shape: ModelShape, work: Workload) -> int:
+    """Return what the layers keep for the backward pass."""
+    size = 2 if work.precision != "float32" and work.computes_bf16 else 4
+    layer = (_HIDDEN_KEPT * shape.hidden + _INTERMEDIATE_KEPT * shape.intermediate) * size
+    kept = shape.hidden * size * shape.num_layers + layer
+    full = layer * shape.num_layers
+    return work.tokens * (kept if work.gradient_checkpointing else full)
+
+
+def projection(shape: ModelShape, tokens: int) -> int:
+    """Return what the projection to the vocabulary takes: a chunk of logits and its gradient.
+
+    The gradient of the vocabulary's weights is summed up in float32.
+    """
+    chunk = min(_CHUNK_LOGITS, tokens * shape.vocab)
+    return chunk * 4 * 2 + shape.vocab * shape.hidden * 4
 
 
 def memory_limit() -> tuple[int, str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +19,11 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from atlas.config.optim import TrainConfig
 from atlas.errors import AtlasError
 from atlas.runtime.files import append_line, disk_errors, write_atomic
 from atlas.runtime.run_dir import RunDir
+from atlas.runtime.trackers.tracker import Tracker, open_trackers
 
 KEY_FIGURES = (
     "train/loss",
@@ -38,6 +40,27 @@ KEY_FIGURES = (
 """What a line of ``training.log`` shows, in this order, of what was logged."""
 
 
+def sink_for(
+    run: RunDir, config: TrainConfig, *, stage: str, total_steps: int, first_step: int
+) -> MetricSink:
+    """Return the sink of a configured training, with its trackers.
+
+    Args:
+        run: Where the files are.
+        config: Names the trackers.
+        stage: In every line.
+        total_steps: Of the whole run.
+        first_step: Steps that were done before, by a run that this one goes on from; 0 for none.
+    """
+    return MetricSink(
+        run,
+        stage=stage,
+        total_steps=total_steps,
+        resume_step=first_step or None,
+        trackers=open_trackers(config),
+    )
+
+
 class MetricSink:
     """The one place that a training loop gives its numbers to.
 
@@ -48,6 +71,7 @@ class MetricSink:
         resume_step: The step whose checkpoint the stage goes on from: what an interrupted run wrote
             after it is dropped, so that no step appears twice. None when the stage starts anew:
             everything that an earlier attempt wrote for this stage is dropped.
+        trackers: Take the same numbers; one that fails is told of in the log and left alone.
 
     Example:
         >>> with MetricSink(run, stage="grpo", total_steps=60) as sink:    # doctest: +SKIP
@@ -55,12 +79,19 @@ class MetricSink:
     """
 
     def __init__(
-        self, run: RunDir, *, stage: str, total_steps: int, resume_step: int | None = None
+        self,
+        run: RunDir,
+        *,
+        stage: str,
+        total_steps: int,
+        resume_step: int | None = None,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
         self._run = run
         self._stage = stage
         self._total_steps = total_steps
         self._first_step = resume_step or 0
+        self._trackers = list(trackers)
         self._started = time.monotonic()
         _drop_lines(run.metrics, stage, resume_step)
         with disk_errors(run.metrics):
@@ -90,6 +121,8 @@ class MetricSink:
             for name, value in finite.items():
                 self._events.add_scalar(name, value, step, walltime=now)
             self._events.flush()
+        for tracker in list(self._trackers):
+            self._told(tracker, lambda tracker: tracker.log(step, finite))
         self.note(self._readable(step, metrics))
 
     def note(self, text: str) -> None:
@@ -100,10 +133,12 @@ class MetricSink:
 
     def close(self) -> None:
         """Close all files; nothing is lost where this is never called."""
-        self._lines.close()
-        self._log.close()
         with disk_errors(self._run.tensorboard):
             self._events.close()
+        for tracker in list(self._trackers):
+            self._told(tracker, lambda tracker: tracker.close())
+        self._lines.close()
+        self._log.close()
 
     def __enter__(self) -> MetricSink:
         return self
@@ -115,6 +150,14 @@ class MetricSink:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _told(self, tracker: Tracker, tell: Callable[[Tracker], None]) -> None:
+        """Tell a tracker something; a failing one must not end the training."""
+        try:
+            tell(tracker)
+        except Exception as error:  # whatever a foreign service raises
+            self._trackers.remove(tracker)
+            self.note(f"warning: {type(tracker).__name__} takes no more metrics: {error}")
 
     def _readable(self, step: int, metrics: Mapping[str, float]) -> str:
         figures = [

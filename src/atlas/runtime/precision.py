@@ -64,6 +64,11 @@ def computes_bf16() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def training_device() -> torch.device:
+    """Return where one process trains: on the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def computing(model: PreTrainedModel, autocast: bool) -> contextlib.AbstractContextManager[object]:
     """Return the context that a model's passes run in: in bfloat16 where that is safe, or as is."""
     if not autocast:

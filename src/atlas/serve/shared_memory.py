@@ -1,19 +1,36 @@
-"""Files in /dev/shm that a stopped server has left, and that nobody uses any more."""
+"""Files in /dev/shm that a stopped server has left, and that nobody uses any more.
+
+A process that was killed uses its files until it is gone, which takes a moment when it is large.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SHM = Path("/dev/shm")
 PROC = Path("/proc")
+_LOOK_EVERY_S = 0.02
+_ZOMBIE = "Z"
+"""It has given everything back, and waits to be asked how it ended."""
 
 
 def shared_files(group: int, proc: Path = PROC) -> set[Path]:
     """Return the files in /dev/shm that the processes of a group have mapped or open."""
     return {path for pid in _members(group, proc) for path in _files_of(pid, proc)}
+
+
+def wait_until_gone(group: int, deadline_s: float, proc: Path = PROC) -> bool:
+    """Return whether no process of a group is left, after waiting for it at most so long."""
+    end = time.monotonic() + deadline_s
+    while any(_members(group, proc)):
+        if time.monotonic() > end:
+            return False
+        time.sleep(_LOOK_EVERY_S)
+    return True
 
 
 def leftovers(files: Iterable[Path], proc: Path = PROC) -> list[Path]:
@@ -34,7 +51,7 @@ def _members(group: int, proc: Path) -> Iterator[int]:
         with contextlib.suppress(OSError):
             # After the name in brackets, which may hold anything: state, parent, group.
             fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[2]) == group:
+            if int(fields[2]) == group and fields[0] != _ZOMBIE:
                 yield pid
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.checkpoints import load_model, save_model
 from atlas.config.ranked import RankedConfig
@@ -24,6 +24,7 @@ from atlas.datasets.chat import Example
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
+from atlas.runtime.precision import computes_bf16, training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -45,6 +46,7 @@ from atlas.training.ranked_batches import (
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import run_steps
 from atlas.training.text_steps import text_steps
+from atlas.training.upcasting import compute_in_float32
 
 MakeModel = Callable[[], PreTrainedModel]
 Figures = Mapping[str, float]
@@ -61,11 +63,14 @@ class Training:
     tokenizer: PreTrainedTokenizerBase
     precision: Precision
     bf16_weights: bool
+    gradient_checkpointing: bool
     progress: Progress
     stop: StopRequest
 
 
-def random_model(config: RankedConfig, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
+def random_model(
+    config: RankedConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
     """Return a model of the configured size with random weights, equal for equal seeds."""
     size = size_named(config.model_size)
     # As many rows as the size says, so that its number of parameters is known before the tokenizer.
@@ -77,7 +82,7 @@ def random_model(config: RankedConfig, tokenizer: PreTrainedTokenizerBase) -> Ll
         pad_token_id=token_id(tokenizer, "pad"),
     )
     torch.manual_seed(derive_seed(config.seed, "random weights"))
-    return LlamaForCausalLM(shape)
+    return AutoModelForCausalLM.from_config(shape, dtype=dtype)
 
 
 def pretrain(job: Training, model: MakeModel, examples: Sequence[RankedExample]) -> Figures:
@@ -151,7 +156,8 @@ def _stage(
         keep=config.save_total_limit,
         stop=job.stop,
     )
-    start = load_model(saved.folder) if saved.folder else model()
+    dtype = weights_dtype(job.bf16_weights)
+    start = load_model(saved.folder, dtype=dtype) if saved.folder else model()
     engine = _engine(job, start, name, total)
     saved.restore(engine)
     first = saved.first
@@ -182,6 +188,11 @@ def objective_of(config: RankedConfig) -> Objective:
     )
 
 
+def weights_dtype(bf16_weights: bool) -> torch.dtype:
+    """Return what the weights are kept in."""
+    return torch.bfloat16 if bf16_weights else torch.float32
+
+
 def pretrained_folder(run: RunDir) -> Path:
     """Return where the pre-trained model lies."""
     return run.path / "pretrained"
@@ -190,12 +201,13 @@ def pretrained_folder(run: RunDir) -> Path:
 def _engine(job: Training, model: PreTrainedModel, name: str, total: int) -> PlainEngine:
     config = job.config
     first = name == "pretrain"
-    if job.bf16_weights:
-        cast: Any = model.to
-        model = cast(torch.bfloat16)
-    if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.train()  # transformers checkpoints only while training
+    # Not to another precision, which would round the rotations' frequencies too.
+    placed: Any = model.to
+    model = placed(training_device())
+    if job.bf16_weights and not computes_bf16():
+        compute_in_float32(model)
+    if job.gradient_checkpointing:
+        model.activation_checkpointing_enable()  # training/recomputing.py then does it
     return PlainEngine(
         model,
         learning_rate=config.pretrain_learning_rate if first else config.learning_rate,

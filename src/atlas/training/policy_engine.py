@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from atlas.config.grpo import GRPOConfig
 from atlas.rollouts.generator import Generator, Sampling
 from atlas.rollouts.local import LocalGenerator
+from atlas.runtime.distributed import ALONE, Ranks
 from atlas.training.policy_servers import open_served_policy, open_student_pool
 from atlas.training.served_policy import ServedPolicy
 
@@ -71,6 +72,7 @@ class ToSample:
     log: Path
     """Of a server that is started here."""
     say: Callable[[str], None]
+    ranks: Ranks = ALONE
 
 
 def _local(policy: ToSample) -> PolicyEngine:
@@ -85,6 +87,7 @@ def _vllm(policy: ToSample) -> ServedPolicy:
         policy.sampling,
         log=policy.log,
         say=policy.say,
+        ranks=policy.ranks,
     )
 
 

@@ -22,6 +22,7 @@ from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm import VLLMGenerator, require_versions
 from atlas.rollouts.vllm_pool import ServerPool
 from atlas.rollouts.vllm_server import ServerFacts, VLLMServer
+from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.shipped import model_path
 from atlas.serve.control import ControlClient, Deadlines
 from atlas.serve.interpreter import TESTED, find_interpreter
@@ -46,6 +47,7 @@ def open_served_policy(
     *,
     log: Path,
     say: Callable[[str], None],
+    ranks: Ranks = ALONE,
     environ: Mapping[str, str] = os.environ,
 ) -> ServedPolicy:
     """Return the policy on its servers; one is started where the configuration names none.
@@ -57,16 +59,13 @@ def open_served_policy(
         sampling: As teachings are drawn.
         log: Output of a server that is started here.
         say: Told what was found.
+        ranks: Who trains together; the first starts and updates servers, all sample on them.
         environ: The environment here.
 
     Raises:
         AtlasError: A server can't be started or reached, or can't serve a policy.
     """
-    keepers = (
-        [_Found(url, config, environ) for url in config.vllm_server_url]
-        if config.vllm_server_url
-        else [_Started(config, model, log, say)]
-    )
+    keepers = _keepers(config, model, log=log, say=say, ranks=ranks, environ=environ)
     try:
         pool = _pool(config, [keeper.client for keeper in keepers])
         for facts in pool.open():
@@ -93,6 +92,7 @@ def open_served_policy(
             sampling=sampling,
             tolerance=tolerance,
             in_flight="keep" if config.async_rollouts else "wait",
+            ranks=ranks,
             keepers=keepers,
         )
         served.open()
@@ -221,6 +221,27 @@ class _KeptPolicy(ServedPolicy):
         self.generator.pool.close()
         for keeper in self.keepers:
             keeper.close()
+
+
+def _keepers(
+    config: GRPOConfig,
+    model: PreTrainedModel,
+    *,
+    log: Path,
+    say: Callable[[str], None],
+    ranks: Ranks,
+    environ: Mapping[str, str],
+) -> Sequence[_Keeper]:
+    if config.vllm_server_url:
+        return [_Found(url, config, environ) for url in config.vllm_server_url]
+    started: list[_Started] = []
+
+    def start() -> str:
+        started.append(_Started(config, model, log, say))
+        return started[0].client.url
+
+    url = ranks.on_main(start, "start of the policy's server")
+    return started or [_Found(url, config, environ)]
 
 
 def _client(url: str, config: GRPOConfig) -> VLLMServer:

@@ -36,6 +36,7 @@ def rollout_metrics(groups: Sequence[RolloutGroup], result: AdvantageResult) -> 
         "train/dense": _mean(_part(pairs, "dense")),
         "train/dead_groups": result.num_dead / len(groups),
         "train/dead_groups_equal": result.num_equal / len(groups),
+        "train/dead_groups_unscored": result.num_too_few_scored / len(groups),
         "train/truncated_share": _mean([_cut(r.teaching) for _, r in pairs]),
         "train/attempt_truncated_share": _mean([_cut(r.attempt) for _, r in pairs]),
         "train/abstained_share": 1 - len(values) / len(pairs),

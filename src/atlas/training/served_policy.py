@@ -27,6 +27,7 @@ from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm import VLLMGenerator
 from atlas.rollouts.vllm_server import Lost, VLLMServer
 from atlas.rollouts.vllm_wire import Ask, Unusable
+from atlas.runtime.distributed import ALONE, Ranks
 from atlas.serve.connection import DeadlinePassed, ServerUnreachable
 from atlas.serve.control import InFlight
 from atlas.training.attestation import (
@@ -70,9 +71,10 @@ class ServedPolicy:
     """As teachings are drawn: so the long witnesses are continued."""
     tolerance: Tolerance
     in_flight: InFlight = "wait"
+    ranks: Ranks = ALONE
+    """Rank 0 alone gives servers their weights; all sample on them."""
     version: int | None = None
     """Of the weights that every server has; None before the first `publish`."""
-    updates: int = 0
     _weights: threading.RLock = field(default_factory=threading.RLock)
 
     def open(self) -> None:
@@ -81,12 +83,12 @@ class ServedPolicy:
         Raises:
             AtlasError: One can't be reached.
         """
-        for server in self.servers:
+        self.generator.pool.revive = self.revive
+        for server in self.servers if self.ranks.is_main else ():
             with _phase(server, "first look at the server"):
                 server.control.resume()
                 server.attestation.started_N = self._scores(server)
                 self._cached(server)  # puts the long witnesses there, to be forgotten
-        self.generator.pool.revive = self.revive
 
     @contextlib.contextmanager
     def training(self):
@@ -111,17 +113,12 @@ class ServedPolicy:
         with self._weights:
             if version == self.version:
                 return {}
-            started = time.monotonic()
             self.generator.newest_version = version
-            found = [self._updated(server, version) for server in self.servers]
+            figures = self.ranks.on_main(
+                lambda: self._all_updated(version), f"update of the servers to version {version}"
+            )
             self.version = self.generator.policy_version = version
-            self.updates += 1
-            return {
-                "serving/update_seconds": time.monotonic() - started,
-                "serving/logprob_difference_max": max(one.max for one in found),
-                "serving/logprob_difference_mean": max(one.mean for one in found),
-                "serving/requests_sent_again": self.generator.pool.resent,
-            }
+            return figures
 
     def revive(self, client: VLLMServer, why: str) -> None:
         """Bring a server back with the current weights.
@@ -136,12 +133,28 @@ class ServedPolicy:
                 return
             with _phase(server, f"look at the server after it was lost ({why})"):
                 served = server.control.version()
-            if served != self.version:
-                self._update(server, self.version)
+            if served == self.version:
+                return
+            if not self.ranks.is_main:
+                raise AtlasError(
+                    f"the server at {client.url} lost its weights ({why}), and only the first of "
+                    f"{self.ranks.size} processes can give them again; resume the run"
+                )
+            self._update(server, self.version)
 
     def close(self) -> None:
         """Close the connections; the servers go on."""
         self.generator.pool.close()
+
+    def _all_updated(self, version: int) -> Mapping[str, float]:
+        started = time.monotonic()
+        found = [self._updated(server, version) for server in self.servers]
+        return {
+            "serving/update_seconds": time.monotonic() - started,
+            "serving/logprob_difference_max": max(one.max for one in found),
+            "serving/logprob_difference_mean": max(one.mean for one in found),
+            "serving/requests_sent_again": self.generator.pool.resent,
+        }
 
     def _updated(self, server: PolicyServer, version: int) -> Agreement:
         """Update a server; once more after it was brought back, where it was lost meanwhile."""

@@ -1,0 +1,68 @@
+"""The shape of a model without its weights: what a memory plan needs to know of it.
+
+Input: a folder, a hub id or a shipped model. Output: a `ModelShape`, counted on the meta device, so
+that eight billion parameters take no memory. The hub is not asked: the models of the presets are
+listed in ``known_models.json``, any other one has to lie in a folder or in the hub's cache.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
+
+from atlas.errors import AtlasError
+from atlas.runtime.memory_plan import ModelShape
+from atlas.runtime.shipped import model_path
+
+_KNOWN = Path(__file__).with_name("known_models.json")
+
+
+def shape_of_model(name: str) -> ModelShape:
+    """Return a model's shape.
+
+    Raises:
+        AtlasError: Nothing is known of it here.
+    """
+    config = _config(name)
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
+    return ModelShape(
+        num_parameters=_num_parameters(config),
+        num_layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        vocab=text.vocab_size,
+        kv_width=(getattr(text, "num_key_value_heads", None) or heads) * head_dim,
+    )
+
+
+def known_models() -> dict[str, dict[str, Any]]:
+    """Return the configurations of the presets' models by their hub id."""
+    return json.loads(_KNOWN.read_text(encoding="utf-8"))
+
+
+def _config(name: str) -> PreTrainedConfig:
+    fields = dict(known_models().get(name, {}))
+    if fields and not Path(name).is_dir():
+        return AutoConfig.for_model(fields.pop("model_type"), **fields)
+    try:
+        return AutoConfig.from_pretrained(
+            model_path(name), local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise AtlasError(
+            f"the shape of '{name}' isn't known here: there is no such folder with a config.json, "
+            "and a plan asks no hub; name a folder, or a model of the same shape: "
+            f"{', '.join(known_models())}"
+        ) from error
+
+
+def _num_parameters(config: PreTrainedConfig) -> int:
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config)
+    return model.num_parameters()

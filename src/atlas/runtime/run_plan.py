@@ -1,0 +1,225 @@
+"""A training's configuration to its memory plan, and to the settings that would make it fit.
+
+Input: a resolved configuration of SFT or GRPO, and on how many devices it runs. Output: a
+`RunPlan`; where it doesn't fit, the settings that would, the one that costs least first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from atlas.config.data import DataConfig
+from atlas.config.grpo import GRPOConfig
+from atlas.config.schema import keys_of
+from atlas.config.sft import SFTConfig
+from atlas.errors import AtlasError
+from atlas.runtime.memory_plan import ModelShape, Precision, memory_limit
+from atlas.runtime.model_shapes import shape_of_model
+from atlas.runtime.precision import computes_bf16
+from atlas.runtime.training_plan import DevicePlan, Engine, Rollouts, Setup, plan_device
+
+C = TypeVar("C", bound=DataConfig)
+
+_GB = 1e9
+_PROMPT = 512
+"""Tokens that a prompt is taken to have: none has been read yet."""
+_MOST_DEVICES = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunPlan:
+    """What a training holds on each device."""
+
+    setup: Setup
+    device: DevicePlan
+    limit: int
+    """Bytes of one device."""
+    limit_is: str
+    """Whose limit it is."""
+
+    @property
+    def fits(self) -> bool:
+        """The peak is within the limit."""
+        return self.device.peak <= self.limit
+
+
+def plan_run(config: SFTConfig | GRPOConfig, *, num_devices: int, on_node: int) -> RunPlan:
+    """Return the plan of a training.
+
+    Args:
+        config: Resolved for so many processes.
+        num_devices: Processes, each on a device of its own.
+        on_node: Of these on one machine, where they share its memory if there is no GPU.
+
+    Raises:
+        AtlasError: Nothing is known of the shape of a model.
+    """
+    shape = shape_of_model(config.model_name_or_path)
+    student = shape_of_model(config.student_model) if isinstance(config, GRPOConfig) else None
+    return _plan(config, shape, student, num_devices, _limit(config, on_node))
+
+
+def fitting_settings(
+    config: SFTConfig | GRPOConfig, plan: RunPlan, *, num_devices: int
+) -> list[str]:
+    """Return settings with which the training would fit, each one or a few words."""
+    student = shape_of_model(config.student_model) if isinstance(config, GRPOConfig) else None
+    limit = plan.limit, plan.limit_is
+    found: list[str] = []
+    for words, changed in _changes(config):
+        does_more = any(set(fewer.split()) <= set(words.split()) for fewer in found)
+        if not does_more and _plan(changed, plan.setup.shape, student, num_devices, limit).fits:
+            found.append(words)
+    lean = _with(config, gradient_checkpointing=True, **_smallest_pass(config))
+    devices = max(2, num_devices * 2)
+    while devices <= _MOST_DEVICES:
+        if _plan(_with(lean, engine="fsdp"), plan.setup.shape, student, devices, limit).fits:
+            found.append(f"{devices} devices with engine=fsdp and gradient_checkpointing=true")
+            break
+        devices *= 2
+    return found
+
+
+def refusal(config: SFTConfig | GRPOConfig, plan: RunPlan, *, num_devices: int) -> AtlasError:
+    """Return why a plan is refused, with what would do."""
+    ways = fitting_settings(config, plan, num_devices=num_devices)
+    hint = f"; it fits with {' or '.join(ways)}" if ways else "; take a smaller model"
+    return AtlasError(
+        f"{config.model_name_or_path} needs {plan.device.peak / _GB:.1f} GB a device, but "
+        f"{plan.limit / _GB:.1f} GB is {plan.limit_is}{hint}"
+    )
+
+
+def _changes(config: C) -> Iterator[tuple[str, C]]:
+    """Yield changes that save memory with their words, each alone and then together."""
+    small = _smallest_pass(config)
+    single: list[dict[str, Any]] = [
+        {"gradient_checkpointing": True},
+        small,
+        {"gradient_checkpointing": True, **small},
+        {"offload": True},
+        {"gradient_checkpointing": True, **small, "offload": True},
+        {"use_peft": True},
+        {"gradient_checkpointing": True, **small, "use_peft": True},
+        {"gradient_checkpointing": True, **small, "use_peft": True, "load_in_4bit": True},
+    ]
+    known = keys_of(type(config))
+    for changes in single:
+        changed = {
+            key: value for key, value in changes.items() if getattr(config, key, None) != value
+        }
+        if changed and changed.keys() <= known.keys():
+            words = [f"{key}={str(value).lower()}" for key, value in changed.items()]
+            yield " ".join(words), _with(config, **changed)
+
+
+def _smallest_pass(config: DataConfig) -> dict[str, Any]:
+    if isinstance(config, GRPOConfig):
+        least = config.max_new_tokens + _PROMPT
+        return {"max_tokens_per_micro_batch": min(config.max_tokens_per_micro_batch, 2 * least)}
+    return {"per_device_train_batch_size": 1}
+
+
+def _with(config: C, **changes: Any) -> C:
+    """Return the configuration with those of the changes that it has a key for."""
+    known = keys_of(type(config))
+    return replace(config, **{key: value for key, value in changes.items() if key in known})
+
+
+def _plan(
+    config: DataConfig,
+    shape: ModelShape,
+    student: ModelShape | None,
+    num_devices: int,
+    limit: tuple[int, str],
+) -> RunPlan:
+    setup = _setup(config, shape, num_devices)
+    device = plan_device(
+        setup,
+        reference=isinstance(config, GRPOConfig) and bool(config.beta),
+        student=student,
+        rollouts=_rollouts(config, shape, student, num_devices),
+    )
+    return RunPlan(setup=setup, device=device, limit=limit[0], limit_is=limit[1])
+
+
+def _setup(config: DataConfig, shape: ModelShape, num_devices: int) -> Setup:
+    engine, stage, offload = _engine(config, num_devices)
+    return Setup(
+        shape=shape,
+        tokens=_tokens(config),
+        precision=_precision(config),
+        gradient_checkpointing=config.gradient_checkpointing,
+        num_devices=num_devices,
+        engine=engine,
+        zero_stage=stage,
+        offload=offload,
+        lora_rank=config.lora_r if config.use_peft else 0,
+        four_bits=config.load_in_4bit,
+    )
+
+
+def _tokens(config: DataConfig) -> int:
+    """Return the tokens of the fullest forward pass."""
+    if isinstance(config, GRPOConfig):
+        group = config.num_generations * config.max_new_tokens + _PROMPT
+        whole = config.prompts_per_step * group
+        return min(config.max_tokens_per_micro_batch, whole)
+    assert isinstance(config, SFTConfig)
+    return config.per_device_train_batch_size * config.max_seq_length
+
+
+def _engine(config: DataConfig, num_devices: int) -> tuple[Engine, int, bool]:
+    """Return the engine, DeepSpeed's stage, and whether optimiser states are offloaded."""
+    path = getattr(config, "deepspeed", None)
+    offload = bool(getattr(config, "offload", False))
+    if path:
+        zero = json.loads(Path(path).read_text(encoding="utf-8")).get("zero_optimization", {})
+        device = zero.get("offload_optimizer", {}).get("device", "none")
+        return "deepspeed", int(zero.get("stage", 0)), offload or device != "none"
+    chosen: Any = getattr(config, "engine", "auto")
+    if chosen == "auto":
+        chosen = "fsdp" if offload else "ddp" if num_devices > 1 else "plain"
+    return chosen, 0, offload
+
+
+def _precision(config: DataConfig) -> Precision:
+    if config.precision != "auto":
+        return config.precision
+    planned_elsewhere = bool(config.memory_limit_gb)  # for a GPU, or there would be no need
+    on_gpu = torch.cuda.is_available() and computes_bf16()
+    return "bf16" if planned_elsewhere or on_gpu else "float32"
+
+
+def _rollouts(
+    config: DataConfig, shape: ModelShape, student: ModelShape | None, num_devices: int
+) -> dict[str, Rollouts] | None:
+    if not isinstance(config, GRPOConfig) or student is None:
+        return None
+    per_device = -(-config.prompts_per_step // num_devices)
+    rows = min(per_device * config.num_generations, max(512, config.num_generations))
+    return {
+        "key/value cache of the teacher": Rollouts(
+            shape=shape, rows=rows, tokens=_PROMPT + config.max_new_tokens
+        ),
+        "key/value cache of the student": Rollouts(
+            shape=student,
+            rows=rows,
+            tokens=_PROMPT + config.max_new_tokens + config.student_max_new_tokens,
+        ),
+    }
+
+
+def _limit(config: DataConfig, on_node: int) -> tuple[int, str]:
+    if config.memory_limit_gb:
+        return int(config.memory_limit_gb * _GB), "memory_limit_gb"
+    free, where = memory_limit()
+    if torch.cuda.is_available() or on_node == 1:
+        return free, where
+    return free // on_node, f"{where}, shared by {on_node} processes"

@@ -1,0 +1,191 @@
+"""What one device holds while a teacher is trained: arithmetic, nothing is loaded.
+
+    always       weights, optimiser states, reference, student, libraries
+    the update   gradients, activations, projection, layers gathered from other devices
+    rollouts     keys and values of the rows in flight
+
+Update and rollouts take turns, so the larger of the two counts. Bytes of weights, gradients and
+states are divided among devices as the engine divides them. Activations are an estimate
+(memory_plan.py), for micro-batches as full as the settings allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from atlas.runtime.memory_plan import (
+    LIBRARIES,
+    ModelShape,
+    Precision,
+    Workload,
+    activations,
+    projection,
+)
+
+Engine = Literal["plain", "ddp", "fsdp", "deepspeed"]
+
+_FULL = 4
+"""Bytes of a trained weight, of its gradient, and of each of AdamW's two moments."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """How a model is trained, as far as memory goes."""
+
+    shape: ModelShape
+    tokens: int
+    """Of one forward pass of the update, padding counted."""
+    precision: Precision = "float32"
+    gradient_checkpointing: bool = False
+    num_devices: int = 1
+    engine: Engine = "plain"
+    zero_stage: int = 0
+    """Of DeepSpeed."""
+    offload: bool = False
+    """Optimiser states are in CPU memory; with FSDP the weights too."""
+    lora_rank: int = 0
+    """0: every weight is trained."""
+    four_bits: bool = False
+    """Frozen weights are kept in 4 bits."""
+
+    @property
+    def frozen_bytes(self) -> float:
+        """Bytes of a weight that isn't trained."""
+        if self.four_bits:
+            return 0.56  # with the scale of every block of 64
+        return 4 if self.precision == "float32" else 2
+
+    @property
+    def trained(self) -> int:
+        """Weights that are trained: all, or those of adapters on every linear layer but the head.
+
+        An adapter of rank r on a layer of a inputs and b outputs has r (a + b) weights.
+        """
+        if not self.lora_rank:
+            return self.shape.num_parameters
+        hidden, kv, wide = self.shape.hidden, self.shape.kv_width, self.shape.intermediate
+        both = 2 * (hidden + hidden) + 2 * (hidden + kv) + 3 * (hidden + wide)
+        return self.lora_rank * both * self.shape.num_layers
+
+    @property
+    def shared(self) -> tuple[bool, bool, bool]:
+        """Whether weights, gradients and states are divided among the devices."""
+        if self.engine == "fsdp":
+            return True, True, True
+        stage = self.zero_stage if self.engine == "deepspeed" else 0
+        return stage >= 3, stage >= 2, stage >= 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollouts:
+    """What is sampled on the same device."""
+
+    shape: ModelShape
+    rows: int
+    tokens: int
+    """Longest row, prompt included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DevicePlan:
+    """Bytes of one device by what they are for, and of this device's share of the CPU's memory.
+
+    Example:
+        >>> DevicePlan(always={"weights": 4}, update={"activations": 3}, rollouts={"cache": 1}).peak
+        7
+    """
+
+    always: Mapping[str, int]
+    update: Mapping[str, int]
+    rollouts: Mapping[str, int] = field(default_factory=dict)
+    on_cpu: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def peak(self) -> int:
+        """Return the most that is held at a time."""
+        turns = max(sum(self.update.values()), sum(self.rollouts.values()))
+        return sum(self.always.values()) + turns
+
+
+def plan_device(
+    setup: Setup,
+    *,
+    reference: bool = False,
+    student: ModelShape | None = None,
+    rollouts: Mapping[str, Rollouts] | None = None,
+) -> DevicePlan:
+    """Return the plan of one device.
+
+    Args:
+        setup: Of the trained model.
+        reference: A frozen copy of it is held for the KL; one with an adapter needs none.
+        student: The frozen student, where it is on the same device.
+        rollouts: Who samples on this device, by the name that its cache has in the plan; in turn.
+    """
+    weights, gradients, states = _trained_bytes(setup)
+    always = {"weights": 0 if _weights_on_cpu(setup) else weights}
+    if not setup.offload:
+        always["optimiser states"] = states
+    if reference and not setup.lora_rank:
+        always["reference"] = _FULL * setup.shape.num_parameters
+    if student:
+        always["student"] = _FULL * student.num_parameters
+    always["libraries"] = LIBRARIES
+    caches = {name: _cache(each) for name, each in (rollouts or {}).items()}
+    on_cpu = {"optimiser states": states} if setup.offload else {}
+    if _weights_on_cpu(setup):
+        on_cpu |= {"weights": weights, "gradients": gradients}
+    return DevicePlan(
+        always=always,
+        update={"gradients": gradients, **_passing(setup)},
+        # Teacher and student sample in turn.
+        rollouts=dict([max(caches.items(), key=lambda cache: cache[1])]) if caches else {},
+        on_cpu=on_cpu,
+    )
+
+
+def _weights_on_cpu(setup: Setup) -> bool:
+    return setup.offload and setup.engine == "fsdp"
+
+
+def _trained_bytes(setup: Setup) -> tuple[int, int, int]:
+    """Return the bytes of weights, gradients and optimiser states on one device."""
+    trained = setup.trained
+    weights = float(_FULL * trained)
+    if setup.lora_rank:
+        weights += setup.shape.num_parameters * setup.frozen_bytes
+    parts = weights, _FULL * trained, 2 * _FULL * trained
+    return tuple(  # pyright: ignore[reportReturnType]
+        int(part / (setup.num_devices if shared else 1))
+        for part, shared in zip(parts, setup.shared, strict=True)
+    )
+
+
+def _passing(setup: Setup) -> dict[str, int]:
+    """Return what a forward and backward pass holds besides gradients."""
+    shape = setup.shape
+    work = Workload(
+        precision=setup.precision,
+        gradient_checkpointing=setup.gradient_checkpointing,
+        tokens=setup.tokens,
+    )
+    parts = {
+        "activations": activations(shape, work),
+        "projection": projection(shape, setup.tokens),
+    }
+    size = 4 if setup.precision == "float32" else 2
+    if setup.shared[0] and setup.num_devices > 1:
+        # The layer at work and the next one, or the vocabulary.
+        layer = (shape.num_parameters - shape.vocab * shape.hidden) // shape.num_layers
+        parts["gathered layers"] = max(2 * layer, shape.vocab * shape.hidden) * size
+    elif setup.precision == "bf16" and not setup.lora_rank:
+        parts["bf16 copies of the weights"] = 2 * shape.num_parameters
+    return parts
+
+
+def _cache(rollouts: Rollouts) -> int:
+    """Return the bytes of the keys and values; models sample in the precision of their weights."""
+    shape = rollouts.shape
+    return 2 * shape.num_layers * shape.kv_width * _FULL * rollouts.rows * rollouts.tokens

@@ -1,0 +1,51 @@
+"""The pages made from the code are those in docs/, and show every key and metric."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from atlas.config import JOBS, keys_of
+from atlas.runtime.metric_names import METRICS
+from atlas.runtime.reference_pages import MARK, PAGES, main, renewed
+
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_what_the_code_says(name: str) -> None:
+    text = (DOCS / name).read_text(encoding="utf-8")
+    assert text == renewed(text, PAGES[name]()), "make docs writes it anew"
+
+
+def test_every_key_of_every_job_is_shown_with_its_default_and_what_it_does() -> None:
+    page = PAGES["configuration.md"]()
+    for job, config_class in JOBS.items():
+        section = page.split(f"## Job {job}\n")[1].split("\n## ")[0]
+        shown = set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE))
+        for title in re.findall(r"\]\(#([\w-]+)\)", section):
+            heading = next(h for h in page.split("\n## ") if _anchor(h) == title)
+            shown |= set(re.findall(r"^\| `(\w+)` \|", heading, re.MULTILINE))
+        assert shown == keys_of(config_class).keys(), job
+    assert "| `beta` | `0.04` | a number of at least 0 | Weight of the KL" in page
+    assert "| `student_model` | must be given | text |" in page
+
+
+def _anchor(section: str) -> str:
+    title = section.splitlines()[0].lower()
+    return re.sub(r"[^\w\- ]", "", title).strip().replace(" ", "-")
+
+
+def test_every_metric_is_shown() -> None:
+    page = PAGES["metrics.md"]()
+    assert all(f"| `{metric.name}` | {metric.unit} |" in page for metric in METRICS)
+
+
+def test_the_command_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
+    for name in PAGES:
+        (tmp_path / name).write_text(f"# By hand\n\n{MARK}\n\nold\n")
+    main(tmp_path)
+    for name, page in PAGES.items():
+        assert (tmp_path / name).read_text() == f"# By hand\n\n{MARK}\n\n{page()}"

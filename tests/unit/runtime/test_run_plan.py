@@ -1,0 +1,70 @@
+"""Configurations to plans, and to the settings that would make them fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from atlas.config import GRPOConfig, SFTConfig, load_config
+from atlas.runtime.run_plan import RunPlan, fitting_settings, plan_run, refusal
+
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+
+
+def sft(*words: str) -> SFTConfig:
+    return load_config(SFTConfig, "teacher_sft", words)
+
+
+def grpo(*words: str) -> GRPOConfig:
+    return load_config(GRPOConfig, "teacher_rcl", [f"model_name_or_path={LLAMA}", *words])
+
+
+def planned(config: Any, num_devices: int = 1) -> RunPlan:
+    return plan_run(config, num_devices=num_devices, on_node=num_devices)
+
+
+def test_the_small_model_fits_into_any_machine() -> None:
+    plan = planned(sft("model_name_or_path=base"))
+    assert plan.fits
+    assert plan.device.always["weights"] == 4 * 914_560
+    assert plan.setup.tokens == 2 * 2048
+
+
+def test_eight_billion_weights_in_full_do_not_fit_into_one_gpu() -> None:
+    plan = planned(sft("memory_limit_gb=80"))
+    assert not plan.fits
+    assert plan.device.always["optimiser states"] == 8 * 8_030_261_248
+    assert (plan.limit, plan.limit_is) == (80_000_000_000, "memory_limit_gb")
+    said = str(refusal(sft("memory_limit_gb=80"), plan, num_devices=1))
+    assert said.startswith(f"{LLAMA} needs ")
+    assert " GB a device, but 80.0 GB is memory_limit_gb; it fits with use_peft=true" in said
+
+
+def test_what_is_named_would_fit_and_the_smallest_change_comes_first() -> None:
+    words = ["model_name_or_path=base", "per_device_train_batch_size=64"]
+    limit = planned(sft(*words, "memory_limit_gb=99")).device.peak / 1e9 - 0.1
+    tight = sft(*words, f"memory_limit_gb={limit}")
+    plan = planned(tight)
+    assert not plan.fits
+    ways = fitting_settings(tight, plan, num_devices=1)
+    assert ways[:2] == ["gradient_checkpointing=true", "per_device_train_batch_size=1"]
+    for way in ways[:2]:
+        assert planned(sft(*words, f"memory_limit_gb={limit}", *way.split())).fits
+
+
+def test_grpo_holds_reference_student_and_their_caches() -> None:
+    plan = planned(grpo("memory_limit_gb=80"))
+    assert plan.device.always["reference"] == 4 * 8_030_261_248
+    assert plan.device.always["student"] == 4 * 4_022_468_096
+    assert plan.device.rollouts
+    assert plan.setup.tokens == 16384
+    without = planned(grpo("memory_limit_gb=80", "beta=0"))
+    assert "reference" not in without.device.always
+
+
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_processes_without_gpus_share_the_machine(num_devices: int) -> None:
+    plan = planned(sft("model_name_or_path=base"), num_devices)
+    assert plan.limit_is.endswith("shared by 4 processes") is (num_devices == 4)
+    assert plan.setup.num_devices == num_devices

@@ -1,0 +1,93 @@
+"""What a device holds, by who holds what: worked numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from atlas.runtime.memory_plan import ModelShape
+from atlas.runtime.training_plan import DevicePlan, Rollouts, Setup, plan_device
+
+SHAPE = ModelShape(
+    num_parameters=1_000_000, num_layers=10, hidden=100, intermediate=300, vocab=1000, kv_width=50
+)
+
+
+def setup(**changes: Any) -> Setup:
+    return Setup(shape=SHAPE, tokens=64, **changes)
+
+
+def bytes_a_parameter(plan: DevicePlan) -> tuple[float, float, float]:
+    """Weights, gradients and optimiser states, where they are on the device."""
+    parts = {**plan.always, **plan.update}
+    names = ("weights", "gradients", "optimiser states")
+    weights, gradients, states = (parts.get(name, 0) / SHAPE.num_parameters for name in names)
+    return weights, gradients, states
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, (4, 4, 8)),
+        ({"engine": "ddp", "num_devices": 4}, (4, 4, 8)),
+        ({"engine": "fsdp", "num_devices": 4}, (1, 1, 2)),
+        ({"engine": "fsdp", "num_devices": 4, "offload": True}, (0, 1, 0)),
+        ({"engine": "deepspeed", "zero_stage": 1, "num_devices": 4}, (4, 4, 2)),
+        ({"engine": "deepspeed", "zero_stage": 2, "num_devices": 4}, (4, 1, 2)),
+        ({"engine": "deepspeed", "zero_stage": 2, "num_devices": 4, "offload": True}, (4, 1, 0)),
+        ({"engine": "deepspeed", "zero_stage": 3, "num_devices": 4}, (1, 1, 2)),
+    ],
+)
+def test_weights_gradients_and_states_are_divided_as_the_engine_divides_them(
+    changes: dict[str, Any], expected: tuple[float, float, float]
+) -> None:
+    assert bytes_a_parameter(plan_device(setup(**changes))) == expected
+
+
+def test_what_is_offloaded_is_counted_in_cpu_memory() -> None:
+    plan = plan_device(setup(engine="fsdp", num_devices=2, offload=True))
+    assert plan.on_cpu == {
+        "optimiser states": 4_000_000,
+        "weights": 2_000_000,
+        "gradients": 2_000_000,
+    }
+    assert "weights" not in plan_device(setup(engine="deepspeed", offload=True)).on_cpu
+
+
+def test_an_adapter_is_trained_and_the_rest_is_frozen() -> None:
+    """Rank 2: q and o 2·(100+100) each, k and v 2·(100+50), three of 2·(100+300), ten layers."""
+    adapter = 10 * 2 * (2 * 200 + 2 * 150 + 3 * 400)
+    whole = setup(lora_rank=2)
+    assert whole.trained == adapter == 38_000
+    plan = plan_device(whole, reference=True)
+    assert plan.always["weights"] == 4 * SHAPE.num_parameters + 4 * adapter
+    assert plan.always["optimiser states"] == 8 * adapter
+    assert "reference" not in plan.always  # the model without its adapter
+    four_bits = plan_device(setup(lora_rank=2, four_bits=True, precision="bf16"))
+    assert four_bits.always["weights"] == int(0.56 * SHAPE.num_parameters) + 4 * adapter
+
+
+def test_reference_and_student_are_whole_on_every_device() -> None:
+    plan = plan_device(setup(precision="bf16"), reference=True, student=SHAPE)
+    assert plan.always["reference"] == plan.always["student"] == 4 * SHAPE.num_parameters
+
+
+def test_update_and_rollouts_take_turns_and_so_do_teacher_and_student() -> None:
+    """The larger cache counts: keys and values of 4 rows of 20 tokens, 10 layers, 50 wide."""
+    caches = {
+        "teacher": Rollouts(shape=SHAPE, rows=4, tokens=10),
+        "student": Rollouts(shape=SHAPE, rows=4, tokens=20),
+    }
+    plan = plan_device(setup(), rollouts=caches)
+    assert plan.rollouts == {"student": 2 * 10 * 50 * 4 * 4 * 20}
+    assert plan.peak == sum(plan.always.values()) + sum(plan.update.values())
+    many = plan_device(setup(), rollouts={"teacher": Rollouts(shape=SHAPE, rows=999, tokens=99)})
+    assert many.peak == sum(many.always.values()) + many.rollouts["teacher"]
+
+
+def test_layers_are_gathered_where_weights_are_divided() -> None:
+    plan = plan_device(setup(engine="fsdp", num_devices=2))
+    layer = (1_000_000 - 100_000) // 10
+    assert plan.update["gathered layers"] == 2 * layer * 4
+    assert "gathered layers" not in plan_device(setup(engine="ddp", num_devices=2)).update
