@@ -1,4 +1,4 @@
-"""Whole trainings, one after the other: ``torchrun … jobs.py JOBS``, a JSON list of command lines."""
+"""Whole trainings, one after the other: ``torchrun … jobs.py JOBS``, a list of command lines."""
 
 from __future__ import annotations
 
