@@ -43,9 +43,13 @@ def user_of(file: Path, how: str) -> subprocess.Popen[bytes]:
     return user
 
 
-@pytest.mark.parametrize("how", ["maps", "opens"])
+@pytest.mark.parametrize("how", ["maps", "opens", "renamed"])
 def test_what_a_group_uses_is_left_over_when_nobody_uses_it(file: Path, how: str) -> None:
-    user, other = user_of(file, how), user_of(file, "maps")
+    user, other = user_of(file, "opens" if how == "opens" else "maps"), user_of(file, "maps")
+    if how == "renamed":
+        os.link(file, f"{file}-linked")
+        file.unlink()
+        os.rename(f"{file}-linked", file)
     assert file in shared_files(user.pid)
     assert file not in shared_files(os.getpgrp())
     user.communicate()
