@@ -34,6 +34,7 @@ from atlas.runtime.engine.choice import engine_for
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
+from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -144,9 +145,7 @@ def train_grpo(
         sink = held.enter_context(
             sink_on(ranks, run, config, stage="grpo", total_steps=total, first_step=first)
         )
-        for line in lines:
-            sink.note(line)
-            progress.say(line)
+        _tell(lines, sink, progress)
         for step in range(first + 1, total + 1):
             stop.check()
             figures = _watched_step(run, training, watch, rollouts, step)
@@ -159,6 +158,12 @@ def train_grpo(
             kept = {"skipped": skipped, "watch": watch.state(), "judges": judges.state()}
             saved.save_if_due(step, training.engine, training.tokenizer, **kept)
     return _finish(run, training, {**figures, "steps": total, "skipped_steps": skipped})
+
+
+def _tell(lines: Sequence[str], sink: MetricSink, progress: Progress) -> None:
+    for line in lines:
+        sink.note(line)
+        progress.say(line)
 
 
 def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Mapping[str, float]:
