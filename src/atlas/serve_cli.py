@@ -11,11 +11,20 @@ from typing import Annotated, Literal
 
 import typer
 
+COOLDOWN_S = 600.0
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 MaxModelLen = Annotated[
     int | None,
     typer.Option(help="Longest prompt and completion together, in tokens", min=1),
+]
+Cooldown = Annotated[
+    float,
+    typer.Option(
+        "--restart-cooldown",
+        help="Seconds after a restart within which another death of the server ends the command",
+        min=0,
+    ),
 ]
 Port = Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one", min=0, max=65535)]
 
@@ -49,6 +58,7 @@ def serve(
     weight_transfer: Annotated[
         Literal["file", "nccl", "ipc"], typer.Option(help="How a trainer's weights will arrive")
     ] = "file",
+    restart_cooldown: Cooldown = COOLDOWN_S,
     log: Annotated[Path | None, typer.Option(help="File that keeps the server's output")] = None,
 ) -> None:
     """Serve a model with vLLM until Ctrl-C. All other flags go on to vLLM."""
@@ -70,7 +80,7 @@ def serve(
         transfer=weight_transfer,
         extra=tuple(context.args),
     )
-    command.run(settings, log=log)
+    command.run(settings, log=log, cooldown_s=restart_cooldown)
 
 
 def launch_with_server(
@@ -91,6 +101,7 @@ def launch_with_server(
     ready_timeout: Annotated[
         float, typer.Option(help="Seconds that the servers may take to be ready", min=1)
     ] = 1800,
+    restart_cooldown: Cooldown = COOLDOWN_S,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Delete what an earlier run left and start over")
     ] = False,
@@ -106,6 +117,7 @@ def launch_with_server(
         max_model_len=max_model_len,
         gpu_memory_utilization=gpu_memory_utilization,
         ready_s=ready_timeout,
+        cooldown_s=restart_cooldown,
         fresh=fresh,
     )
     command.run(request)

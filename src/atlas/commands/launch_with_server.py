@@ -27,7 +27,7 @@ from atlas.serve.gpus import Split, numbers_of, shares, split, tensor_parallel
 from atlas.serve.interpreter import Interpreter, find_interpreter
 from atlas.serve.job import Job
 from atlas.serve.settings import ServerSettings
-from atlas.serve.supervisor import Supervisor
+from atlas.serve.supervisor import RestartPolicy, Supervisor
 
 _LOOK_EVERY_S = 0.25
 _LONGEST = 8192
@@ -46,6 +46,7 @@ class Request:
     max_model_len: int | None = None
     gpu_memory_utilization: float = 0.9
     ready_s: float = 1800.0
+    cooldown_s: float = 600.0
     fresh: bool = False
 
 
@@ -68,6 +69,7 @@ def run(request: Request) -> None:
         AtlasError: The command can't be; a server doesn't start, or died twice.
     """
     planned = plan(request)
+    policy = RestartPolicy(cooldown_s=request.cooldown_s)
     with (
         contextlib.suppress(KeyboardInterrupt),
         stop_on_signal(lambda: say("Stopping the training, then the servers")) as stop,
@@ -75,7 +77,7 @@ def run(request: Request) -> None:
     ):
         servers = [
             started.enter_context(
-                Supervisor(settings, planned.interpreter, ready_s=request.ready_s)
+                Supervisor(settings, planned.interpreter, policy=policy, ready_s=request.ready_s)
             )
             for settings in planned.servers
         ]

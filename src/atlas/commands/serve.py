@@ -13,13 +13,18 @@ from atlas.serve.checks import check
 from atlas.serve.interpreter import TESTED, find_interpreter
 from atlas.serve.log import Follower
 from atlas.serve.settings import ServerSettings, cpu_notes
-from atlas.serve.supervisor import Supervisor
+from atlas.serve.supervisor import RestartPolicy, Supervisor
 
 _LOOK_EVERY_S = 0.25
 
 
-def run(settings: ServerSettings, *, log: Path | None = None) -> None:
+def run(settings: ServerSettings, *, log: Path | None, cooldown_s: float) -> None:
     """Run the command; ends this process with the server's exit code.
+
+    Args:
+        settings: What is started.
+        log: Where its output is kept; ``None``: beside its token.
+        cooldown_s: Time after a restart within which another death ends the command.
 
     Raises:
         AtlasError: Port, model or lengths can't be; nothing was started then.
@@ -33,7 +38,8 @@ def run(settings: ServerSettings, *, log: Path | None = None) -> None:
         )
     for note in cpu_notes(settings) if interpreter.cpu else []:
         say(note)
-    server = Supervisor(settings, interpreter, log=log)
+    policy = RestartPolicy(cooldown_s=cooldown_s)
+    server = Supervisor(settings, interpreter, policy=policy, log=log)
     with stop_on_signal(lambda: say("Stopping the server")) as stop, server:
         follower, ready = Follower(server.process.log), False
         try:
