@@ -30,6 +30,11 @@ class ModelConfig(RunConfig):
         "sampling). auto: the library's choice, sdpa. flash_attention_2 needs its package and a "
         "GPU.",
     )
+    torch_compile: bool = key(
+        False,
+        "Compile the layers for training. Pays on a GPU and for long runs: compiling takes a "
+        "minute.",
+    )
     use_peft: bool = key(
         False,
         "Train a low-rank adapter (LoRA) and leave the model's weights as they are: a fraction of "

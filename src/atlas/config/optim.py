@@ -42,6 +42,12 @@ class TrainConfig(ModelConfig):
     gradient_checkpointing: bool = key(
         False, "Compute activations again in the backward pass: less memory, about a third slower."
     )
+    dataloader_num_workers: int = key(
+        0,
+        "Processes that would read data ahead. It is all in memory before the first step, so they "
+        "have nothing to do; the log says so.",
+        ge=0,
+    )
     float32_matmul_precision: MatmulPrecision = key(
         "auto",
         "How exact products of float32 matrices have to be. auto: the fastest that keeps float32's "

@@ -11,7 +11,7 @@ how its passes are computed, and what a person should read about it. Three cases
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +24,12 @@ from atlas.models.attention import checked_attention
 from atlas.models.lora import LoRA, add_adapter, load_adapter, trained_share
 from atlas.runtime.precision import computes_bf16, set_matmul_precision
 from atlas.runtime.seeding import derive_seed
+from atlas.training.compiling import compile_training
+
+_NO_WORKERS = (
+    "dataloader_num_workers={} has no effect: examples are tokenised before the first step, and a "
+    "batch is a slice of them"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +54,16 @@ def load_policy(config: TrainConfig, checkpoint: Path | None = None) -> Policy:
         AtlasError: It can't be loaded, or not so on this machine.
     """
     set_matmul_precision(config.float32_matmul_precision)
+    policy = _loaded(config, checkpoint)
+    lines = list(policy.lines)
+    if config.torch_compile:
+        lines.append(compile_training(policy.model))
+    if config.dataloader_num_workers:
+        lines.append(_NO_WORKERS.format(config.dataloader_num_workers))
+    return replace(policy, lines=tuple(lines))
+
+
+def _loaded(config: TrainConfig, checkpoint: Path | None) -> Policy:
     attention = checked_attention(config.attn_implementation)
     autocast = trains_in_bf16(config)
     if not config.use_peft:

@@ -16,12 +16,16 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from atlas.models.compiled import running_compiled
+
 Around = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 @contextlib.contextmanager
 def recomputing(model: nn.Module, around: Around = contextlib.nullcontext) -> Iterator[None]:
     """Run a forward in which layers with activation checkpointing switched on are checkpointed.
+
+    Layers that were compiled for training run compiled, the first time and the second.
 
     Args:
         model: Prepared by ``activation_checkpointing_enable``; any other one is left alone.
@@ -39,12 +43,19 @@ def recomputing(model: nn.Module, around: Around = contextlib.nullcontext) -> It
     again = functools.partial(
         checkpoint,
         use_reentrant=False,
-        context_fn=lambda: (contextlib.nullcontext(), around()),
+        context_fn=lambda: (contextlib.nullcontext(), _second(model, around)),
     )
     for layer in layers:
         layer.training, layer._gradient_checkpointing_func = True, again
     try:
-        yield
+        with running_compiled(model):
+            yield
     finally:
         for layer, (training, function) in zip(layers, before, strict=True):
             layer.training, layer._gradient_checkpointing_func = training, function
+
+
+@contextlib.contextmanager
+def _second(model: nn.Module, around: Around) -> Iterator[None]:
+    with around(), running_compiled(model):
+        yield

@@ -140,8 +140,8 @@ def _why_not(
         return "its attention can't be replaced"
     try:
         with evaluating(model), torch.no_grad():
-            packed = pack(_trial(model))
-            shared_MD, plain_MD = packed_hidden(model, packed), plain(model, _trial(model))
+            packed = pack(trial(model))
+            shared_MD, plain_MD = packed_hidden(model, packed), plain(model, trial(model))
     except Exception as error:  # whatever a foreign model raises, the plain forward is there
         return f"{type(error).__name__}: {error}"
     if packed.layout.windows != _windows(decoder.config):
@@ -153,11 +153,11 @@ def _why_not(
     return None
 
 
-def _trial(model: PreTrainedModel) -> GroupBatch:
+def trial(model: PreTrainedModel) -> GroupBatch:
     """Return a few tokens of uneven lengths in two groups."""
     embeddings: Any = model.get_input_embeddings()
-    ids = [(13 * i + 5) % int(embeddings.weight.shape[0]) for i in range(12)]
-    prompts, completions = [ids[:3], ids[3:5]], [ids[5:8], ids[8:9], ids[9:11], ids[11:]]
+    ids = [(13 * i + 5) % int(embeddings.weight.shape[0]) for i in range(13)]
+    prompts, completions = [ids[:3], ids[3:5]], [ids[5:8], ids[8:9], ids[9:12], ids[12:]]
     return group_batch(prompts, completions, 0, device=model.device)
 
 
@@ -199,6 +199,14 @@ def _attend(
 
 
 AttentionInterface.register(_NAME, _attend)
+
+
+def keep_attention_uncompiled() -> None:
+    """Have compiled layers call the attention as it is: it runs kernels and keeps what they share.
+
+    Not done at once, since it loads the compiler.
+    """
+    AttentionInterface.register(_NAME, torch.compiler.disable(_attend))
 
 
 @contextlib.contextmanager

@@ -75,6 +75,19 @@ def test_the_attention_is_the_one_that_was_asked_for(model_folder: Path) -> None
         load_policy(config_for(model_folder, attn_implementation="flash_attention_2"))
 
 
+def test_compiling_is_asked_for_and_told(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+    monkeypatch.setattr(policy, "compile_training", lambda model: compiled.append(model) or "done")
+    assert load_policy(config_for(model_folder)).lines == ()
+    assert not compiled
+    found = load_policy(config_for(model_folder, torch_compile=True, dataloader_num_workers=4))
+    assert compiled == [found.model]
+    assert found.lines[0] == "done"
+    assert found.lines[1].startswith("dataloader_num_workers=4 has no effect: examples are ")
+
+
 def test_an_adapter_goes_on_from_its_checkpoint(tmp_path: Path, model_folder: Path) -> None:
     start = load_policy(config_for(model_folder)).model
     config = config_for(model_folder, use_peft=True, lora_r=2, lora_alpha=2, seed=4)
