@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart test peers serving check fix docs bench base-model serve-env clean help
+.PHONY: quickstart test peers serving distributed check fix docs bench base-model serve-env clean help
 
 VENV := .venv
 SERVE_VENV := .serve-venv
@@ -20,6 +20,7 @@ BASE_PINS := requirements/torch.txt requirements/base.txt pyproject.toml
 BASE := $(VENV)/.atlas-base-$(shell cat $(BASE_PINS) | cksum | cut -d ' ' -f 1)
 DEV := $(VENV)/.atlas-dev-$(shell cat $(BASE_PINS) requirements/dev.txt | cksum | cut -d ' ' -f 1)
 BENCH := $(VENV)/.atlas-bench-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/bench.txt | cksum | cut -d ' ' -f 1)
+SHARED := $(VENV)/.atlas-shared-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/distributed.txt | cksum | cut -d ' ' -f 1)
 SERVE := $(SERVE_VENV)/.atlas-serve-$(shell cat requirements/torch.txt requirements/serve.txt | cksum | cut -d ' ' -f 1)
 # Bytecode is compiled when a module is first imported: most of what is installed never is.
 PIP_ARGS := -m pip -qq --disable-pip-version-check --no-input install --no-compile
@@ -32,13 +33,17 @@ base-model: $(BASE)  ## Train the small base model again from random weights
 	@$(BIN)/atlas base-model $(ARGS)
 
 test: $(DEV)  ## Every test (ARGS="-k grpo" for some)
-	@$(BIN)/python -m pytest tests --ignore tests/peers --ignore tests/serving $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore tests/peers --ignore tests/serving \
+		--ignore tests/distributed $(ARGS)
 
 peers: $(BENCH)  ## The tests that compare with TRL
 	@$(BIN)/python -m pytest tests/peers $(ARGS)
 
 serving: $(DEV) $(SERVE)  ## The tests against a real vLLM server on the CPU
 	@$(BIN)/python -m pytest tests/serving $(ARGS)
+
+distributed: $(SHARED)  ## The tests in which several processes train together
+	@$(BIN)/python -m pytest tests/distributed $(ARGS)
 
 check: $(DEV)  ## Lint, format, types, architecture; changes nothing
 	@$(BIN)/ruff check $(CODE)
@@ -84,6 +89,13 @@ $(BENCH): $(DEV)
 	@rm -f $(VENV)/.atlas-bench-*
 	@echo "Installing the peers for comparison into $(VENV)"
 	@$(PIP) -r requirements/base.txt -r requirements/bench.txt
+	@touch $@
+
+# --no-build-isolation: DeepSpeed looks for the PyTorch that is there while it is built.
+$(SHARED): $(DEV)
+	@rm -f $(VENV)/.atlas-shared-*
+	@echo "Installing DeepSpeed into $(VENV)"
+	@$(PIP) --no-build-isolation -r requirements/distributed.txt
 	@touch $@
 
 # The CPU wheel needs neither torchvision nor its siblings, and fails on the builds that are at hand for them.

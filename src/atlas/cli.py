@@ -208,6 +208,12 @@ def base_model(overrides: Overrides = None, fresh: Fresh = False) -> None:
 @app.command()
 def export(
     output: Output,
+    model: Annotated[
+        Path | None, typer.Argument(help="A model folder, with --format; else sessions are written")
+    ] = None,
+    model_format: Annotated[
+        str | None, typer.Option("--format", help="Of a model: safetensors, pkl or gguf")
+    ] = None,
     database_url: Database = None,
     status: Status = None,
     review_status: Review = None,
@@ -222,10 +228,17 @@ def export(
     offset: Offset = 0,
     no_events: Annotated[bool, typer.Option("--no-events", help="Leave the events out")] = False,
 ) -> None:
-    """Write the sessions of a database to a JSONL file; all of them, unless filters say less."""
+    """Write the sessions of a database to a JSONL file, all unless filters say less; or a model."""
     from atlas.commands import export as command
     from atlas.commands.selection import Selection
 
+    if (model is None) != (model_format is None):
+        raise AtlasError("a model needs --format and --format needs a model folder; give both")
+    if model is not None and model_format is not None:
+        from atlas.commands import export_model
+
+        export_model.run(model, output, model_format)
+        return
     selection = Selection(
         status=status,
         review_status=review_status,

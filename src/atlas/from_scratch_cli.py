@@ -1,6 +1,7 @@
 """The command line of guide A: ``prepare_grpo_data.py`` and ``train_atlas.py``.
 
-The same two are commands of ``atlas``: ``atlas prepare-data`` and ``atlas ranked``.
+The same two are commands of ``atlas``: ``atlas prepare-data`` and ``atlas ranked``; and
+``atlas selftest`` is what its troubleshooting calls verifying the GRPO implementation.
 """
 
 from __future__ import annotations
@@ -73,7 +74,15 @@ def ranked(
     command.run(config, overrides or [], resume=resume, fresh=fresh)
 
 
+def selftest() -> None:
+    """Check the training's numbers on this machine: formulas, gradients, shortcuts; seconds."""
+    from atlas.commands import selftest as command
+
+    command.run()
+
+
 def register(app: typer.Typer) -> None:
-    """Add both as commands."""
+    """Add all three as commands."""
     app.command("prepare-data")(prepare_data)
     app.command("ranked")(ranked)
+    app.command("selftest")(selftest)

@@ -7,8 +7,8 @@ engine was off by a little, the second group is dead and one member of the last 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from tests.unit.tiny_models import tiny_model
@@ -20,6 +20,8 @@ from atlas.runtime.engine.protocol import StepInfo
 from atlas.training.forward import completion_logprobs
 from atlas.training.group_batch import group_batch
 from atlas.types import TrainSample
+
+T = TypeVar("T")
 
 PAD, END = 0, 1
 MAX_LENGTH = 6
@@ -41,7 +43,14 @@ class HoldingEngine:
     world_size = 1
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
+        self.model = self.trained = model
+
+    def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
+        """Compute on the model."""
+        return compute(self.model)
+
+    def refresh(self) -> None:
+        """Do nothing: the model is the one."""
 
     def backward(self, loss: Tensor) -> None:
         """Add a share's gradients."""

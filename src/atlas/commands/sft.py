@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from atlas.checkpoints import load_tokenizer
 from atlas.commands.dry_run import run as plan
 from atlas.commands.terminal import StageBar, display, stoppable
-from atlas.commands.training import HINT, begin, close, keep
+from atlas.commands.training import HINT, Begun, begin, close, keep, locked, together
 from atlas.config.compose import load_config
 from atlas.config.sft import SFTConfig
 from atlas.runtime.seeding import seed_everything
+from atlas.runtime.world import world
 from atlas.sources.load import load_trace_dataset
-from atlas.sources.training_sets import sft_set
+from atlas.sources.training_sets import SFTSet, sft_set
 from atlas.training.sft import train_sft
 
 
@@ -22,19 +23,35 @@ def run(source: str, overrides: Sequence[str], *, fresh: bool, dry_run: bool = F
     if dry_run:
         plan("sft", source, overrides)
         return
-    config = load_config(SFTConfig, source, overrides)
-    begun = begin(config, "sft", fresh=fresh)
-    with begun.run.lock(), stoppable(HINT) as stop, display() as bars:
-        started = time.monotonic()
-        reading = StageBar(bars, "read")
-        dataset = load_trace_dataset(config, "sft", only_sessions=begun.sessions)
-        tokenizer = load_tokenizer(config.model_name_or_path)
-        made = sft_set(dataset, tokenizer, max_length=config.max_seq_length)
-        reading.begin(dataset.sft.num_read)
-        reading.advance(dataset.sft.num_read, note=dataset.source)
-        keep(begun, config, made.lineage)
-        seed_everything(config.seed, "sft")
-        bar = StageBar(bars, "sft")
-        figures = train_sft(begun.run, config, made.train, made.held, progress=bar, stop=stop)
-        begun.run.finish_stage("sft", figures, time.monotonic() - started)
-    close(begun.run, "examples", figures)
+    config = load_config(SFTConfig, source, overrides, world_size=world().size)
+    with together(config) as ranks:
+        begun = ranks.on_main(lambda: begin(config, "sft", fresh=fresh), "the run directory")
+        with locked(begun.run, ranks), stoppable(HINT) as stop, display() as bars:
+            started = time.monotonic()
+            reading = StageBar(bars, "read")
+            made = ranks.on_main(lambda: _read(config, begun, reading), "the data")
+            seed_everything(config.seed, "sft")
+            figures = train_sft(
+                begun.run,
+                config,
+                made.train,
+                made.held,
+                progress=StageBar(bars, "sft"),
+                stop=stop,
+                ranks=ranks,
+            )
+            if ranks.is_main:
+                begun.run.finish_stage("sft", figures, time.monotonic() - started)
+        if ranks.is_main:
+            close(begun.run, "examples", figures)
+
+
+def _read(config: SFTConfig, begun: Begun, reading: StageBar) -> SFTSet:
+    """Read the examples, and write down which sessions they are from."""
+    dataset = load_trace_dataset(config, "sft", only_sessions=begun.sessions)
+    tokenizer = load_tokenizer(config.model_name_or_path)
+    made = sft_set(dataset, tokenizer, max_length=config.max_seq_length)
+    reading.begin(dataset.sft.num_read)
+    reading.advance(dataset.sft.num_read, note=dataset.source)
+    keep(begun, config, made.lineage)
+    return made

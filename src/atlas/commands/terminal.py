@@ -19,8 +19,10 @@ from rich.progress import (
 )
 
 from atlas.runtime.stopping import Stopped, StopRequest, stop_on_signal
+from atlas.runtime.world import world
 
-console = Console(highlight=False)
+console = Console(highlight=False, quiet=not world().is_main)
+"""Of several processes the first one speaks."""
 
 
 class StageBar:
@@ -55,6 +57,7 @@ def display() -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
+        disable=not world().is_main,
     )
 
 

@@ -20,7 +20,7 @@ _MODULES = {
     "evaluate": "evaluate",
 }
 """Job -> the module of its command: only the one that runs is imported."""
-DISTRIBUTED: tuple[str, ...] = ()
+DISTRIBUTED = ("sft", "grpo")
 """Jobs that several processes can share."""
 
 

@@ -6,7 +6,8 @@ the database has grown meanwhile; where some of them are gone it is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ import yaml
 
 from atlas.commands.terminal import console
 from atlas.config.data import DataConfig
+from atlas.config.engine import chosen_engine
 from atlas.config.resolve import keep_config
 from atlas.errors import AtlasError
+from atlas.runtime.distributed import Ranks, joined
 from atlas.runtime.lineage import Lineage, read_lineage, write_lineage
 from atlas.runtime.links import publish, refuse_foreign
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.trackers.tracker import check_trackers
+from atlas.runtime.world import world
 from atlas.sources.training_sets import counts
 
 _LOGS = {"logs/train.log": "training.log", "logs/tensorboard_events": "tensorboard"}
@@ -31,6 +35,32 @@ PUBLISHED = {
 }
 """Job -> the guide's names under ``results_dir``, and the path in the run that each means."""
 HINT = "The same command goes on from the last checkpoint; --fresh starts over."
+
+
+@contextlib.contextmanager
+def together(config: DataConfig) -> Iterator[Ranks]:
+    """Meet the other processes of a training, for as long as the block runs.
+
+    Raises:
+        AtlasError: Keys contradict each other, or the others can't be met.
+    """
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    needs_group = chosen_engine(config, world().size) != "plain"
+    with joined(config.phase_timeout, needs_group=needs_group) as ranks, ranks.own_errors():
+        yield ranks
+
+
+@contextlib.contextmanager
+def locked(run: RunDir, ranks: Ranks) -> Iterator[None]:
+    """Keep every other job out of the run directory; rank 0 does so for all."""
+    with contextlib.ExitStack() as stack:
+
+        def lock() -> None:
+            stack.enter_context(run.lock())
+
+        ranks.on_main(lock, "the lock of the run directory")
+        yield
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +83,6 @@ def begin(config: DataConfig, kind: str, *, fresh: bool) -> Begun:
     Raises:
         AtlasError: It is finished, can't be used, or was begun with other settings.
     """
-    if config.num_threads:
-        torch.set_num_threads(config.num_threads)
     check_trackers(config.report_to or ())
     if config.results_dir:
         refuse_foreign(Path(config.results_dir), PUBLISHED[kind], "results_dir")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from atlas.config.optim import TrainConfig
+from atlas.config.engine import EngineConfig
 from atlas.config.schema import key
 from atlas.config.targets import SOURCES, source_name
 from atlas.errors import AtlasError
@@ -14,7 +14,7 @@ OnBroken = Literal["error", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DataConfig(TrainConfig):
+class DataConfig(EngineConfig):
     """A training on data of one source; ``make_dataset_fn`` of a YAML file sets the same keys."""
 
     data_source: str | None = key(
@@ -63,7 +63,9 @@ class DataConfig(TrainConfig):
 
 
 D = TypeVar("D", bound=DataConfig)
-DATA_KEYS = frozenset(DataConfig.__dataclass_fields__) - frozenset(TrainConfig.__dataclass_fields__)
+DATA_KEYS = frozenset(DataConfig.__dataclass_fields__) - frozenset(
+    EngineConfig.__dataclass_fields__
+)
 """The keys above."""
 
 

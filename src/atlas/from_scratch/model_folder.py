@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from atlas.checkpoints import copy_model, load_tokenizer
 from atlas.small_lm.pickled import BFLOAT16, Array, write_pickled
@@ -40,19 +41,23 @@ def save_model_folder(source: Path, folder: Path, stats: Mapping[str, Any]) -> i
     Raises:
         AtlasError: The disk is full.
     """
-    vocabulary = load_tokenizer(source).get_vocab()
-    ordered = dict(sorted(vocabulary.items(), key=lambda entry: entry[1]))
     parameters = num_parameters(source / SAFETENSORS)
     copy_model(
         source,
         folder,
         extra={
-            VOCABULARY: json.dumps(ordered, ensure_ascii=False, indent=0) + "\n",
+            VOCABULARY: vocabulary_text(load_tokenizer(source)),
             STATS: json.dumps({"parameters": parameters, **stats}, indent=2) + "\n",
         },
         also={WEIGHTS: lambda path: write_pickled(path, mapped_arrays(source / SAFETENSORS))},
     )
     return parameters
+
+
+def vocabulary_text(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return ``vocabulary.json``: token -> id, in the order of the ids."""
+    ordered = dict(sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]))
+    return json.dumps(ordered, ensure_ascii=False, indent=0) + "\n"
 
 
 def num_parameters(weights: Path) -> int:
@@ -67,10 +72,11 @@ def mapped_arrays(weights: Path) -> dict[str, tuple[str, Array]]:
     The arrays are views of the mapped file, which the system reads as they are used.
     """
     with safe_open(weights, framework="pt") as file:
-        return {name: _plain(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        return {name: plain_array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
 
 
-def _plain(tensor: Tensor) -> tuple[str, Array]:
+def plain_array(tensor: Tensor) -> tuple[str, Array]:
+    """Return a tensor's numbers with the name of its type; both share their memory."""
     if tensor.dtype == torch.bfloat16:
         return BFLOAT16, tensor.view(torch.uint16).numpy()
     return str(tensor.dtype).removeprefix("torch."), tensor.numpy()

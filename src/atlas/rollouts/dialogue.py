@@ -14,7 +14,7 @@ of the student for each teaching::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -78,6 +78,10 @@ class Student:
             for task, baseline, approach in zip(new, baselines, approaches, strict=True):
                 self._kept[task.id] = Alone(baseline=baseline, approach=approach[0])
         return [self._kept[task.id] for task in tasks]
+
+    def remember(self, known: Mapping[str, Alone]) -> None:
+        """Take what was computed elsewhere, by the ids of the tasks."""
+        self._kept.update(known)
 
     def attempt(
         self, tasks: Sequence[Task], teachings: Sequence[str], *, seed: int = 0

@@ -82,6 +82,7 @@ METRICS: tuple[MetricInfo, ...] = (
     # Time, and who watches.
     _metric("time/rollout", "s", "Sampling and scoring of a step."),
     _metric("time/update", "s", "Forward, backward and optimiser of a step."),
+    _metric("time/waiting", "s", "Of both, what rank 0 waited for other processes."),
     _metric("canary/accuracy_taught", "share", "Held-out tasks right after a teaching."),
     _metric("canary/alarm", "0 or 1", "The reward rises and the canary doesn't."),
     # Judges.

@@ -18,6 +18,9 @@ class StopRequest:
     def __init__(self) -> None:
         self.asked = False
 
+    def settle(self) -> None:
+        """Agree with the other processes, where there are any, on whether a stop was asked for."""
+
     def check(self) -> None:
         """Raise `Stopped` if a stop was asked for. Call it where stopping loses nothing."""
         if self.asked:

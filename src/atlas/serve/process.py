@@ -25,7 +25,7 @@ from atlas.serve.checks import free_port
 from atlas.serve.interpreter import Interpreter
 from atlas.serve.log import first_error, tail
 from atlas.serve.settings import ServerSettings, server_command, server_environ
-from atlas.serve.shared_memory import leftovers, shared_files
+from atlas.serve.shared_memory import leftovers, shared_files, wait_until_gone
 from atlas.serve.token import new_token, runtime_folder, write_token
 
 READY_S = 1800.0
@@ -144,6 +144,7 @@ class ServerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         code = self._process.wait(deadline_s)
+        wait_until_gone(self.pid, deadline_s)
         for path in leftovers(self._shared):
             path.unlink(missing_ok=True)
         self.token_file.unlink(missing_ok=True)

@@ -28,7 +28,8 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
-_WORDS = r" ?\d| ?[A-Za-z]+| ?[^\sA-Za-z\d]|\s"
+# Letters of any script, with the marks on them.
+_WORDS = r" ?\d| ?[\p{L}\p{M}]+| ?[^\s\p{L}\p{M}\d]|\s"
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> PreTrainedTokenizerFast:

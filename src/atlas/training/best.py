@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from atlas.checkpoints import copy_model, is_whole
+from atlas.runtime.distributed import ALONE, Ranks
 
 _RECORD = "best.json"
 
@@ -33,15 +34,23 @@ class BestModel:
     Args:
         checkpoints: Folder of the run's checkpoints.
         resumed: The run goes on; otherwise what an earlier attempt kept is forgotten.
-        save: Writes a model folder with these text files in it.
+        save: Writes a model folder, with the text files ``extra`` in it.
+        ranks: Who trains together: all of them decide alike, rank 0 writes.
     """
 
     def __init__(
-        self, checkpoints: Path, *, resumed: bool, save: Callable[[Path, dict[str, str]], None]
+        self,
+        checkpoints: Path,
+        *,
+        resumed: bool,
+        save: Callable[..., None],
+        ranks: Ranks = ALONE,
     ) -> None:
         self.folder = checkpoints / "best"
         self._save = save
-        self.best: Measured | None = self._read() if resumed else None
+        self._writes = ranks.is_main
+        kept = self._read() if resumed and ranks.is_main else None
+        self.best: Measured | None = ranks.broadcast(kept, "the best model so far")
         if not self.best:
             self.forget()
 
@@ -50,16 +59,19 @@ class BestModel:
         if math.isnan(eval_loss) or (self.best and eval_loss >= self.best.eval_loss):
             return False
         self.best = Measured(step=step, eval_loss=eval_loss)
-        self._save(self.folder, {_RECORD: json.dumps(asdict(self.best)) + "\n"})
+        if self._writes:
+            self._save(self.folder, extra={_RECORD: json.dumps(asdict(self.best)) + "\n"})
         return True
 
     def publish(self, folder: Path, extra: dict[str, str]) -> None:
         """Write what is kept as the final model, with these text files."""
-        copy_model(self.folder, folder, with_bin=True, extra=extra)
+        if self._writes:
+            copy_model(self.folder, folder, with_bin=True, extra=extra)
 
     def forget(self) -> None:
         """Delete what is kept."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._writes:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self) -> Measured | None:
         if not is_whole(self.folder):

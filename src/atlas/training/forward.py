@@ -76,6 +76,12 @@ def shares_prompts(model: PreTrainedModel) -> bool:
     return can_share(model, plain_hidden)
 
 
+def prepare_forward(model: PreTrainedModel) -> None:
+    """Make the checks that are made when a model is met first, while it is still whole."""
+    shares_prompts(model)
+    logit_change(model)
+
+
 def plain_hidden(model: PreTrainedModel, batch: GroupBatch) -> Tensor:
     """Return the hidden state before every completion token, [M, D]; a prompt for each row."""
     ids_BK = torch.cat([batch.prompt_ids_PL[batch.prompt_of_B], batch.completion_ids_BT], dim=1)

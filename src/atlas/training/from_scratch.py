@@ -201,8 +201,9 @@ def pretrained_folder(run: RunDir) -> Path:
 def _engine(job: Training, model: PreTrainedModel, name: str, total: int) -> PlainEngine:
     config = job.config
     first = name == "pretrain"
+    # Not to another precision, which would round the rotations' frequencies too.
     placed: Any = model.to
-    model = placed(device=training_device(), dtype=weights_dtype(job.bf16_weights))
+    model = placed(training_device())
     if job.bf16_weights and not computes_bf16():
         compute_in_float32(model)
     if job.gradient_checkpointing:

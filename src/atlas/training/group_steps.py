@@ -120,7 +120,7 @@ def run_group_steps(
     count, num_tokens, started, last = 0, 0, time.monotonic(), float("nan")
     for number, examples in enumerate(steps, start=first_step + 1):
         stop.check()
-        shares = _backward(engine, examples, objective, precision)
+        shares = backward(engine, examples, objective, precision)
         info = engine.step()
         count, num_tokens = count + 1, num_tokens + sum(e.num_tokens for e in examples)
         for name, value in shares.items():
@@ -145,7 +145,7 @@ def run_group_steps(
     return window["train/loss"] / count if count else last
 
 
-def _backward(
+def backward(
     engine: Engine,
     examples: Sequence[RankedExample],
     objective: Objective,

@@ -30,21 +30,24 @@ from atlas.rewards.overlong import Overlong
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
-from atlas.runtime.engine.plain import PlainEngine, engine_for
+from atlas.runtime.distributed import ALONE, Ranks, agreed
+from atlas.runtime.engine.choice import engine_for
+from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
-from atlas.runtime.metrics import sink_for
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
+from atlas.runtime.silent_sink import sink_on
 from atlas.runtime.stopping import StopRequest
+from atlas.training.forward import prepare_forward
 from atlas.training.groups import Classroom, roll_out, train_samples
 from atlas.training.judges import TrainingJudges
 from atlas.training.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.training.likelihood import AnswerLikelihood
 from atlas.training.policy import Policy, load_policy
 from atlas.training.reference import Adapted
-from atlas.training.resuming import Resumable
+from atlas.training.resuming import resumable
 from atlas.training.reward_parts import configured_reward, uplift_weights
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.update import update
@@ -57,7 +60,7 @@ class Training:
     """Everything that a step needs."""
 
     config: GRPOConfig
-    engine: PlainEngine
+    engine: Engine
     reference: PreTrainedModel | None
     room: Classroom
     policy: LocalGenerator
@@ -66,6 +69,7 @@ class Training:
     settings: LossSettings
     canary: Sequence[Task]
     judges: TrainingJudges
+    ranks: Ranks
     autocast: bool
     """The update computes in bfloat16 where that is safe."""
 
@@ -78,8 +82,11 @@ def train_grpo(
     progress: Progress,
     stop: StopRequest,
     canary: Sequence[Task] = (),
+    ranks: Ranks = ALONE,
 ) -> Mapping[str, float]:
     """Reinforce a teacher; goes on from the newest whole checkpoint where there is one.
+
+    Every rank calls this with the same; rank 0 alone reads and writes ``run``.
 
     Args:
         run: Where everything is written.
@@ -89,6 +96,7 @@ def train_grpo(
         stop: Asked before every step.
         canary: Held-out tasks that the policy is measured on every ``canary_steps``. Where there
             are none, ``canary_tasks`` of the tasks are set aside.
+        ranks: Who trains together: each rolls out its share of a step's tasks.
 
     Returns:
         The figures of the last logged step, with ``steps`` and ``skipped_steps``.
@@ -105,35 +113,26 @@ def train_grpo(
             "give more tasks or lower it"
         )
     total = config.max_steps
-    saved = Resumable(
-        run.checkpoints,
-        total_steps=total,
-        save_steps=config.save_steps,
-        keep=config.save_total_limit,
-        stop=stop,
-        extra=lineage_files(run.path),
-    )
+    stop = agreed(ranks, stop)
+    saved = resumable(run, config, total_steps=total, stop=stop, ranks=ranks)
     first, skipped = saved.first, int(saved.state.get("skipped", 0))
     judges = TrainingJudges(
         config,
         spent=saved.state.get("judges"),
         explanations=run.path / "rim_explanations.jsonl",
+        ranks=ranks,
     )
     dressed = load_policy(config, saved.folder)
-    training = _prepare(config, dressed, judges, canary)
+    training = _prepare(config, dressed, judges, canary, ranks)
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
-    lines = [
-        *dressed.lines,
-        *batch_lines(config),
-        *_check(training, tasks, probe=saved.folder is None),
-    ]
+    lines = [*dressed.lines, *_check(training, tasks, probe=not saved.first)]
 
     progress.begin(total - first)
     with (
         contextlib.closing(judges),
-        sink_for(run, config, stage="grpo", total_steps=total, first_step=first) as sink,
+        sink_on(ranks, run, config, stage="grpo", total_steps=total, first_step=first) as sink,
     ):
         for line in lines:
             sink.note(line)
@@ -157,6 +156,9 @@ def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Ma
     shown = {name: value for name, value in figures.items() if name != "steps"}
     state = {"global_step": figures["steps"], **shown}
     text = json.dumps(state, indent=2) + "\n"
+    training.engine.refresh()
+    if not training.ranks.is_main:
+        return figures
     write_atomic(run.trainer_state, text)
     save_model(
         run.final,
@@ -169,7 +171,11 @@ def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Ma
 
 
 def _prepare(
-    config: GRPOConfig, dressed: Policy, judges: TrainingJudges, canary: Sequence[Task]
+    config: GRPOConfig,
+    dressed: Policy,
+    judges: TrainingJudges,
+    canary: Sequence[Task],
+    ranks: Ranks,
 ) -> Training:
     model = dressed.model
     tokenizer = load_tokenizer(config.model_name_or_path)
@@ -186,7 +192,14 @@ def _prepare(
     reward, scorers = configured_reward(config, judges.scorers)
     return Training(
         config=config,
-        engine=engine_for(model, config, total_steps=config.max_steps * config.num_iterations),
+        engine=engine_for(
+            model,
+            config,
+            total_steps=config.max_steps * config.num_iterations,
+            ranks=ranks,
+            ready=prepare_forward,
+        ),
+        ranks=ranks,
         reference=_reference(config, model),
         room=Classroom(
             teacher=Teacher(policy, tokenizer, teaching),
@@ -258,12 +271,20 @@ def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[st
     )
     check_windows(config, windows)
     # All at once: what the student does alone is the longest text, and large batches are cheap.
-    room.student.alone(tasks)
-    lines = [*batch_lines(config)]
-    if probe and config.length_probe_samples:
+    ranks = training.ranks
+    _, mine = ranks.share(tasks)
+    known = dict(zip([task.id for task in mine], room.student.alone(mine), strict=True))
+    for elsewhere in ranks.gather(known, "what the student does alone"):
+        room.student.remember(elsewhere)
+
+    def probed() -> list[str]:
         probes = probe_lengths(config, room, tasks, windows)
         check_lengths(config, probes)
-        lines += [found.line for found in probes]
+        return [found.line for found in probes]
+
+    lines = [*batch_lines(config, world_size=ranks.size)]
+    if probe and config.length_probe_samples:
+        lines += ranks.on_main(probed, "the probe of lengths")
     return lines
 
 
@@ -276,21 +297,31 @@ def _watched_step(
     if training.canary and step % training.config.canary_steps == 0:
         seed = derive_seed(training.config.seed, "canary", step)
         room = training.room
-        accuracy = canary_accuracy(room.teacher, room.student, training.canary, seed=seed)
+        training.engine.refresh()
+        accuracy = training.ranks.on_main(
+            lambda: canary_accuracy(room.teacher, room.student, training.canary, seed=seed),
+            f"the canary after step {step}",
+        )
         figures |= watch.look(step, accuracy, len(training.canary))
     return figures
 
 
 def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> Mapping[str, float]:
-    config = training.config
-    started = time.monotonic()
+    config, ranks = training.config, training.ranks
+    started, waited = time.monotonic(), ranks.waited
+    training.engine.refresh()
     training.policy.policy_version = step - 1
-    groups = roll_out(
+    first, mine = ranks.share(chosen_tasks(tasks, config, step))
+    own = roll_out(
         training.room,
-        chosen_tasks(tasks, config, step),
+        mine,
         num_samples=config.num_generations,
         seed=derive_seed(config.seed, "rollout", step),
+        first_place=first,
     )
+    # Every rank gets all groups: advantages, counts and metrics are then those of one process.
+    shares = ranks.gather(own, f"rollouts of step {step}")
+    groups = [group for share in shares for group in share]
     rolled_out = time.monotonic()
     samples, advantages = train_samples(
         groups,
@@ -298,25 +329,29 @@ def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> 
         mask_truncated=config.mask_truncated_completions,
         epsilon=config.advantage_epsilon,
     )
-    learned = update(
-        training.engine,
-        training.reference,
-        samples,
-        training.settings,
-        temperature=config.temperature,
-        max_tokens=config.max_tokens_per_micro_batch,
-        num_iterations=config.num_iterations,
-        autocast=training.autocast,
-        dropout_seed=derive_seed(config.seed, "dropout", step),
-    )
+    with ranks.phase(f"update of step {step}"):
+        learned = update(
+            training.engine,
+            training.reference,
+            samples,
+            training.settings,
+            temperature=config.temperature,
+            max_tokens=config.max_tokens_per_micro_batch,
+            num_iterations=config.num_iterations,
+            autocast=training.autocast,
+            dropout_seed=derive_seed(config.seed, "dropout", step),
+            ranks=ranks,
+        )
     updated = time.monotonic()
-    write_rollouts(run.rollouts / f"{step_name(step)}.parquet", groups)
+    if ranks.is_main:
+        write_rollouts(run.rollouts / f"{step_name(step)}.parquet", groups)
     num_tokens = sum(len(sample.completion_ids) for sample in samples)
     return {
         **rollout_metrics(groups, advantages),
         **learned,
         "time/rollout": rolled_out - started,
         "time/update": updated - rolled_out,
+        "time/waiting": ranks.waited - waited,
         "train/tokens_per_second": num_tokens / (updated - started),
     }
 

@@ -8,9 +8,10 @@ Input: ``rim_config``. Output: a scorer of teachings; every step ``rim_rewards``
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from atlas.config.grpo import GRPOConfig
@@ -19,6 +20,7 @@ from atlas.rewards.endpoint.budget import Usage
 from atlas.rewards.exchange import TeachingScorer
 from atlas.rewards.judged import judge_teachings
 from atlas.rewards.rim import RIMReward
+from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.files import disk_errors
 
 
@@ -29,14 +31,21 @@ class TrainingJudges:
         config: ``rim_config`` names their file.
         spent: What `state` returned when an earlier part of the run was saved.
         explanations: The file that explanations are added to, a line a step.
+        ranks: Who trains together; each judges its own rollouts, within limits of its own.
 
     Raises:
         AtlasError: Their configuration is wrong, or an endpoint's key isn't in the environment.
     """
 
     def __init__(
-        self, config: GRPOConfig, *, spent: Mapping[str, Any] | None, explanations: Path
+        self,
+        config: GRPOConfig,
+        *,
+        spent: Mapping[str, Any] | None,
+        explanations: Path,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self._ranks = ranks
         self._rim: RIMReward | None = None
         if config.rim_config is not None and config.reward != "uplift":
             self._rim = RIMReward(config.rim_config, spent=Usage(**(spent or {})))
@@ -52,19 +61,32 @@ class TrainingJudges:
         if self._rim is None:
             return {}
         report = self._rim.report()
-        line = {"step": step, "rim_explanations": [dict(said) for said in report.rim_explanations]}
+        said = [dict(one) for one in report.rim_explanations]
+        shares = self._ranks.gather((said, dict(report.metrics)), f"judges of step {step}")
+        metrics = _mean_metrics([metrics for _, metrics in shares])
+        if not self._ranks.is_main:
+            return metrics
+        line = {"step": step, "rim_explanations": [one for said, _ in shares for one in said]}
         with (
             disk_errors(self._explanations),
             self._explanations.open("a", encoding="utf-8") as file,
         ):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        return report.metrics
+        return metrics
 
     def state(self) -> dict[str, Any] | None:
-        """Return what a checkpoint keeps: what was spent."""
-        return None if self._rim is None else asdict(self._rim.spent)
+        """Return what a checkpoint keeps: what was spent, by the rank that spent most."""
+        if self._rim is None:
+            return None
+        return self._ranks.maxima(asdict(self._rim.spent), "what the judges cost")
 
     def close(self) -> None:
         """Stop what is under way."""
         if self._rim is not None:
             self._rim.close()
+
+
+def _mean_metrics(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean over ranks of each metric, of those that have it."""
+    names = dict.fromkeys(name for share in shares for name in share)
+    return {name: fmean(share[name] for share in shares if name in share) for name in names}

@@ -35,6 +35,41 @@ def micro_batches(
     return batches
 
 
+def dealt(
+    groups: Sequence[Group], max_tokens: int, num_ranks: int, *, shared: bool = True
+) -> list[list[list[Group]]]:
+    """Deal groups out to ranks, and each rank's to micro-batches.
+
+    Every rank gets about as much to compute. A group that is more than a rank's fair share is
+    divided. All ranks come to the same result by themselves.
+
+    Args:
+        groups: Of the whole step.
+        max_tokens: Budget of one micro-batch.
+        num_ranks: Who shares the step.
+        shared: Each prompt is computed once for its group.
+
+    Returns:
+        The micro-batches of each rank; some may have fewer than others, or none.
+    """
+    if num_ranks == 1:
+        return [micro_batches(groups, max_tokens, shared=shared)]
+    costs = [num_tokens([group], shared=shared) for group in groups]
+    fair = -(-sum(costs) // num_ranks)
+    pieces = [
+        piece
+        for group in groups
+        # What is divided computes its prompt once more.
+        for piece in _divided(group, min(max_tokens, fair + len(group[0].prompt_ids)), shared)
+    ]
+    loads, shares = [0] * num_ranks, [list[Group]() for _ in range(num_ranks)]
+    for piece in sorted(pieces, key=lambda p: -num_tokens([p], shared=shared)):
+        least = loads.index(min(loads))
+        loads[least] += num_tokens([piece], shared=shared)
+        shares[least].append(piece)
+    return [micro_batches(share, max_tokens, shared=shared) for share in shares]
+
+
 def num_tokens(groups: Sequence[Group], *, shared: bool) -> int:
     """Return the tokens that a forward pass over the groups computes."""
     if shared:

@@ -1,7 +1,8 @@
 """Where a training run goes on from, and when it saves: the same for every loop.
 
 Input: the folder of a run's checkpoints. Output: the newest whole one, its state, and new ones as
-they fall due or as the user asks to stop.
+they fall due or as the user asks to stop. Of several ranks only rank 0 reads and writes: the others
+may be on machines that don't see the folder.
 """
 
 from __future__ import annotations
@@ -18,8 +19,27 @@ from atlas.checkpoints import (
     save_checkpoint,
     step_name,
 )
+from atlas.config.optim import TrainConfig
+from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
+from atlas.runtime.lineage import lineage_files
+from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import StopRequest
+
+
+def resumable(
+    run: RunDir, config: TrainConfig, *, total_steps: int, stop: StopRequest, ranks: Ranks
+) -> Resumable:
+    """Return the checkpoints of a training's run directory, kept as its configuration says."""
+    return Resumable(
+        run.checkpoints,
+        total_steps=total_steps,
+        save_steps=config.save_steps,
+        keep=config.save_total_limit,
+        stop=stop,
+        extra=lineage_files(run.path) if ranks.is_main else {},
+        ranks=ranks,
+    )
 
 
 class Resumable:
@@ -32,6 +52,7 @@ class Resumable:
         keep: Checkpoints that are kept.
         stop: Whether the user asked to stop.
         extra: Text files that lie in every checkpoint, by name.
+        ranks: Who trains together.
     """
 
     def __init__(
@@ -43,10 +64,14 @@ class Resumable:
         keep: int,
         stop: StopRequest,
         extra: dict[str, str] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.folder = newest_checkpoint(checkpoints)
-        """The checkpoint that the run goes on from; None where it starts anew."""
-        self.state: dict[str, Any] = load_state(self.folder) if self.folder else {}
+        self.folder = newest_checkpoint(checkpoints) if ranks.is_main else None
+        """The checkpoint that the run goes on from; None where it starts anew, and on every rank
+        but 0, whose weights all others get."""
+        state: dict[str, Any] = load_state(self.folder) if self.folder else {}
+        self._of_engine: dict[str, Any] = state.pop("engine", {})
+        self.state = ranks.broadcast(state, "state of the checkpoint")
         """What was saved there; empty where the run starts anew."""
         self.first = int(self.state.get("step", 0))
         """Steps that were done before."""
@@ -56,19 +81,25 @@ class Resumable:
         self._keep = keep
         self._stop = stop
         self._extra = extra
+        self._ranks = ranks
 
     def restore(self, engine: Engine) -> None:
         """Give optimiser and schedule their state back, where there is one."""
-        if self.folder:
-            engine.load_state(self.state["engine"])
+        if self.first:
+            engine.load_state(self._of_engine)
+            self._of_engine = {}
 
     def save_if_due(
         self, step: int, engine: Engine, tokenizer: PreTrainedTokenizerBase, **kept: Any
     ) -> None:
         """Write a checkpoint after ``step`` if one is due; ``kept`` is found in `state` again."""
+        self._stop.settle()
         due = self._save_steps and step % self._save_steps == 0
         if (due or self._stop.asked) and step < self._total_steps:
+            engine.refresh()
             state = {"step": step, "engine": engine.state(), **kept}
-            folder = self._checkpoints / step_name(step)
-            save_checkpoint(folder, engine.model, tokenizer, state, extra=self._extra)
-            prune_checkpoints(self._checkpoints, self._keep)
+            if self._ranks.is_main:
+                folder = self._checkpoints / step_name(step)
+                save_checkpoint(folder, engine.model, tokenizer, state, extra=self._extra)
+                prune_checkpoints(self._checkpoints, self._keep)
+            self._ranks.meet(f"checkpoint after step {step}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from atlas.checkpoints import load_tokenizer, save_model
@@ -18,18 +19,20 @@ from atlas.config.sft import SFTConfig
 from atlas.datasets.chat import Example
 from atlas.datasets.packing import fullness, pack
 from atlas.errors import AtlasError
-from atlas.runtime.engine.plain import engine_for
+from atlas.runtime.distributed import ALONE, Ranks, agreed
+from atlas.runtime.engine.choice import engine_for
 from atlas.runtime.lineage import lineage_files
-from atlas.runtime.metrics import sink_for
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
+from atlas.runtime.silent_sink import sink_on
 from atlas.runtime.stopping import StopRequest
 from atlas.training.best import BestModel
 from atlas.training.documents import check_keeps_apart
 from atlas.training.evaluations import Evaluations
+from atlas.training.forward import prepare_forward
 from atlas.training.policy import Policy, load_policy
-from atlas.training.resuming import Resumable
+from atlas.training.resuming import resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 
 
@@ -41,41 +44,38 @@ def train_sft(
     *,
     progress: Progress,
     stop: StopRequest,
+    ranks: Ranks = ALONE,
 ) -> Mapping[str, float]:
     """Train a teacher; goes on from the newest whole checkpoint. Returns the run's figures.
+
+    Every rank calls this with the same; rank 0 alone reads and writes ``run``.
 
     Raises:
         AtlasError: There is nothing to learn from.
         Stopped: The user asked to stop; a checkpoint was written.
     """
     rows = _rows(train, config)
-    total = num_steps(len(rows), config)
-    extra = lineage_files(run.path)
-    saved = Resumable(
-        run.checkpoints,
-        total_steps=total,
-        save_steps=config.save_steps,
-        keep=config.save_total_limit,
-        stop=stop,
-        extra=extra,
-    )
-    policy = _policy(config, saved.folder)
-    model, tokenizer = policy.model, load_tokenizer(config.model_name_or_path)
-    engine = engine_for(model, config, total_steps=total)
+    total = num_steps(len(rows), config, world_size=ranks.size)
+    stop = agreed(ranks, stop)
+    saved = resumable(run, config, total_steps=total, stop=stop, ranks=ranks)
+    per_step = check_batch(config, saved.state.get("examples_per_step"), ranks.size)
+    policy, tokenizer = _policy(config, saved.folder), load_tokenizer(config.model_name_or_path)
+    engine = engine_for(policy.model, config, total_steps=total, ranks=ranks, ready=prepare_forward)
     saved.restore(engine)
     first, eval_batch = saved.first, config.per_device_train_batch_size
 
-    def save_best(folder: Path, texts: dict[str, str]) -> None:
-        save_model(folder, model, tokenizer, extra=texts)
+    def measure() -> float:
+        engine.refresh()
+        return evaluation_loss(engine.model, held, batch_size=eval_batch, ranks=ranks)
 
-    best = BestModel(run.checkpoints, resumed=bool(first), save=save_best)
-
+    save_best = partial(save_model, model=engine.model, tokenizer=tokenizer)
+    best = BestModel(run.checkpoints, resumed=bool(first), save=save_best, ranks=ranks)
     progress.begin(total - first)
-    with sink_for(run, config, stage="sft", total_steps=total, first_step=first) as sink:
-        for line in (*policy.lines, *_opening_lines(train, rows, total, config)):
+    with sink_on(ranks, run, config, stage="sft", total_steps=total, first_step=first) as sink:
+        for line in (*policy.lines, *_opening_lines(train, rows, total, config, ranks.size)):
             sink.note(line)
         evaluations = Evaluations(
-            measure=lambda: evaluation_loss(model, held, batch_size=eval_batch),
+            measure=measure,
             best=best if config.load_best_model_at_end else None,
             sink=sink,
             every=config.eval_steps,
@@ -85,11 +85,12 @@ def train_sft(
 
         def after_step(step: int) -> None:
             evaluations.after_step(step)
-            saved.save_if_due(step, engine, tokenizer, eval_loss_before=evaluations.before)
+            kept = {"examples_per_step": per_step, "eval_loss_before": evaluations.before}
+            saved.save_if_due(step, engine, tokenizer, **kept)
 
         last = run_steps(
             engine,
-            _epochs(rows, config, first=first, total=total),
+            _epochs(rows, config, first=first, total=total, num_processes=ranks.size),
             first_step=first,
             sink=sink,
             progress=progress,
@@ -98,12 +99,15 @@ def train_sft(
             autocast=policy.autocast,
             dropout_seed=derive_seed(config.seed, "dropout"),
             after_step=after_step,
+            ranks=ranks,
         )
         sink.note(evaluations.verdict)
-    if evaluations.chosen.step == total:
-        save_model(run.final, model, tokenizer, with_bin=True, extra=extra)
-    else:
+    engine.refresh()
+    extra = lineage_files(run.path) if ranks.is_main else {}
+    if evaluations.chosen.step != total:
         best.publish(run.final, extra)
+    elif ranks.is_main:
+        save_model(run.final, engine.model, tokenizer, with_bin=True, extra=extra)
     best.forget()
     return {
         "examples": len(train),
@@ -116,8 +120,33 @@ def train_sft(
 
 def num_steps(num_rows: int, config: SFTConfig, *, world_size: int = 1) -> int:
     """Return the optimiser steps of a run: every epoch takes each row once."""
-    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * world_size
-    return math.ceil(num_rows / batch * config.num_train_epochs)
+    return math.ceil(num_rows / examples_per_step(config, world_size) * config.num_train_epochs)
+
+
+def examples_per_step(config: SFTConfig, num_processes: int) -> int:
+    """Return what one optimiser step learns from: examples, or rows where they are packed."""
+    per_process = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    return per_process * num_processes
+
+
+def check_batch(config: SFTConfig, before: int | None, num_processes: int) -> int:
+    """Return the examples of a step; they must be those that the run was begun with.
+
+    Args:
+        config: Of now.
+        before: Examples of a step when it was begun; None where it is new.
+        num_processes: Of now.
+
+    Raises:
+        AtlasError: They differ.
+    """
+    now = examples_per_step(config, num_processes)
+    if before is not None and before != now:
+        raise AtlasError(
+            f"the run was begun with {before} examples a step, but {num_processes} process(es) make"
+            f" it {now}; set gradient_accumulation_steps so that it is {before} again"
+        )
+    return now
 
 
 def _rows(train: Sequence[Example], config: SFTConfig) -> Sequence[Example]:
@@ -137,10 +166,10 @@ def _policy(config: SFTConfig, checkpoint: Path | None) -> Policy:
 
 
 def _opening_lines(
-    train: Sequence[Example], rows: Sequence[Example], total: int, config: SFTConfig
+    train: Sequence[Example], rows: Sequence[Example], total: int, config: SFTConfig, size: int
 ) -> list[str]:
     """Say what a step consists of, and what packing gains."""
-    lines = [*supervised_lines(config, num_rows=len(rows), num_steps=total)]
+    lines = [*supervised_lines(config, num_rows=len(rows), num_steps=total, world_size=size)]
     if config.packing:
         length = config.max_seq_length
         full = 100 * fullness(rows, length)
@@ -152,11 +181,19 @@ def _opening_lines(
 
 
 def _epochs(
-    examples: Sequence[Example], config: SFTConfig, *, first: int, total: int
+    examples: Sequence[Example],
+    config: SFTConfig,
+    *,
+    first: int,
+    total: int,
+    num_processes: int = 1,
 ) -> Iterator[Step]:
-    """Yield the micro-batches of steps ``first`` to ``total``; each epoch has its own order."""
+    """Yield the micro-batches of steps ``first`` to ``total``; each epoch has its own order.
+
+    Their order is that of one process which takes as many examples a step.
+    """
     size = config.per_device_train_batch_size
-    per_step = size * config.gradient_accumulation_steps
+    per_step = examples_per_step(config, num_processes)
     epoch, waiting = 0, list[Example]()
     for step in range(total):
         while len(waiting) < per_step:

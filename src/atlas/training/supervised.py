@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from atlas.datasets.chat import Example, collate
 from atlas.datasets.packing import positions
 from atlas.models.lora import adapter_dropout
 from atlas.objectives.cross_entropy import cross_entropy
+from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.precision import computing
@@ -56,12 +58,14 @@ def run_steps(
     autocast: bool = False,
     dropout_seed: int = 0,
     after_step: Callable[[int], None] = lambda step: None,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Train through the steps.
 
     Args:
         engine: Holds model and optimiser.
-        steps: What each optimiser step learns from.
+        steps: What each optimiser step learns from, over all ranks; a rank takes its share of the
+            micro-batches, of which each has as many.
         first_step: Steps that were done before, by a run that this one goes on from.
         sink: Takes the metrics every ``logging_steps`` steps.
         progress: Told of every step.
@@ -70,6 +74,7 @@ def run_steps(
         autocast: Compute in bfloat16 where that is safe; weights stay as they are.
         dropout_seed: Of the dropout of the model's adapter, if it has any.
         after_step: Called with the number of steps done, to save checkpoints.
+        ranks: Who trains together.
 
     Returns:
         The mean loss of the last logged steps.
@@ -83,14 +88,20 @@ def run_steps(
         stop.check()
         trained = sum(example.num_trained for batch in batches for example in batch)
         loss = 0.0
-        for place, batch in enumerate(batches):
-            with adapter_dropout(engine.model, derive_seed(dropout_seed, step, place)):
-                with computing(engine.model, autocast):
-                    logprobs_N = example_logprobs(engine.model, batch, pad_id)
-                share = cross_entropy(logprobs_N, torch.ones_like(logprobs_N).bool(), trained)
-                engine.backward(share)
-            loss += share.item()
-        info = engine.step()
+        first, mine = ranks.share(batches)
+        with ranks.phase(f"update of step {step}"):
+            for place, batch in enumerate(mine):
+                compute = partial(
+                    _share, examples=batch, pad_id=pad_id, num_trained=trained, autocast=autocast
+                )
+                with adapter_dropout(
+                    engine.trained, derive_seed(dropout_seed, step, first + place)
+                ):
+                    share = engine.forward(compute, last=place == len(mine) - 1)
+                    engine.backward(share)
+                loss += share.item()
+            info = engine.step()
+        loss = ranks.sums({"loss": loss}, f"loss of step {step}")["loss"]
         window.append(loss)
         num_tokens += sum(len(example.ids) for batch in batches for example in batch)
         progress.advance(note=f"loss {loss:.3f}")
@@ -111,14 +122,37 @@ def run_steps(
     return sum(window) / len(window) if window else last
 
 
+def _share(
+    model: PreTrainedModel,
+    *,
+    examples: Sequence[Example],
+    pad_id: int,
+    num_trained: int,
+    autocast: bool,
+) -> Tensor:
+    """Return a micro-batch's share of the loss of a step with ``num_trained`` tokens."""
+    with computing(model, autocast):
+        logprobs_N = example_logprobs(model, examples, pad_id)
+    return cross_entropy(logprobs_N, torch.ones_like(logprobs_N).bool(), num_trained)
+
+
 @torch.inference_mode()
 def evaluation_loss(
-    model: PreTrainedModel, examples: Sequence[Example], *, batch_size: int
+    model: PreTrainedModel, examples: Sequence[Example], *, batch_size: int, ranks: Ranks = ALONE
 ) -> float:
-    """Return the mean loss (nats a token) over examples; NaN where there are none."""
+    """Return the mean loss (nats a token) over examples; NaN where there are none.
+
+    Args:
+        model: Whole, on every rank.
+        examples: All of them; a rank takes its share.
+        batch_size: Of a forward pass.
+        ranks: Who measures together.
+    """
     pad_id = model.config.pad_token_id or 0
     total, count = 0.0, 0
-    for start in range(0, len(examples), batch_size):
-        logprobs_N = example_logprobs(model, examples[start : start + batch_size], pad_id)
+    _, mine = ranks.share(examples)
+    for start in range(0, len(mine), batch_size):
+        logprobs_N = example_logprobs(model, mine[start : start + batch_size], pad_id)
         total, count = total - float(logprobs_N.sum()), count + len(logprobs_N)
-    return total / count if count else float("nan")
+    found = ranks.sums({"loss": total, "tokens": count}, "the evaluation loss")
+    return found["loss"] / found["tokens"] if found["tokens"] else float("nan")

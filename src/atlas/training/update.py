@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -23,12 +24,13 @@ from atlas.models.lora import adapter_dropout
 from atlas.objectives.loss import LossInputs, LossOutputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
+from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.precision import computing
 from atlas.runtime.seeding import derive_seed
 from atlas.training.forward import completion_logprobs, shares_prompts
 from atlas.training.group_batch import GroupBatch, group_batch
-from atlas.training.micro_batches import Group, micro_batches
+from atlas.training.micro_batches import Group, dealt
 from atlas.training.reference import reference_logprobs
 from atlas.types import TrainSample
 
@@ -43,6 +45,8 @@ class _Part:
     ref_BT: Tensor | None
     old_BT: Tensor | None = None
     """None until a first step has been taken: the policy is then the old policy."""
+    weight: float = 1.0
+    """0 where it only keeps other ranks company."""
 
 
 def update(
@@ -56,6 +60,7 @@ def update(
     num_iterations: int = 1,
     autocast: bool = False,
     dropout_seed: int = 0,
+    ranks: Ranks = ALONE,
 ) -> Mapping[str, float]:
     """Take ``num_iterations`` optimiser steps.
 
@@ -63,13 +68,14 @@ def update(
         engine: Holds the policy.
         reference: The policy that the KL is measured to, or the policy itself where it has an
             adapter that can be switched off; None with beta 0.
-        samples: All samples of the step; those without an advantage are left out.
+        samples: All samples of the step, of all ranks; those without an advantage are left out.
         settings: Of the loss.
         temperature: That the teachings were sampled at.
         max_tokens: Tokens of one micro-batch: all that the forward pass computes.
         num_iterations: Optimiser steps on the same samples.
         autocast: Compute in bfloat16 where that is safe; weights stay as they are.
         dropout_seed: Of the dropout of the policy's adapter, if it has any.
+        ranks: Who trains together; each computes its share of the samples.
 
     Returns:
         ``train/loss``, ``train/grad_norm``, ``train/kl`` and the other metrics of the loss, means
@@ -79,36 +85,56 @@ def update(
     groups = live_groups(samples)
     if not groups:
         return {}
-    used = [sample for group in groups for sample in group]
-    counts = StepCounts(
-        num_tokens=sum(len(sample.completion_ids) for sample in used), num_sequences=len(used)
-    )
-    batches = micro_batches(groups, max_tokens, shared=shares_prompts(engine.model))
+    counts = _counts(groups)
+    shares = dealt(groups, max_tokens, ranks.size, shared=shares_prompts(engine.model))
     with computing(engine.model, autocast):
-        parts = [_part(engine.model, reference, batch, temperature) for batch in batches]
+        parts = [_part(engine.model, reference, batch, temperature) for batch in shares[ranks.rank]]
+    # Ranks exchange weights and gradients in each pass, so that all take as many.
+    num_passes = max(map(len, shares))
+    empty = [_empty_part(engine.model)] * (num_passes - len(parts))
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
+    norm = rate = 0.0
+    outputs_of = partial(
+        _outputs, counts=counts, settings=settings, temperature=temperature, autocast=autocast
+    )
     for iteration in range(num_iterations):
-        for place, part in enumerate(parts):
+        for place, part in enumerate([*parts, *empty]):
             # The same draws in every iteration: the ratio is to compare the same network.
-            with adapter_dropout(engine.model, derive_seed(dropout_seed, place)):
-                outputs, entropy, policy_BT = _backward(
-                    engine, part, counts, settings, temperature, autocast
+            with adapter_dropout(engine.trained, derive_seed(dropout_seed, ranks.rank, place)):
+                loss, outputs, entropy, policy_BT = engine.forward(
+                    partial(outputs_of, part=part), last=place == num_passes - 1
                 )
+                engine.backward(loss)
+            if place >= len(parts):
+                continue
             if iteration == 0 and num_iterations > 1:
                 part.old_BT = policy_BT
             for name, value in {
                 **outputs.metrics,
-                "loss": outputs.loss.detach(),
+                "loss": loss.detach(),
                 "entropy": entropy,
             }.items():
                 sums[name] += float(value) / num_iterations
             for name, value in outputs.maxima.items():
                 maxima[name] = max(maxima[name], float(value))
         info = engine.step()
-        sums["grad_norm"] += info.grad_norm / num_iterations
-        sums["learning_rate"] = info.learning_rate
-    return {f"train/{name}": value for name, value in {**sums, **maxima}.items()}
+        norm += info.grad_norm / num_iterations
+        rate = info.learning_rate
+    found = {
+        **ranks.sums(sums, "metrics of the update"),
+        **ranks.maxima(maxima, "metrics of the update"),
+        "grad_norm": norm,
+        "learning_rate": rate,
+    }
+    return {f"train/{name}": value for name, value in found.items()}
+
+
+def _counts(groups: Sequence[Group]) -> StepCounts:
+    used = [sample for group in groups for sample in group]
+    return StepCounts(
+        num_tokens=sum(len(sample.completion_ids) for sample in used), num_sequences=len(used)
+    )
 
 
 def live_groups(samples: Sequence[TrainSample]) -> list[Group]:
@@ -143,19 +169,34 @@ def _part(
     )
 
 
-def _backward(
-    engine: Engine,
+def _empty_part(model: PreTrainedModel) -> _Part:
+    """Return a micro-batch that weighs nothing, for a rank that has no more to compute."""
+    batch = group_batch([[0]], [[0, 0]], 0, device=model.device)
+    return _Part(
+        batch=batch,
+        advantages_B=torch.zeros(1, device=model.device),
+        rollout_BT=torch.zeros(batch.mask_BT.shape, device=model.device),
+        ref_BT=None,
+        weight=0.0,
+    )
+
+
+def _outputs(
+    model: PreTrainedModel,
+    *,
     part: _Part,
     counts: StepCounts,
     settings: LossSettings,
     temperature: float,
     autocast: bool,
-) -> tuple[LossOutputs, Tensor, Tensor]:
-    """Add one micro-batch's gradients; return its share, its entropy and its log-probabilities."""
-    with computing(engine.model, autocast):
-        policy = completion_logprobs(
-            engine.model, part.batch, temperature=temperature, with_entropy=True
-        )
+) -> tuple[Tensor, LossOutputs, Tensor, Tensor]:
+    """Return one micro-batch's share of the loss, all of it, entropy and log-probabilities."""
+    with computing(model, autocast):
+        policy = completion_logprobs(model, part.batch, temperature=temperature, with_entropy=True)
+    if not part.weight:
+        zero = policy.logprobs_BT.sum() * 0
+        nothing = LossOutputs(loss=zero, metrics={}, maxima={})
+        return zero, nothing, zero.detach(), policy.logprobs_BT.detach()
     outputs = grpo_loss(
         LossInputs(
             policy_logprobs_BT=policy.logprobs_BT,
@@ -168,7 +209,6 @@ def _backward(
         ),
         settings,
     )
-    engine.backward(outputs.loss)
     assert policy.entropy_BT is not None  # it was asked for
     entropy = policy.entropy_BT.sum() / max(counts.num_tokens, 1)
-    return outputs, entropy, policy.logprobs_BT.detach()
+    return outputs.loss, outputs, entropy, policy.logprobs_BT.detach()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.serve.shared_memory import SHM, leftovers, shared_files
+from atlas.serve.shared_memory import SHM, leftovers, shared_files, wait_until_gone
 
 MAPS = """
 import mmap, os, sys
@@ -43,9 +43,13 @@ def user_of(file: Path, how: str) -> subprocess.Popen[bytes]:
     return user
 
 
-@pytest.mark.parametrize("how", ["maps", "opens"])
+@pytest.mark.parametrize("how", ["maps", "opens", "renamed"])
 def test_what_a_group_uses_is_left_over_when_nobody_uses_it(file: Path, how: str) -> None:
-    user, other = user_of(file, how), user_of(file, "maps")
+    user, other = user_of(file, "opens" if how == "opens" else "maps"), user_of(file, "maps")
+    if how == "renamed":
+        os.link(file, f"{file}-linked")
+        file.unlink()
+        os.rename(f"{file}-linked", file)
     assert file in shared_files(user.pid)
     assert file not in shared_files(os.getpgrp())
     user.communicate()
@@ -54,3 +58,13 @@ def test_what_a_group_uses_is_left_over_when_nobody_uses_it(file: Path, how: str
     assert leftovers({file}) == [file]
     file.unlink()
     assert leftovers({file}) == []
+
+
+def test_a_group_is_gone_when_its_last_process_is(file: Path) -> None:
+    user = user_of(file, "maps")
+    assert not wait_until_gone(user.pid, 0.05)
+    assert user.stdin is not None
+    user.stdin.close()
+    # It isn't waited for, so it stays as a zombie, which holds nothing.
+    assert wait_until_gone(user.pid, 30)
+    user.wait()

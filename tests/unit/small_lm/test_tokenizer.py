@@ -78,3 +78,11 @@ def test_equal_texts_give_equal_tokenizers_that_stock_transformers_loads(tmp_pat
     assert loaded.encode(text) == first.encode(text)
     assert loaded.decode(loaded.encode(text)) == text
     assert loaded.chat_template == first.chat_template
+
+
+@pytest.mark.parametrize("word", ["größe", "данные", "हिन्दी", "naïve"])
+def test_letters_of_any_script_are_merged_with_their_marks(word: str) -> None:
+    tokenizer = train_tokenizer([f"a {word} b"] * 20, vocab_size=330)
+    assert tokenizer.tokenize(f" {word}") == tokenizer.tokenize(f"x {word}")[1:]
+    assert len(tokenizer.tokenize(f" {word}")) == 1
+    assert tokenizer.decode(tokenizer.encode(f"{word} {word}.")) == f"{word} {word}."

@@ -19,7 +19,7 @@ def kept(tmp_path: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizer
     return BestModel(
         tmp_path,
         resumed=False,
-        save=lambda folder, texts: save_model(folder, model, tokenizer, extra=texts),
+        save=lambda folder, extra: save_model(folder, model, tokenizer, extra=extra),
     )
 
 
@@ -39,7 +39,7 @@ def test_the_lowest_loss_is_kept_and_published(
     assert taken == [True, True, False, False, False]
     assert kept.best == Measured(step=20, eval_loss=1.5)
 
-    later = BestModel(tmp_path, resumed=True, save=lambda folder, texts: None)
+    later = BestModel(tmp_path, resumed=True, save=lambda folder, extra: None)
     assert later.best == kept.best
     assert not later.offer(60, 1.6)
     later.publish(tmp_path / "final", {"note.txt": "here"})
@@ -53,11 +53,11 @@ def test_the_lowest_loss_is_kept_and_published(
 
 def test_a_run_that_starts_anew_forgets_what_was_kept(tmp_path: Path, kept: BestModel) -> None:
     kept.offer(10, 0.1)
-    assert BestModel(tmp_path, resumed=False, save=lambda folder, texts: None).best is None
+    assert BestModel(tmp_path, resumed=False, save=lambda folder, extra: None).best is None
     assert not kept.folder.exists()
 
 
 def test_a_damaged_model_is_not_the_best(tmp_path: Path, kept: BestModel) -> None:
     kept.offer(10, 0.1)
     (kept.folder / "model.safetensors").write_bytes(b"cut")
-    assert BestModel(tmp_path, resumed=True, save=lambda folder, texts: None).best is None
+    assert BestModel(tmp_path, resumed=True, save=lambda folder, extra: None).best is None

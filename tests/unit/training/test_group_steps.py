@@ -10,7 +10,7 @@ from atlas.datasets.ranked import RankedRecord
 from atlas.runtime.engine.protocol import StepInfo
 from atlas.training.group_steps import (
     Precision,
-    _backward,
+    backward,
     likelihood_objective,
     ranked_objective,
 )
@@ -60,7 +60,7 @@ def test_pretraining_is_the_mean_over_all_tokens(
     model: LlamaForCausalLM, examples: list[RankedExample], max_tokens: int
 ) -> None:
     precision = Precision(autocast=False, max_tokens=max_tokens)
-    figures = _backward(Kept(model), examples, likelihood_objective, precision)
+    figures = backward(Kept(model), examples, likelihood_objective, precision)
     made = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
     rows = [row for example in examples for row in alone(model, example)]
@@ -78,7 +78,7 @@ def test_the_ranked_stage_is_the_guide_s_formula(
     objective = ranked_objective(
         sharpness=1.0, preference_weight=1.0, pairwise_weight=0.5, reduction="mean"
     )
-    figures = _backward(Kept(model), examples, objective, Precision(autocast=False, max_tokens=64))
+    figures = backward(Kept(model), examples, objective, Precision(autocast=False, max_tokens=64))
     expected = 0.0
     for example in examples:
         l_K = torch.stack([row.mean() for row in alone(model, example)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.training.micro_batches import Group, micro_batches, num_tokens
+from atlas.training.micro_batches import Group, dealt, micro_batches, num_tokens
 from atlas.types import TrainSample
 
 
@@ -50,3 +50,23 @@ def test_a_group_above_the_budget_is_divided_and_one_sample_never(shared: bool) 
         *(1, 1, 2, 5, 5)
     ]
     assert layout(micro_batches([group(0, 6, 5)], 1, shared=shared)) == [[[5]]]
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 5])
+def test_ranks_get_every_sample_once_and_about_as_much_each(num_ranks: int) -> None:
+    groups = [group(p, 10, 3, 9, 4, 20) for p in range(6)]
+    shares = dealt(groups, 200, num_ranks)
+    found = [s for share in shares for batch in share for piece in batch for s in piece]
+    assert sorted(map(id, found)) == sorted(id(s) for one in groups for s in one)
+    loads = [sum(num_tokens(batch, shared=True) for batch in share) for share in shares]
+    assert max(loads) - min(loads) <= 46  # the dearest group
+    assert all(num_tokens(batch, shared=True) <= 200 for share in shares for batch in share)
+
+
+def test_one_group_is_divided_among_ranks() -> None:
+    shares = dealt([group(0, 4, 10, 10, 10, 10)], 1000, 2)
+    assert [layout(share) for share in shares] == [[[[10, 10]]], [[[10, 10]]]]
+
+
+def test_a_rank_may_have_nothing() -> None:
+    assert dealt([group(0, 4, 5)], 100, 3)[1:] == [[], []]

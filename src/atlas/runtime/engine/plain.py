@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from atlas.config.optim import LrSchedulerType, TrainConfig
+from atlas.config.optim import LrSchedulerType
 from atlas.errors import AtlasError
 from atlas.runtime.engine.protocol import StepInfo
 from atlas.runtime.engine.stochastic_adamw import StochasticAdamW
 from atlas.runtime.schedule import rate_factor
+
+T = TypeVar("T")
 
 
 class PlainEngine:
@@ -46,12 +49,14 @@ class PlainEngine:
         rounding_seed: int | None = None,
     ) -> None:
         self.model = model
+        self.trained = model
         self._max_grad_norm = max_grad_norm
         trained = [p for p in model.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
+        groups = [group for group in groups if group["params"]]
         self._optimizer: torch.optim.Optimizer
         if rounding_seed is None:
             self._optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
@@ -66,6 +71,10 @@ class PlainEngine:
             ),
         )
 
+    def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
+        """Return what ``compute`` makes of the model."""
+        return compute(self.model)
+
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a micro-batch's share of the loss."""
         loss.backward()
@@ -76,7 +85,7 @@ class PlainEngine:
         Raises:
             AtlasError: The gradients are not finite; the weights are left as they were.
         """
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm)
+        norm = self._clip()
         if not torch.isfinite(norm):
             self._optimizer.zero_grad(set_to_none=True)
             raise AtlasError(
@@ -89,6 +98,13 @@ class PlainEngine:
         self._optimizer.zero_grad(set_to_none=True)
         return StepInfo(grad_norm=float(norm), learning_rate=rate)
 
+    def refresh(self) -> None:
+        """Do nothing: what is trained is the model itself."""
+
+    def _clip(self) -> Tensor:
+        """Scale long gradients down; return how long they were."""
+        return nn.utils.clip_grad_norm_(self.trained.parameters(), self._max_grad_norm)
+
     def state(self) -> dict[str, Any]:
         """Return the state of optimiser and schedule."""
         return {"optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict()}
@@ -97,18 +113,3 @@ class PlainEngine:
         """Take up a state that `state` returned."""
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
-
-
-def engine_for(model: PreTrainedModel, config: TrainConfig, *, total_steps: int) -> PlainEngine:
-    """Return the engine that a training job's configuration describes."""
-    if config.gradient_checkpointing:
-        model.activation_checkpointing_enable()  # training/recomputing.py then does it
-    return PlainEngine(
-        model,
-        learning_rate=config.learning_rate,
-        total_steps=total_steps,
-        scheduler=config.lr_scheduler_type,
-        warmup_ratio=config.warmup_ratio,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-    )

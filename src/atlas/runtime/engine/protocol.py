@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 from transformers import PreTrainedModel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,13 +23,31 @@ class StepInfo:
 
 
 class Engine(Protocol):
-    """Runs backward passes and optimiser steps of one model."""
+    """Runs backward passes and optimiser steps of one model.
+
+    With several ranks, each gives its own shares of the loss, whose sum over all is the step's; all
+    take equally many passes, since a pass may exchange weights; and every method is called on all
+    of them.
+    """
 
     model: PreTrainedModel
+    """Whole on every rank, to sample with, to evaluate and to save. Where ranks hold shares of what
+    is trained, it is a copy, brought up to date by `refresh`."""
+    trained: PreTrainedModel
+    """What `forward` computes on: `model`, or this rank's share of it."""
 
     @property
     def world_size(self) -> int:
         """Processes that train together."""
+        ...
+
+    def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
+        """Return what ``compute`` makes of the model that is trained, with gradients.
+
+        Args:
+            compute: Returns tensors, or tuples of them.
+            last: This is the step's last pass; ranks may wait until then to add up gradients.
+        """
         ...
 
     def backward(self, loss: Tensor) -> None:
@@ -37,10 +58,17 @@ class Engine(Protocol):
         """Clip, update the weights, move the schedule on, clear the gradients."""
         ...
 
+    def refresh(self) -> None:
+        """Bring `model` up to date with what was trained."""
+        ...
+
     def state(self) -> dict[str, Any]:
-        """Return the state of optimiser and schedule, to be saved by `torch.save`."""
+        """Return the state of optimiser and schedule, to be saved by `torch.save`.
+
+        It is whole on rank 0, and means the same to every engine and to any number of ranks.
+        """
         ...
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up a state that `state` returned."""
+        """Take up a state that `state` returned; only rank 0's is looked at."""
         ...

@@ -1,0 +1,96 @@
+"""Configuration of how processes share a training: the engine, what it keeps in CPU memory."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from atlas.config.optim import TrainConfig
+from atlas.config.schema import key
+from atlas.errors import AtlasError
+
+EngineName = Literal["plain", "ddp", "fsdp", "deepspeed"]
+EngineChoice = Literal["auto", "plain", "ddp", "fsdp", "deepspeed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig(TrainConfig):
+    """How one or several processes run a training."""
+
+    engine: EngineChoice = key(
+        "auto",
+        "Who holds what. ddp: every process the whole model and its optimiser states; fsdp: each a "
+        "share of all; deepspeed: as its file says. auto: deepspeed where a file is given, fsdp "
+        "with offload, else ddp, and plain in one process.",
+    )
+    deepspeed: str | None = key(
+        None,
+        "DeepSpeed's JSON file, as in configs/deepspeed/zero2.json. It says which stage of ZeRO "
+        "and what is offloaded; batch, optimiser, clipping and precision stay with the keys here.",
+    )
+    offload: bool = key(
+        False,
+        "Keep optimiser states (fsdp: weights too) in CPU memory: fits larger models, and is "
+        "slower.",
+    )
+    phase_timeout: float = key(
+        1800.0,
+        "Seconds that processes wait for one another at the end of a phase, before they give up. "
+        "Higher when single rollouts or checkpoints take longer.",
+        gt=0,
+    )
+
+
+def chosen_engine(config: EngineConfig, num_processes: int) -> EngineName:
+    """Return the engine that a configuration means.
+
+    Raises:
+        AtlasError: Two keys contradict each other, or the engine needs one process.
+    """
+    choice = config.engine
+    if config.deepspeed and choice not in ("auto", "deepspeed"):
+        raise AtlasError(
+            f"engine={choice} and deepspeed={config.deepspeed} contradict each other; leave one of "
+            "them out"
+        )
+    if choice == "deepspeed" and not config.deepspeed:
+        raise AtlasError(
+            "engine=deepspeed needs DeepSpeed's file: deepspeed=configs/deepspeed/zero2.json"
+        )
+    if config.offload and choice in ("plain", "ddp"):
+        raise AtlasError(
+            f"engine={choice} and offload=true contradict each other: {choice} keeps nothing "
+            "elsewhere; use engine=fsdp"
+        )
+    if choice == "plain" and num_processes > 1:
+        raise AtlasError(
+            f"engine=plain is for one process, but there are {num_processes}; use engine=ddp"
+        )
+    if choice != "auto":
+        return choice
+    if config.deepspeed:
+        return "deepspeed"
+    if config.offload:
+        return "fsdp"
+    return "ddp" if num_processes > 1 else "plain"
+
+
+def read_deepspeed_file(path: str) -> dict[str, Any]:
+    """Return the content of DeepSpeed's file.
+
+    Raises:
+        AtlasError: It isn't there, or isn't JSON.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AtlasError(f"deepspeed={path} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise AtlasError(
+            f"deepspeed={path} isn't JSON ({error}); comments are not allowed in it"
+        ) from error
+    if not isinstance(content, dict):
+        raise AtlasError(f"deepspeed={path} must hold one JSON object")
+    return content

@@ -1,0 +1,73 @@
+"""The engine that a training job's configuration describes, for the ranks that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from transformers import PreTrainedModel
+
+from atlas.config.engine import EngineConfig, chosen_engine, read_deepspeed_file
+from atlas.runtime.distributed import ALONE, Ranks
+from atlas.runtime.engine.ddp import DDPEngine
+from atlas.runtime.engine.deepspeed import DeepSpeedEngine
+from atlas.runtime.engine.deepspeed_settings import OurKeys, deepspeed_settings
+from atlas.runtime.engine.fsdp import FSDPEngine
+from atlas.runtime.engine.plain import PlainEngine
+from atlas.runtime.engine.protocol import Engine
+
+
+def engine_for(
+    model: PreTrainedModel,
+    config: EngineConfig,
+    *,
+    total_steps: int,
+    ranks: Ranks = ALONE,
+    ready: Callable[[PreTrainedModel], None] = lambda model: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Engine:
+    """Return the engine.
+
+    Args:
+        model: What is trained.
+        config: Of the job.
+        total_steps: Length of the schedule, in optimiser steps.
+        ranks: Who trains together.
+        ready: Called with the very model that is trained, before any part of it is given away.
+        say: Told what is done in another way than a file asks for.
+
+    Raises:
+        AtlasError: Keys contradict each other, or DeepSpeed is missing or refuses its file.
+    """
+    if config.gradient_checkpointing:
+        model.activation_checkpointing_enable()  # training/recomputing.py then does it
+    recipe = {
+        "learning_rate": config.learning_rate,
+        "total_steps": total_steps,
+        "scheduler": config.lr_scheduler_type,
+        "warmup_ratio": config.warmup_ratio,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+    }
+    name = chosen_engine(config, ranks.size)
+    if name == "deepspeed":
+        assert config.deepspeed is not None  # chosen_engine saw to it
+        settings, notes = deepspeed_settings(
+            read_deepspeed_file(config.deepspeed),
+            OurKeys(
+                max_grad_norm=config.max_grad_norm,
+                per_device_train_batch_size=config.per_device_train_batch_size,
+                gradient_accumulation_steps=config.gradient_accumulation_steps,
+                num_processes=ranks.size,
+                offload=config.offload,
+            ),
+            path=config.deepspeed,
+        )
+        for note in notes:
+            say(note)
+        return DeepSpeedEngine(model, ranks=ranks, settings=settings, ready=ready, **recipe)
+    if name == "fsdp":
+        return FSDPEngine(model, ranks=ranks, ready=ready, offload=config.offload, **recipe)
+    ready(model)
+    if name == "ddp":
+        return DDPEngine(model, ranks=ranks, **recipe)
+    return PlainEngine(model, **recipe)

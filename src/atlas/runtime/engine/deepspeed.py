@@ -1,0 +1,198 @@
+"""The engine that trains through DeepSpeed: ZeRO of any stage, states in CPU memory if asked for.
+
+    stage 1    optimiser states are shared out
+    stage 2    gradients too
+    stage 3    weights too; `model` is then a whole copy, as with FSDP
+
+Optimiser, schedule, clipping and what a step is stay ours, so that every engine trains alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from atlas.errors import AtlasError
+from atlas.runtime.distributed import Ranks
+from atlas.runtime.engine.plain import PlainEngine
+from atlas.runtime.engine.protocol import StepInfo
+from atlas.runtime.engine.runner import Runner, broadcast_weights
+
+T = TypeVar("T")
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class DeepSpeedEngine(PlainEngine):
+    """What ranks share is said by DeepSpeed's settings.
+
+    Args:
+        model: Trained in place up to stage 2; becomes the whole copy at stage 3. Rank 0's weights
+            count.
+        ranks: Who trains together.
+        settings: Of DeepSpeed (deepspeed_settings.py).
+        ready: Called with the model that is trained before it is shared out.
+        recipe: As for `PlainEngine`.
+
+    Raises:
+        AtlasError: DeepSpeed isn't installed, or refuses the settings.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        ranks: Ranks,
+        settings: Mapping[str, Any],
+        ready: Callable[[PreTrainedModel], None],
+        **recipe: Any,
+    ) -> None:
+        broadcast_weights(model)
+        shared = settings["zero_optimization"].get("stage", 0) == 3
+        trained = copy.deepcopy(model) if shared else model
+        ready(trained)
+        super().__init__(trained, **recipe)
+        self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        self._group_sizes = [len(group["params"]) for group in self._optimizer.param_groups]
+        self._net: Any = _initialize(Runner(trained), self._optimizer, settings)
+        _make_states(self._net.optimizer, self._optimizer)
+        self._shared = shared
+        self.model = model
+        self.world_size = ranks.size
+        self._ranks = ranks
+
+    def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
+        """Return what ``compute`` makes of the model."""
+        self._net.set_gradient_accumulation_boundary(last)
+        return self._net(compute)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of this rank's share of the loss."""
+        self._net.backward(loss * self.world_size)  # DeepSpeed takes the mean over ranks
+
+    def step(self) -> StepInfo:
+        """Clip, update, move the schedule on.
+
+        Raises:
+            AtlasError: The gradients were not finite; the weights are spoilt, checkpoints are not.
+        """
+        rate = float(self._optimizer.param_groups[0]["lr"])
+        self._net.step()
+        self._schedule.step()
+        norm = torch.as_tensor(self._net.get_global_grad_norm())
+        if not torch.isfinite(norm):
+            raise AtlasError(
+                "the gradients are not finite; lower learning_rate, or resume from the last "
+                "checkpoint"
+            )
+        return StepInfo(grad_norm=float(norm), learning_rate=rate)
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Gather all weights into `model`, where it is a copy."""
+        if not self._shared:
+            return
+        for whole, share in zip(self.model.parameters(), self.trained.parameters(), strict=True):
+            if whole.requires_grad:
+                whole.copy_(_library().utils.safe_get_full_fp32_param(share))
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of optimiser and schedule, whole on every rank."""
+        utils = _library().utils
+        steps = [m["step"] for m in self._optimizer.state.values() if "step" in m]
+        step = torch.as_tensor(float(steps[0]) if steps else 0.0)
+        moments = {
+            index: {
+                "step": step.clone(),
+                **{m: utils.safe_get_full_optimizer_state(p, m).cpu().clone() for m in _MOMENTS},
+            }
+            for index, p in enumerate(self._parameters)
+        }
+        return {
+            "optimizer": {"state": moments, "param_groups": self._plain_groups()},
+            "schedule": self._schedule.state_dict(),
+        }
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up rank 0's state: each rank its share."""
+        state = self._ranks.broadcast(state, "state of the optimiser")
+        utils = _library().utils
+        moments = state["optimizer"]["state"]
+        for index, parameter in enumerate(self._parameters):
+            for name in _MOMENTS:
+                value = moments[index][name].to(parameter.device)
+                utils.safe_set_full_optimizer_state(parameter, value, name)
+        for kept in self._optimizer.state.values():
+            if "step" in kept:
+                kept["step"] = torch.as_tensor(moments[0]["step"]).clone()
+        self._schedule.load_state_dict(state["schedule"])
+        for group, rate in zip(
+            self._optimizer.param_groups, self._schedule.get_last_lr(), strict=True
+        ):
+            group["lr"] = rate
+
+    def _plain_groups(self) -> list[dict[str, Any]]:
+        """Return the groups as a plain optimiser's state has them: parameters by number."""
+        groups, first = [], 0
+        for group, size in zip(self._optimizer.param_groups, self._group_sizes, strict=True):
+            kept = {name: value for name, value in group.items() if name != "params"}
+            groups.append({**kept, "params": list(range(first, first + size))})
+            first += size
+        return groups
+
+
+def _make_states(zero: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Make the moments now: DeepSpeed finds those of later groups only if they are there already.
+
+    (It links a parameter to its moments after the first group's first step, and then never again.)
+    """
+    flat = getattr(zero, "single_partition_of_fp32_groups", None)
+    for share in zero.fp32_partitioned_groups_flat if flat is None else flat:
+        moments = {name: torch.zeros_like(share) for name in _MOMENTS}
+        optimizer.state[share] = {"step": torch.zeros(()), **moments}
+    if flat is not None:
+        zero._lazy_init_hp_params_optimizer_state()
+
+
+def _library() -> Any:
+    """Return DeepSpeed, quiet.
+
+    Raises:
+        AtlasError: It isn't installed.
+    """
+    if find_spec("deepspeed") is None:
+        raise AtlasError(
+            "engine=deepspeed needs the package deepspeed: pip install 'atlas-teacher[deepspeed]'; "
+            "engine=fsdp shares weights and states without it"
+        )
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # It calls what PyTorch has meanwhile given other names, at every exchange.
+    warnings.filterwarnings("ignore", r".*torch\.distributed\..* is deprecated", FutureWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("deepspeed")
+
+
+def _initialize(
+    net: nn.Module, optimizer: torch.optim.Optimizer, settings: Mapping[str, Any]
+) -> Any:
+    library = _library()
+    if next(net.parameters()).device.type == "cpu":
+        # Its own exchange through shared memory would be compiled first, a minute on each machine.
+        importlib.import_module("deepspeed.ops").__compatible_ops__["deepspeed_shm_comm"] = False
+    try:
+        library.init_distributed(dist_backend=torch.distributed.get_backend())
+        net_engine, *_ = library.initialize(model=net, optimizer=optimizer, config=dict(settings))
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise AtlasError(f"DeepSpeed refuses its settings: {error}") from error
+    return net_engine

@@ -1,0 +1,103 @@
+"""DeepSpeed's file and our keys -> the settings that DeepSpeed is started with.
+
+The file says which stage of ZeRO, what is offloaded, and how it communicates. What our own keys say
+(batch, clipping, precision, optimiser, schedule) the file may say too, as long as it says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from atlas.errors import AtlasError
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OurKeys:
+    """What the run's own configuration says on matters that DeepSpeed's file knows of too."""
+
+    max_grad_norm: float
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    num_processes: int
+    offload: bool
+
+
+def deepspeed_settings(
+    content: Mapping[str, Any], keys: OurKeys, *, path: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Return DeepSpeed's settings, and notes on what of the file is done in another way.
+
+    Args:
+        content: Of the file.
+        keys: Ours.
+        path: Of the file, for messages.
+
+    Raises:
+        AtlasError: The file contradicts one of our keys, which is named; or asks for something that
+            isn't DeepSpeed's to do here.
+    """
+    _refuse_foreign(content, path)
+    _check_equal(content, keys, path)
+    zero = dict(content.get("zero_optimization") or {})
+    if keys.offload and "offload_optimizer" not in zero:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    if zero.get("stage", 0) not in (1, 2, 3):
+        raise AtlasError(
+            f"{path} must say stage 1, 2 or 3 in zero_optimization; without, it is engine=ddp"
+        )
+    notes = [
+        f"{path}: {name} is left to Atlas: weights stay float32, and precision says what is "
+        "computed in"
+        for name in ("fp16", "bf16")
+        if (content.get(name) or {}).get("enabled") is True
+    ]
+    ours = {
+        # A loss here is a share of the step's; when a step is done is said by hand.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "train_batch_size": keys.num_processes,
+        "gradient_clipping": keys.max_grad_norm,
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_allow_untested_optimizer": True,
+    }
+    theirs = {name: value for name, value in content.items() if name not in ("fp16", "bf16")}
+    return {**theirs, **ours}, notes
+
+
+def _refuse_foreign(content: Mapping[str, Any], path: str) -> None:
+    for section, instead in (
+        ("optimizer", "learning_rate and weight_decay"),
+        ("scheduler", "lr_scheduler_type and warmup_ratio"),
+    ):
+        if section in content:
+            raise AtlasError(
+                f"{path} has a section {section}, but {instead} decide that; take it out"
+            )
+
+
+def _check_equal(content: Mapping[str, Any], keys: OurKeys, path: str) -> None:
+    step = keys.per_device_train_batch_size * keys.gradient_accumulation_steps * keys.num_processes
+    for theirs, ours, value in (
+        ("gradient_clipping", "max_grad_norm", keys.max_grad_norm),
+        (
+            "train_micro_batch_size_per_gpu",
+            "per_device_train_batch_size",
+            keys.per_device_train_batch_size,
+        ),
+        (
+            "gradient_accumulation_steps",
+            "gradient_accumulation_steps",
+            keys.gradient_accumulation_steps,
+        ),
+        ("train_batch_size", "the examples of a step", step),
+    ):
+        if content.get(theirs, AUTO) not in (AUTO, value):
+            raise AtlasError(
+                f"{path} says {theirs}={content[theirs]}, but {ours}={value}; make them equal, or "
+                f'write "{AUTO}" in the file'
+            )

@@ -1,0 +1,123 @@
+"""The engine that gives every rank a share of weights, gradients and optimiser states (FSDP2).
+
+A layer's weights are gathered when it is computed and given up afterwards; its gradients are added
+up and dealt out as soon as its backward pass is done.
+
+    memory a rank    (weights + gradients + states) / ranks + the largest layer + one whole copy
+
+The whole copy is `model`: to sample with, to evaluate and to save. It takes no gradients, and
+`refresh` gathers into it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers import PreTrainedModel
+
+from atlas.runtime.distributed import Ranks
+from atlas.runtime.engine.plain import PlainEngine
+from atlas.runtime.engine.runner import Runner, broadcast_weights
+
+T = TypeVar("T")
+
+
+class FSDPEngine(PlainEngine):
+    """Every rank holds a share of what is trained.
+
+    Args:
+        model: Becomes the whole copy; rank 0's weights count.
+        ranks: Who trains together.
+        ready: Called with the model that is trained before it is shared out.
+        offload: Keep shares in CPU memory between uses.
+        recipe: As for `PlainEngine`.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        ranks: Ranks,
+        ready: Callable[[PreTrainedModel], None],
+        offload: bool = False,
+        **recipe: Any,
+    ) -> None:
+        broadcast_weights(model)
+        trained = copy.deepcopy(model)
+        ready(trained)
+        self._net = _shared_out(Runner(trained), offload=offload)
+        super().__init__(trained, **recipe)
+        self.model = model
+        self.world_size = ranks.size
+        self._ranks = ranks
+
+    def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
+        """Return what ``compute`` makes of the model, whose layers are gathered one by one."""
+        return self._net(compute)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of this rank's share of the loss."""
+        (loss * self.world_size).backward()  # FSDP takes the mean over ranks
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Gather all weights into `model`."""
+        for whole, share in zip(self.model.parameters(), self.trained.parameters(), strict=True):
+            if whole.requires_grad:
+                whole.copy_(_whole(share))
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of optimiser and schedule, whole on every rank."""
+        state = super().state()
+        optimizer = state["optimizer"]
+        gathered = {
+            index: {name: _whole(value).cpu() for name, value in moments.items()}
+            for index, moments in optimizer["state"].items()
+        }
+        return {**state, "optimizer": {**optimizer, "state": gathered}}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up rank 0's state: each rank its share."""
+        state = self._ranks.broadcast(state, "state of the optimiser")
+        optimizer = state["optimizer"]
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        shares = {
+            index: {name: _share(value, parameters[index]) for name, value in moments.items()}
+            for index, moments in optimizer["state"].items()
+        }
+        super().load_state({**state, "optimizer": {**optimizer, "state": shares}})
+
+    def _clip(self) -> Tensor:
+        return _whole(super()._clip())
+
+
+def _shared_out(net: Runner, *, offload: bool) -> nn.Module:
+    """Share the layers out one by one, and then what is outside of them."""
+    on_accelerator = next(net.parameters()).device.type != "cpu"
+    policy = CPUOffloadPolicy() if offload and on_accelerator else OffloadPolicy()
+    names = set(getattr(net.model, "_no_split_modules", None) or ())
+    for module in list(net.modules()):
+        if type(module).__name__ in names:
+            fully_shard(module, offload_policy=policy)
+    fully_shard(net, offload_policy=policy)  # changes the module in place
+    return net
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _share(value: Tensor, parameter: Tensor) -> Tensor:
+    """Return this rank's share of a moment that is as large as its parameter."""
+    if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
+        return value
+    on_device = value.to(parameter.device)
+    return distribute_tensor(
+        on_device, parameter.device_mesh, parameter.placements, src_data_rank=None
+    )

@@ -1,0 +1,36 @@
+"""The metrics of ranks that write nothing: all of them count the same, rank 0 writes it down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from atlas.config.optim import TrainConfig
+from atlas.runtime.distributed import Ranks
+from atlas.runtime.metrics import MetricSink, sink_for
+from atlas.runtime.run_dir import RunDir
+
+
+class SilentSink(MetricSink):
+    """Takes metrics and forgets them."""
+
+    def __init__(self, run: RunDir, **options: Any) -> None:
+        """Open nothing."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take them."""
+
+    def note(self, text: str) -> None:
+        """Take it."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+def sink_on(
+    ranks: Ranks, run: RunDir, config: TrainConfig, *, stage: str, total_steps: int, first_step: int
+) -> MetricSink:
+    """Return this rank's sink: `sink_for` on rank 0."""
+    if not ranks.is_main:
+        return SilentSink(run)
+    return sink_for(run, config, stage=stage, total_steps=total_steps, first_step=first_step)

@@ -1,0 +1,118 @@
+"""Every engine on a tiny model: ``torchrun … engines.py FOLDER ENGINE …``; rank 0 saves the rest.
+
+Each engine takes five steps of four micro-batches, of which each rank has its share, and is
+interrupted after three: what goes on is a new engine with the state of the first.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.unit.tiny_models import tiny_model
+
+from atlas.config.sft import SFTConfig
+from atlas.runtime.distributed import Ranks, joined
+from atlas.runtime.engine.choice import engine_for
+from atlas.runtime.engine.protocol import Engine
+
+STEPS, BREAK_AFTER, NUM_BATCHES = 5, 3, 4
+
+
+def batches_of(step: int) -> list[Tensor]:
+    """Return the micro-batches of a step."""
+    random = torch.Generator().manual_seed(step)
+    return [torch.randint(5, 40, (2, 7), generator=random) for _ in range(NUM_BATCHES)]
+
+
+def share_of_loss(model: PreTrainedModel, ids_BT: Tensor) -> tuple[Tensor]:
+    """Return a micro-batch's share of the step's mean loss."""
+    loss = model(input_ids=ids_BT, labels=ids_BT).loss
+    assert loss is not None
+    return (loss / NUM_BATCHES,)
+
+
+def train(engine: Engine, ranks: Ranks, steps: Sequence[int]) -> list[dict[str, float]]:
+    """Take steps; return what each did."""
+    lines = []
+    for step in steps:
+        _, mine = ranks.share(batches_of(step))
+        loss = 0.0
+        for place, ids_BT in enumerate(mine):
+            last = place == len(mine) - 1
+            (share,) = engine.forward(
+                lambda model, ids=ids_BT: share_of_loss(model, ids), last=last
+            )
+            engine.backward(share)
+            loss += share.item()
+        info = engine.step()
+        total = ranks.sums({"loss": loss}, "loss")["loss"]
+        lines.append({"loss": total, "norm": info.grad_norm, "rate": info.learning_rate})
+    return lines
+
+
+def config_of(name: str, folder: Path) -> SFTConfig:
+    """Return the configuration that chooses an engine; zero2 and zero3 are files of DeepSpeed."""
+    common: dict[str, Any] = {
+        "output_dir": "unused",
+        "model_name_or_path": "unused",
+        "learning_rate": 1e-2,
+        "warmup_ratio": 0.3,
+        "max_grad_norm": 0.5,
+    }
+    if not name.startswith("zero"):
+        return SFTConfig(engine=name.removesuffix("+offload"), **common)  # type: ignore[arg-type]
+    path = folder / f"{name}.json"
+    zero: dict[str, Any] = {"stage": int(name[4])}
+    if name.endswith("+offload"):
+        zero["offload_optimizer"] = {"device": "cpu"}
+    path.write_text(json.dumps({"zero_optimization": zero, "gradient_clipping": 0.5}))
+    return SFTConfig(deepspeed=str(path), **common)
+
+
+def run(name: str, ranks: Ranks, folder: Path) -> dict[str, Any]:
+    """Train with one engine; return losses and weights."""
+    config = config_of(name, folder)
+
+    def engine_on(model: PreTrainedModel) -> Engine:
+        return engine_for(model, config, total_steps=STEPS, ranks=ranks)
+
+    # Only rank 0's weights count: the others begin from something else.
+    model = tiny_model(seed=0 if ranks.is_main else 1)
+    engine = engine_on(model)
+    lines = train(engine, ranks, range(BREAK_AFTER))
+    engine.refresh()
+    state = engine.state()
+    again = tiny_model(seed=2)
+    again.load_state_dict(engine.model.state_dict())
+    second = engine_on(again)
+    second.load_state(state if ranks.is_main else {})
+    lines += train(second, ranks, range(BREAK_AFTER, STEPS))
+    second.refresh()
+    weights = {name: p.detach().clone() for name, p in second.model.named_parameters()}
+    # All ranks must hold the same.
+    digest = sum(float(p.double().abs().sum()) for p in weights.values())
+    assert len(set(ranks.gather(digest, "digest"))) == 1
+    return {"lines": lines, "weights": weights, "state": second.state()}
+
+
+def main() -> None:
+    """Run the engines named on the command line, one after the other."""
+    folder = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    with joined(timeout=60, needs_group=True) as ranks:
+        found = {name: run(name, ranks, folder) for name in sys.argv[2:]}
+        if ranks.is_main:
+            torch.save(found, folder / "found.pt")
+
+
+if __name__ == "__main__":
+    main()

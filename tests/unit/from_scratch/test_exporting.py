@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from atlas.checkpoints import load_model, save_model
+from atlas.errors import AtlasError
+from atlas.from_scratch import exporting
+from atlas.from_scratch.exporting import FORMATS, export_model, load_any
+from atlas.from_scratch.model_folder import save_model_folder
+from atlas.small_lm.numpy_llama import NumpyLlama
+from atlas.small_lm.pickled import FORMAT
+from atlas.small_lm.tokenizer import train_tokenizer
+
+IDS = torch.arange(5, 25).unsqueeze(0)
+
+
+@pytest.fixture
+def source(tmp_path: Path, model: PreTrainedModel, tokenizer: Tokenizer) -> Path:
+    """A model as guide A saves it."""
+    save_model(tmp_path / "final", model, tokenizer)
+    save_model_folder(tmp_path / "final", tmp_path / "source", {})
+    return tmp_path / "source"
+
+
+def wide(model: Any) -> Any:
+    return model if model.dtype == torch.float32 else model.float()
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model(IDS).logits
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_every_format_is_the_same_model(
+    tmp_path: Path, model: PreTrainedModel, tokenizer: Tokenizer, name: str, dtype: torch.dtype
+) -> None:
+    cast: Any = model.to
+    save_model(tmp_path / "source", cast(dtype), tokenizer)
+    exported = export_model(tmp_path / "source", tmp_path / "out", name)
+    assert exported.num_bytes > 4000
+    assert exported.largest_difference <= 1e-6
+    again, said = FORMATS[name].load(tmp_path / "out")
+    made, expected = (logits(wide(m)) for m in (again, load_model(tmp_path / "source")))
+    assert torch.allclose(made, expected, atol=1e-6)
+    assert said.encode("Calculate 1 + 2.") == tokenizer.encode("Calculate 1 + 2.")
+
+
+def test_stock_tools_load_what_was_written(source: Path, tmp_path: Path) -> None:
+    export_model(source, tmp_path / "a", "safetensors")
+    export_model(source, tmp_path / "b", "pkl")
+    export_model(source, tmp_path / "c.gguf", "gguf")
+    expected = logits(AutoModelForCausalLM.from_pretrained(tmp_path / "a"))
+    run = NumpyLlama.load(tmp_path / "b").logits(IDS[0].tolist())
+    assert torch.allclose(torch.from_numpy(run), expected[0], atol=1e-4)
+    gguf: Any = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="c.gguf")
+    assert torch.allclose(logits(gguf), expected, atol=1e-6)
+    assert gguf.config.tie_word_embeddings
+    words = AutoTokenizer.from_pretrained(tmp_path, gguf_file="c.gguf")
+    assert words.apply_chat_template([{"role": "user", "content": "1"}], tokenize=False)
+
+
+def test_a_folder_with_a_pickle_alone_is_read(source: Path) -> None:
+    expected = logits(load_any(source)[0])
+    (source / "model.safetensors").unlink()
+    assert torch.equal(logits(load_any(source)[0]), expected)
+
+
+class Attack:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch attacked",)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (source / "model.safetensors").unlink()
+    document = {"format": FORMAT, "dtypes": {}, "tensors": {"a": Attack()}}
+    (source / "model_weights.pkl").write_bytes(pickle.dumps(document))
+    with pytest.raises(AtlasError, match=r"was refused: it names posix\.system"):
+        export_model(source, tmp_path / "out", "safetensors")
+    assert not (tmp_path / "attacked").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_what_does_not_prove_equal_is_removed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    right = FORMATS[name]
+
+    def with_another_weight(loaded: Any, output: Path) -> None:
+        model, tokenizer = loaded
+        weight = model.model.layers[1].self_attn.q_proj.weight
+        before = weight.detach().clone()
+        weight.data = weight.roll(1, 0)
+        right.write((model, tokenizer), output)
+        weight.data = before
+
+    broken = exporting.Format(write=with_another_weight, load=right.load)
+    monkeypatch.setattr(exporting, "FORMATS", {name: broken})
+    with pytest.raises(AtlasError, match=r"its logits differ by .*; nothing was kept"):
+        export_model(source, tmp_path / "out", name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_that_cuts_differently_is_told_by_the_text(
+    tmp_path: Path, model: PreTrainedModel, tokenizer: Tokenizer
+) -> None:
+    """GGUF can't say how marks stay with their letters, once a merge depends on it."""
+    indic = train_tokenizer(["हिन्दी"] * 3, vocab_size=275)
+    model.resize_token_embeddings(len(indic))
+    model.config.eos_token_id, model.config.pad_token_id = indic.eos_token_id, indic.pad_token_id
+    save_model(tmp_path / "source", model, indic)
+    with pytest.raises(AtlasError, match=r"its tokenizer cuts '.*ह"):
+        export_model(tmp_path / "source", tmp_path / "out", "gguf")
+    export_model(tmp_path / "source", tmp_path / "out", "safetensors")
+
+
+def test_an_unknown_format_and_a_taken_place_are_told(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(AtlasError, match="--format is onnx; it must be one of safetensors, pkl"):
+        export_model(source, tmp_path / "out", "onnx")
+    with pytest.raises(AtlasError, match=r"is there; name a new place with --output"):
+        export_model(source, source, "pkl")
