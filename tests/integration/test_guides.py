@@ -31,6 +31,7 @@ from tests.integration.guide_workshop import (
     file_says,
     has_keys,
     set_up,
+    subset,
 )
 from tests.unit.sources.recorded import recorded
 
@@ -73,6 +74,27 @@ def planned_by_the_script(line: str, shop: Workshop) -> None:
     done = subprocess.run(words, cwd=shop.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "2 device(s), engine " in done.stdout
+
+
+def offloaded(line: str, shop: Workshop) -> None:
+    ran = shop.script(line, *SMALL_DATA, *PRODUCTION, "--dry-run")
+    assert ran.error == ""
+    assert "2 device(s), engine fsdp" in ran.output
+    assert "in CPU memory" in ran.output
+
+
+def with_deepspeed(line: str, shop: Workshop) -> None:
+    path = str(ROOT / "configs" / "deepspeed" / "zero2.json")
+    line = line.replace("configs/deepspeed/zero2.json", path)
+    ran = shop.script(line, *SMALL_DATA, *PRODUCTION, "--dry-run")
+    assert ran.error == ""
+    assert "8 device(s), engine deepspeed" in ran.output
+    assert "in CPU memory" in ran.output
+
+
+def deepspeed_file(snippet: str, shop: Workshop) -> None:
+    there = json.loads((ROOT / "configs" / "deepspeed" / "zero2.json").read_text())
+    assert subset(json.loads(snippet), there)
 
 
 def needs_gpus(line: str, shop: Workshop) -> None:
@@ -203,6 +225,25 @@ LINES = [
              planned, f"planned, since it needs {n} GPUs")
         for n in (4, 8)
     ],
+    Line(
+        B,
+        "scripts/launch.sh 2 configs/run/teacher_sft.yaml output_dir=checkpoints/sft +offload",
+        offloaded,
+    ),
+    Line(
+        B,
+        "scripts/launch.sh 8 configs/run/teacher_rcl.yaml "
+        "deepspeed=configs/deepspeed/zero2.json",
+        with_deepspeed,
+        "planned, since it needs 8 GPUs; ZeRO-2 trains in tests/distributed",
+    ),
+    Line(
+        B,
+        '{"zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}, '
+        '"overlap_comm": true}}',
+        deepspeed_file,
+        "without comment, fp16 and clipping: precision and max_grad_norm decide",
+    ),
     Line(B, "tail -f checkpoints/sft/training.log", follows_the_log),
     Line(B, "nvidia-smi -l 1", handled_elsewhere, "the driver's own tool"),
     Line(
@@ -234,7 +275,8 @@ LINES = [
         for word in (
             "beta=0.06", "beta=0.02", "temperature=0.9", "temperature=0.5", "learning_rate=1e-6",
             "per_device_train_batch_size=1", "gradient_checkpointing=true", "beta=0.1",
-            "learning_rate=1e-7", "attn_implementation=flash_attention_2", "torch_compile=true",
+            "learning_rate=1e-7", "dataloader_num_workers=4", "torch_compile=true",
+            "attn_implementation=flash_attention_2",
         )
     ],
     Line(
