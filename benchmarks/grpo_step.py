@@ -1,11 +1,12 @@
 """A whole step of GRPO, side by side with TRL: generation, reference log-probabilities, update.
 
-Run: ``.venv/bin/python benchmarks/grpo_step.py [--only NAME ...] [--steps 5] [--threads 2]
-[--processor-time] [--ours-only | --trl-only]``. Both sides get the same model, prompts, group size,
-law of lengths, precision, reward, beta, threads and matmul precision flag. Each side of each
-workload runs in a process of its own, TRL first, ours right after it. Prints medians, the split by
-phase, and which share of the machine's measured matmul peak our step reaches, counting only what is
-needed (sides/machine.py). A precision that the processor only emulates is left out.
+Run: ``.venv/bin/python benchmarks/grpo_step.py [--only NAME ...] [--steps 5] [--warmup 2]
+[--threads 2] [--processor-time] [--smoke] [--ours-only | --trl-only]``. Both sides get the same
+model, prompts, group size, law of lengths, precision, reward, beta, threads and matmul precision
+flag. Each side of each workload runs in a process of its own, TRL first, ours right after it.
+Prints the machine, medians, the split by phase, and which share of the machine's measured matmul
+peak our step reaches, counting only what is needed (sides/machine.py). A precision that the
+processor only emulates is left out.
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from sides import machine
 from sides.models import save
-from sides.workloads import MATMUL_PRECISION, WORKLOADS, Workload
-
-WARMUP = 2
+from sides.workloads import MATMUL_PRECISION, WORKLOADS, Workload, few_tokens
 
 
 def main() -> None:
@@ -42,9 +41,11 @@ def main() -> None:
     table = Table(
         *columns,
         title=f"One GRPO step, {args.threads} threads, {clock}, median of {args.steps} "
-        f'after {WARMUP}, float32 matmul precision "{MATMUL_PRECISION}" on both sides',
+        f'after {args.warmup}, float32 matmul precision "{MATMUL_PRECISION}" on both sides',
     )
     machine.prepare(args.threads)
+    console = Console(width=160)
+    console.print(machine.description())
     for workload in WORKLOADS:
         if args.only and workload.name not in args.only:
             continue
@@ -52,7 +53,7 @@ def main() -> None:
             table.add_row(*_row(workload, args))
         else:
             table.add_row(workload.name, "-", "-", "-", "-", f"no {workload.dtype} instructions")
-    Console(width=160).print(table)
+    console.print(table)
 
 
 def _arguments() -> argparse.Namespace:
@@ -60,6 +61,8 @@ def _arguments() -> argparse.Namespace:
     names = [workload.name for workload in WORKLOADS]
     parser.add_argument("--only", nargs="+", choices=names, help="these workloads only")
     parser.add_argument("--steps", type=int, default=5, help="measured steps")
+    parser.add_argument("--warmup", type=int, default=2, help="steps before them")
+    parser.add_argument("--smoke", action="store_true", help="see that it runs, on a few tokens")
     parser.add_argument("--threads", type=int, default=2, help="threads of both sides")
     parser.add_argument(
         "--processor-time",
@@ -98,10 +101,11 @@ def _row(workload: Workload, args: argparse.Namespace) -> list[str]:
 def _side(side: str, folder: str, workload: Workload, args: argparse.Namespace) -> dict[str, Any]:
     """Run one side in a process of its own."""
     command = [sys.executable, __file__, "--child", side, folder, "--only", workload.name]
-    command += ["--steps", str(args.steps), "--threads", str(args.threads)]
+    command += ["--steps", str(args.steps), "--warmup", str(args.warmup)]
+    command += ["--threads", str(args.threads)]
     threads = str(args.threads)
-    if args.processor_time:
-        command.append("--processor-time")
+    command += ["--processor-time"] if args.processor_time else []
+    command += ["--smoke"] if args.smoke else []
     env = os.environ | {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
@@ -112,13 +116,14 @@ def _side(side: str, folder: str, workload: Workload, args: argparse.Namespace) 
 def _measure(args: argparse.Namespace) -> dict[str, Any]:
     side, folder = args.child
     (workload,) = (w for w in WORKLOADS if w.name == args.only[0])
+    workload = few_tokens(workload) if args.smoke else workload
     machine.prepare(args.threads)
     if args.processor_time:
         machine.use_processor_time()
     peak = machine.measured_peak(workload.dtype)
     # Imported here, so that each side is alone in its process.
     module = importlib.import_module(f"sides.{side}_side")
-    result = module.run(Path(folder), workload, steps=args.steps, warmup=WARMUP)
+    result = module.run(Path(folder), workload, steps=args.steps, warmup=args.warmup)
     return {**result, "peak": peak}
 
 

@@ -7,9 +7,13 @@ Attention is not counted.
 
 from __future__ import annotations
 
+import platform
+import re
 import time
+from pathlib import Path
 from statistics import median
 
+import psutil
 import torch
 from transformers import PreTrainedModel
 
@@ -34,6 +38,20 @@ def prepare(threads: int) -> None:
     """Set what both sides run under."""
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(MATMUL_PRECISION)
+
+
+def description() -> str:
+    """Return what a table of times has to say about the machine."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    facts = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in lines if ":" in line)
+    flags = facts.get("flags", "").split()
+    wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{facts.get('model name', platform.processor())}, {psutil.cpu_count()} cores, "
+        f"{' '.join(wide) or platform.machine()}, {memory:.0f} GB, torch {torch.__version__}"
+    )
 
 
 def measured_peak(dtype: str, side: int = 2048) -> float:

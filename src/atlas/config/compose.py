@@ -17,6 +17,7 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir, initialize_config_module
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -181,7 +182,9 @@ def _compose_files(
     )
     words = [f"run@_global_={_REQUESTED}"]
     words += [f"{group}@_global_={name}" for group, name in line.choices.items()]
-    words += [f"++{name}={value}" for name, value in line.settings.items()]
+    # Hydra takes a key that is named as a folder of configs/ for a choice of a file in it.
+    folders = {name for name in line.settings if config_dir and (config_dir / name).is_dir()}
+    words += [f"++{name}={value}" for name, value in line.settings.items() if name not in folders]
     try:
         with context:
             composed = hydra_compose(_NO_FILES if config_dir is None else ROOT, overrides=words)
@@ -189,7 +192,13 @@ def _compose_files(
     except (HydraException, OmegaConfBaseException) as error:
         raise AtlasError(f"the configuration doesn't compose: {_one_line(error)}") from error
     assert isinstance(values, dict)
-    return {str(name): value for name, value in values.items()}
+    said = {name: _parsed(line.settings[name]) for name in folders}
+    return {str(name): value for name, value in values.items()} | said
+
+
+def _parsed(value: str) -> Any:
+    """Return what Hydra's grammar makes of a value."""
+    return OverridesParser.create().parse_override(f"key={value}").value()
 
 
 def _origins(files: Mapping[str, Mapping[str, Any]], keys: Mapping[str, KeyInfo]) -> dict[str, str]:

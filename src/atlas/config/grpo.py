@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atlas.config.optim import TrainConfig
-from atlas.config.reward import RewardConfig
+from atlas.config.rollout_servers import RolloutConfig
 from atlas.config.schema import key, like, required
 
 LossType = Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"]
@@ -15,7 +15,7 @@ KlEstimator = Literal["k1", "k2", "k3"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GRPOConfig(RewardConfig):
+class GRPOConfig(RolloutConfig):
     """The teacher is rewarded for what its teaching does to a frozen student.
 
     ``per_device_train_batch_size`` counts prompts here, each with its whole group of

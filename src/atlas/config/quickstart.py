@@ -12,6 +12,7 @@ from typing import Literal
 
 from atlas.config.grpo import AdvantageScale, GRPOConfig
 from atlas.config.optim import MatmulPrecision, TrainConfig
+from atlas.config.rollout_servers import RolloutEngine
 from atlas.config.schema import RunConfig, key, like
 from atlas.config.sft import SFTConfig
 
@@ -56,6 +57,11 @@ class QuickstartConfig(RunConfig):
     grpo_save_steps: int = like(GRPOConfig, "save_steps", 20)
     grpo_canary_tasks: int = like(GRPOConfig, "canary_tasks", 32)
     grpo_canary_steps: int = like(GRPOConfig, "canary_steps", 20)
+
+    rollout_engine: RolloutEngine = like(GRPOConfig, "rollout_engine", "local")
+    vllm_server_url: tuple[str, ...] | None = like(GRPOConfig, "vllm_server_url", None)
+    student_server_url: tuple[str, ...] | None = like(GRPOConfig, "student_server_url", None)
+    async_rollouts: int = like(GRPOConfig, "async_rollouts", 0)
 
     max_new_tokens: int = like(GRPOConfig, "max_new_tokens", 64)
     student_max_new_tokens: int = like(GRPOConfig, "student_max_new_tokens", 192)

@@ -56,6 +56,7 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
         resolved = resolve_source(resolved)
     if isinstance(resolved, GRPOConfig):
         _check_overlong(resolved)
+        _check_servers(resolved)
         resolved = _resolve_batch(resolved, given, world_size)
     if isinstance(resolved, CollectConfig | EvaluateConfig):
         _check_one_given(resolved, given, "tasks", "families")
@@ -234,6 +235,17 @@ def _resolve_num_tasks(config: CollectConfig | EvaluateConfig) -> RunConfig:
         return config
     is_evaluation = isinstance(config, EvaluateConfig)
     return replace(config, num_tasks=DEFAULT_NUM_EVAL_TASKS if is_evaluation else DEFAULT_NUM_TASKS)
+
+
+def _check_servers(config: GRPOConfig) -> None:
+    if config.rollout_engine == "vllm":
+        return
+    for name in ("vllm_server_url", "async_rollouts"):
+        if getattr(config, name):
+            raise AtlasError(
+                f"{name} and rollout_engine={config.rollout_engine} contradict each other; set "
+                f"rollout_engine=vllm, or leave {name} out"
+            )
 
 
 def _check_overlong(config: GRPOConfig) -> None:

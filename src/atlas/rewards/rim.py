@@ -27,8 +27,8 @@ from atlas.rewards.endpoint.client import Endpoint, key_of
 from atlas.rewards.endpoint.outage import OutageWatch
 from atlas.rewards.ensemble import judge_together
 from atlas.rewards.judge import Judge, JudgeModel, load_judges
-from atlas.rewards.judge_pool import JudgePool
 from atlas.rewards.rim_result import RIMReport, RIMResult, Since, rim_report, weighted_score
+from atlas.runtime.background_loop import BackgroundLoop
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class RIMReward:
             key_of(endpoint, os.environ)  # a run must not find out after an hour that it is missing
         self._say = say
         self._spent = spent or Usage()
-        self._pool = JudgePool()
+        self._pool = BackgroundLoop("judges")
         self._bench: _Bench | None = None
         self._lock = threading.Lock()
         self._since = Since(usage=self._spent)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from atlas.errors import AtlasError
 from atlas.types import Completion
 
 Prompt = Sequence[int]
@@ -81,3 +82,31 @@ class Generator(Protocol):
             P lists of G completions, in the order of the prompts.
         """
         ...
+
+
+def completion_limits(
+    prompts: Sequence[Prompt], sampling: Sampling, window: int | None
+) -> list[int]:
+    """Return the most tokens of a completion of each prompt.
+
+    Args:
+        prompts: P prompts.
+        sampling: Says how long completions may be.
+        window: Tokens of prompt and completion together; None where there is no end to them.
+
+    Raises:
+        AtlasError: A prompt leaves no room for a token in the window.
+        ValueError: A prompt is empty.
+    """
+    limits: list[int] = []
+    for index, prompt in enumerate(prompts):
+        if not prompt:
+            raise ValueError(f"prompt {index} is empty")
+        room = window - len(prompt) if window else sampling.max_new_tokens
+        if room < 1:
+            raise AtlasError(
+                f"a prompt has {len(prompt)} tokens, but the model's window holds {window} "
+                "with the completion; shorten the prompt or choose another model"
+            )
+        limits.append(min(room, sampling.max_new_tokens))
+    return limits

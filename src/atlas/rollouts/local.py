@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.errors import AtlasError
 from atlas.rollouts.chance import row_keys
 from atlas.rollouts.decoder import Decoder
 from atlas.rollouts.decoder_choice import DecoderChoice
-from atlas.rollouts.generator import Prompt, Sampling
+from atlas.rollouts.end_tokens import end_ids
+from atlas.rollouts.generator import Prompt, Sampling, completion_limits
 from atlas.rollouts.rows import Rows
 from atlas.rollouts.sampler import draw
 from atlas.rollouts.stop_strings import StopStrings
@@ -87,7 +87,8 @@ class LocalGenerator:
         """
         if not prompts:
             return []
-        limits = self._limits(prompts, sampling)
+        window = getattr(self.model.config, "max_position_embeddings", None)
+        limits = completion_limits(prompts, sampling, window)
         device = self.model.device
         rows = Rows(
             torch.tensor(limits, device=device).repeat_interleave(num_samples),
@@ -155,22 +156,6 @@ class LocalGenerator:
         share = _COMPACT_BELOW_QUEUED if waiting else _COMPACT_BELOW
         return rows.compact() if rows.num_running() <= share * len(rows) else None
 
-    def _limits(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[int]:
-        """Return the most tokens of a completion of each prompt."""
-        window = getattr(self.model.config, "max_position_embeddings", None)
-        limits: list[int] = []
-        for index, prompt in enumerate(prompts):
-            if not prompt:
-                raise ValueError(f"prompt {index} is empty")
-            room = window - len(prompt) if window else sampling.max_new_tokens
-            if room < 1:
-                raise AtlasError(
-                    f"a prompt has {len(prompt)} tokens, but the model's window holds {window} "
-                    "with the completion; shorten the prompt or choose another model"
-                )
-            limits.append(min(room, sampling.max_new_tokens))
-        return limits
-
     def _completions(
         self, prompts: Sequence[Prompt], rows: Rows, num_samples: int
     ) -> list[list[Completion]]:
@@ -193,14 +178,7 @@ class LocalGenerator:
 
     @property
     def _eos_ids(self) -> frozenset[int]:
-        # Chat models name several, in different places: <|im_end|> here, <|endoftext|> there.
-        named: list[Any] = [
-            self.tokenizer.eos_token_id,
-            self.model.config.eos_token_id,
-            getattr(self.model.generation_config, "eos_token_id", None),
-        ]
-        ids = [id for name in named for id in (name if isinstance(name, list) else [name])]
-        return frozenset(id for id in ids if id is not None)
+        return end_ids(self.tokenizer, self.model.config, self.model.generation_config)
 
     @property
     def _pad_id(self) -> int:

@@ -219,7 +219,7 @@ def agreed(ranks: Ranks, stop: StopRequest) -> StopRequest:
 
 @contextlib.contextmanager
 def joined(timeout: float = 1800.0, *, needs_group: bool = False) -> Iterator[Ranks]:
-    """Meet the other processes, for as long as the block runs.
+    """Meet the other processes, for as long as the block runs; those who have met stay together.
 
     Args:
         timeout: Seconds that each waits for the others at one place.
@@ -230,13 +230,16 @@ def joined(timeout: float = 1800.0, *, needs_group: bool = False) -> Iterator[Ra
     """
     place = world()
     device = _device(place)
-    if place.size == 1 and not needs_group:
+    met = dist.is_initialized()
+    if place.size == 1 and not (needs_group or met):
         yield Ranks(place, device=device)
         return
     backend = "gloo" if device.type == "cpu" else "nccl"
     wait = timedelta(seconds=timeout)
     try:
-        if place.size == 1 and "MASTER_ADDR" not in os.environ:
+        if met:
+            pass
+        elif place.size == 1 and "MASTER_ADDR" not in os.environ:
             store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
             dist.init_process_group(backend, store=store, rank=0, world_size=1)
         else:
@@ -251,8 +254,9 @@ def joined(timeout: float = 1800.0, *, needs_group: bool = False) -> Iterator[Ra
         ) from error
     assert isinstance(control, dist.ProcessGroup)  # every rank is in it
     yield Ranks(place, timeout=timeout, control=control, device=device)
-    # Not after an error: this would wait for ranks that no longer come.
-    dist.destroy_process_group()
+    if not met:
+        # Not after an error: this would wait for ranks that no longer come.
+        dist.destroy_process_group()
 
 
 def is_lost(error: BaseException) -> bool:
@@ -263,6 +267,8 @@ def is_lost(error: BaseException) -> bool:
 
 def _device(place: World) -> torch.device:
     if not torch.cuda.is_available():
+        # peft imports DeepSpeed where it is installed, which then warns that it found no GPU.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
         return torch.device("cpu")
     if place.local_size > torch.cuda.device_count():
         raise AtlasError(

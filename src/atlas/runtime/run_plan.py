@@ -6,15 +6,14 @@ Input: a resolved configuration of SFT or GRPO, and on how many devices it runs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from atlas.config.data import DataConfig
+from atlas.config.engine import chosen_engine, read_deepspeed_file
 from atlas.config.grpo import GRPOConfig
 from atlas.config.schema import keys_of
 from atlas.config.sft import SFTConfig
@@ -76,7 +75,7 @@ def fitting_settings(
         does_more = any(set(fewer.split()) <= set(words.split()) for fewer in found)
         if not does_more and _plan(changed, plan.setup.shape, student, num_devices, limit).fits:
             found.append(words)
-    lean = _with(config, gradient_checkpointing=True, **_smallest_pass(config))
+    lean = _with(config, gradient_checkpointing=True, deepspeed=None, **_smallest_pass(config))
     devices = max(2, num_devices * 2)
     while devices <= _MOST_DEVICES:
         if _plan(_with(lean, engine="fsdp"), plan.setup.shape, student, devices, limit).fits:
@@ -177,16 +176,12 @@ def _tokens(config: DataConfig) -> int:
 
 def _engine(config: DataConfig, num_devices: int) -> tuple[Engine, int, bool]:
     """Return the engine, DeepSpeed's stage, and whether optimiser states are offloaded."""
-    path = getattr(config, "deepspeed", None)
-    offload = bool(getattr(config, "offload", False))
-    if path:
-        zero = json.loads(Path(path).read_text(encoding="utf-8")).get("zero_optimization", {})
-        device = zero.get("offload_optimizer", {}).get("device", "none")
-        return "deepspeed", int(zero.get("stage", 0)), offload or device != "none"
-    chosen: Any = getattr(config, "engine", "auto")
-    if chosen == "auto":
-        chosen = "fsdp" if offload else "ddp" if num_devices > 1 else "plain"
-    return chosen, 0, offload
+    engine = chosen_engine(config, num_devices)
+    if not config.deepspeed:
+        return engine, 0, config.offload
+    zero = read_deepspeed_file(config.deepspeed).get("zero_optimization", {})
+    device = zero.get("offload_optimizer", {}).get("device", "none")
+    return engine, int(zero.get("stage", 0)), device != "none"
 
 
 def _precision(config: DataConfig) -> Precision:

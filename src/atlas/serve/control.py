@@ -88,7 +88,7 @@ class ControlClient:
         """
         with self._paused(in_flight):
             self._way.send(self._connection, named_tensors, version, self._deadlines.transfer)
-            self._settle(version)
+            self._settle(version, in_flight)
 
     def load_adapter(
         self, folder: Path, version: int, *, name: str = "policy", in_flight: InFlight = "wait"
@@ -108,12 +108,17 @@ class ControlClient:
                 "/v1/load_lora_adapter", body, phase=phase, deadline_s=self._deadlines.transfer
             )
             self._workers("atlas_mark", version, phase=phase)
-            self._settle(version)
+            self._settle(version, in_flight)
 
-    def reset_prefix_cache(self) -> None:
-        """Forget all keys and values; those of old weights are wrong under new ones."""
+    def reset_prefix_cache(self, *, unfinished: bool = False) -> None:
+        """Forget all keys and values; those of old weights are wrong under new ones.
+
+        Args:
+            unfinished: Those of unfinished requests too, which are computed again.
+        """
         phase = "reset of the prefix cache"
-        answer = self._post("/reset_prefix_cache", phase=phase)
+        query = "?reset_running_requests=true" if unfinished else ""
+        answer = self._post(f"/reset_prefix_cache{query}", phase=phase)
         if not answer["success"]:
             raise ControlError(
                 f"{phase}: the server at {self.url} still holds blocks of unfinished requests; "
@@ -131,7 +136,7 @@ class ControlClient:
         return versions.pop() if len(versions) == 1 else None
 
     def state(self) -> list[dict[str, Any]]:
-        """Return what each worker says of itself: ``version``, ``model``, ``rank``, ``broken``."""
+        """Return what each worker says of itself: version, model, dtype, rank, what is broken."""
         return self._workers("atlas_state", phase="question for the version")
 
     def close(self) -> None:
@@ -150,9 +155,9 @@ class ControlClient:
             raise
         self.resume()
 
-    def _settle(self, version: int) -> None:
+    def _settle(self, version: int, in_flight: InFlight) -> None:
         """What no update does by itself, before anybody generates with the new weights."""
-        self.reset_prefix_cache()
+        self.reset_prefix_cache(unfinished=in_flight == "keep")
         body = {"new_version": str(version)}
         self._post("/update_weight_version", body, phase="record of the version")
 

@@ -48,17 +48,20 @@ class Job:
         """End it if it runs: asked once, asked again, killed. Return its exit code."""
         # torchrun's processes have sessions of their own, where a signal to the group doesn't get.
         family = _descendants(self._process.pid)
-        for _ in range(2):
-            if self.returncode is None:
-                self._process.terminate()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(deadline_s)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        for process in family:
-            # psutil tells a process from another one that got its number later.
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        try:
+            for _ in range(2):
+                if self.returncode is None:
+                    self._process.terminate()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        self._process.wait(deadline_s)
+        finally:
+            # Also where the user doesn't wait for it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            for process in family:
+                # psutil tells a process from another one that got its number later.
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         return self._process.wait(deadline_s)
 
 

@@ -26,7 +26,7 @@ from atlas.serve.interpreter import Interpreter
 from atlas.serve.log import first_error, tail
 from atlas.serve.settings import ServerSettings, server_command, server_environ
 from atlas.serve.shared_memory import leftovers, shared_files, wait_until_gone
-from atlas.serve.token import new_token, runtime_folder, write_token
+from atlas.serve.token import new_token, remove_token, runtime_folder, write_token
 
 READY_S = 1800.0
 """Loading a large model and compiling it takes minutes; a hang must end all the same."""
@@ -66,6 +66,7 @@ class ServerProcess:
         # The package alone: what lies beside it is the trainer's, in versions that vLLM refuses.
         (self._code / "atlas").symlink_to(Path(atlas.__file__).resolve().parent)
         self._shared: set[Path] = set()
+        self._stopped: int | None = None
         self._process = self._start(environ)
 
     def __enter__(self) -> ServerProcess:
@@ -134,11 +135,19 @@ class ServerProcess:
 
         It is asked first (SIGTERM), and after ``deadline_s`` no more (SIGKILL).
         """
-        self._shared |= shared_files(self.pid)
-        if self.returncode is None:
-            self._process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(deadline_s)
+        # Later the number may be another's, and so it is used once.
+        if self._stopped is None:
+            self._shared |= shared_files(self.pid)
+            try:
+                if self.returncode is None:
+                    self._process.terminate()
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        self._process.wait(deadline_s)
+            finally:
+                self._stopped = self._end(deadline_s)
+        return self._stopped
+
+    def _end(self, deadline_s: float) -> int:
         # Its engine is a process of its own, which would outlive it; a group without members is
         # no group any more.
         with contextlib.suppress(ProcessLookupError):
@@ -147,7 +156,7 @@ class ServerProcess:
         wait_until_gone(self.pid, deadline_s)
         for path in leftovers(self._shared):
             path.unlink(missing_ok=True)
-        self.token_file.unlink(missing_ok=True)
+        remove_token(self.token_file, self.token)
         shutil.rmtree(self._code, ignore_errors=True)
         return code
 

@@ -6,6 +6,7 @@ on the same machine finds it. The token is never on a command line, in a log or 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
@@ -54,6 +55,13 @@ def write_token(port: int, token: str, environ: Mapping[str, str] = os.environ) 
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(token)
     return path
+
+
+def remove_token(path: Path, token: str) -> None:
+    """Remove the file if it holds this token, and not that of a later server on the same port."""
+    with contextlib.suppress(OSError):
+        if path.read_text(encoding="ascii") == token:
+            path.unlink()
 
 
 def find_token(url: str, environ: Mapping[str, str] = os.environ) -> str:

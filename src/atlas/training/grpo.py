@@ -16,7 +16,7 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -29,30 +29,32 @@ from atlas.objectives.loss_types import LossSettings
 from atlas.rewards.overlong import Overlong
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.distributed import ALONE, Ranks, agreed
 from atlas.runtime.engine.choice import engine_for
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
+from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.silent_sink import sink_on
 from atlas.runtime.stopping import StopRequest
+from atlas.training.ahead import Ahead
 from atlas.training.forward import prepare_forward
 from atlas.training.groups import Classroom, roll_out, train_samples
 from atlas.training.judges import TrainingJudges
 from atlas.training.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.training.likelihood import AnswerLikelihood
 from atlas.training.policy import Policy, load_policy
+from atlas.training.policy_engine import PolicyEngine, ToSample, policy_engine, student_generator
 from atlas.training.reference import Adapted
 from atlas.training.resuming import resumable
 from atlas.training.reward_parts import configured_reward, uplift_weights
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.update import update
 from atlas.training.watch import RewardWatch, canary_accuracy, set_aside
-from atlas.types import Task
+from atlas.types import RolloutGroup, Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +65,7 @@ class Training:
     engine: Engine
     reference: PreTrainedModel | None
     room: Classroom
-    policy: LocalGenerator
+    policy: PolicyEngine
     tokenizer: PreTrainedTokenizerBase
     student_model: PreTrainedModel
     settings: LossSettings
@@ -72,6 +74,9 @@ class Training:
     ranks: Ranks
     autocast: bool
     """The update computes in bfloat16 where that is safe."""
+
+
+Rollouts = Ahead[list[RolloutGroup]]
 
 
 def train_grpo(
@@ -123,23 +128,27 @@ def train_grpo(
         ranks=ranks,
     )
     dressed = load_policy(config, saved.folder)
-    training = _prepare(config, dressed, judges, canary, ranks)
+    training = _prepare(run, config, dressed, judges, canary, ranks, say=progress.say)
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
-    lines = [*dressed.lines, *_check(training, tasks, probe=not saved.first)]
-
-    progress.begin(total - first)
-    with (
-        contextlib.closing(judges),
-        sink_on(ranks, run, config, stage="grpo", total_steps=total, first_step=first) as sink,
-    ):
-        for line in lines:
-            sink.note(line)
-            progress.say(line)
+    rollouts = Ahead(
+        lambda step: _rolled_out(training, tasks, step), ahead=config.async_rollouts, last=total
+    )
+    with contextlib.ExitStack() as held:
+        # Whatever comes, servers that were started here are stopped.
+        for closed in (judges, training.policy, rollouts):
+            held.enter_context(contextlib.closing(closed))
+        _publish(training, first)
+        lines = [*dressed.lines, *_check(training, tasks, probe=not saved.first)]
+        progress.begin(total - first)
+        sink = held.enter_context(
+            sink_on(ranks, run, config, stage="grpo", total_steps=total, first_step=first)
+        )
+        _tell(lines, sink, progress)
         for step in range(first + 1, total + 1):
             stop.check()
-            figures = _watched_step(run, training, watch, tasks, step)
+            figures = _watched_step(run, training, watch, rollouts, step)
             for warning in watch.warnings():
                 sink.note(f"warning: {warning}")
             skipped += "train/loss" not in figures
@@ -149,6 +158,12 @@ def train_grpo(
             kept = {"skipped": skipped, "watch": watch.state(), "judges": judges.state()}
             saved.save_if_due(step, training.engine, training.tokenizer, **kept)
     return _finish(run, training, {**figures, "steps": total, "skipped_steps": skipped})
+
+
+def _tell(lines: Sequence[str], sink: MetricSink, progress: Progress) -> None:
+    for line in lines:
+        sink.note(line)
+        progress.say(line)
 
 
 def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Mapping[str, float]:
@@ -171,25 +186,38 @@ def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Ma
 
 
 def _prepare(
+    run: RunDir,
     config: GRPOConfig,
     dressed: Policy,
     judges: TrainingJudges,
     canary: Sequence[Task],
     ranks: Ranks,
+    *,
+    say: Callable[[str], None],
 ) -> Training:
     model = dressed.model
     tokenizer = load_tokenizer(config.model_name_or_path)
     student_model = load_model(config.student_model)
     student_tokenizer = load_tokenizer(config.student_model)
-    policy = LocalGenerator(model, tokenizer)
     student = Student(
-        LocalGenerator(student_model, student_tokenizer),
+        student_generator(config, student_model, student_tokenizer),
         student_tokenizer,
         Sampling(max_new_tokens=config.student_max_new_tokens),
         approach_tokens=config.approach_max_new_tokens,
     )
     teaching = teaching_sampling(config)
     reward, scorers = configured_reward(config, judges.scorers)
+    policy = policy_engine(
+        ToSample(
+            config=config,
+            model=model,
+            tokenizer=tokenizer,
+            sampling=teaching,
+            log=run.path / "server.log",
+            say=say,
+            ranks=ranks,
+        )
+    )
     return Training(
         config=config,
         engine=engine_for(
@@ -202,7 +230,7 @@ def _prepare(
         ranks=ranks,
         reference=_reference(config, model),
         room=Classroom(
-            teacher=Teacher(policy, tokenizer, teaching),
+            teacher=Teacher(policy.generator, tokenizer, teaching),
             student=student,
             likelihood=AnswerLikelihood(student_model, student_tokenizer),
             weights=uplift_weights(config),
@@ -289,36 +317,48 @@ def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[st
 
 
 def _watched_step(
-    run: RunDir, training: Training, watch: RewardWatch, tasks: Sequence[Task], step: int
+    run: RunDir, training: Training, watch: RewardWatch, rollouts: Rollouts, step: int
 ) -> Mapping[str, float]:
     """Take a step; its figures with those of the judges, the watch and, where due, the canary."""
-    figures = {**_step(run, training, tasks, step), **training.judges.after_step(step)}
+    figures = {**_step(run, training, rollouts, step), **training.judges.after_step(step)}
     figures |= watch.after_step(figures)
     if training.canary and step % training.config.canary_steps == 0:
         seed = derive_seed(training.config.seed, "canary", step)
         room = training.room
-        training.engine.refresh()
+
+        def measured() -> float:
+            return canary_accuracy(room.teacher, room.student, training.canary, seed=seed)
+
         accuracy = training.ranks.on_main(
-            lambda: canary_accuracy(room.teacher, room.student, training.canary, seed=seed),
-            f"the canary after step {step}",
+            lambda: rollouts.between(measured), f"the canary after step {step}"
         )
         figures |= watch.look(step, accuracy, len(training.canary))
     return figures
 
 
-def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> Mapping[str, float]:
-    config, ranks = training.config, training.ranks
-    started, waited = time.monotonic(), ranks.waited
+def _publish(training: Training, version: int) -> Mapping[str, float]:
+    """Sample from the weights as they are now."""
     training.engine.refresh()
-    training.policy.policy_version = step - 1
-    first, mine = ranks.share(chosen_tasks(tasks, config, step))
-    own = roll_out(
+    return training.policy.publish(version)
+
+
+def _rolled_out(training: Training, tasks: Sequence[Task], step: int) -> list[RolloutGroup]:
+    """Return this rank's share of a step's rollouts."""
+    config = training.config
+    first, mine = training.ranks.share(chosen_tasks(tasks, config, step))
+    return roll_out(
         training.room,
         mine,
         num_samples=config.num_generations,
         seed=derive_seed(config.seed, "rollout", step),
         first_place=first,
     )
+
+
+def _step(run: RunDir, training: Training, rollouts: Rollouts, step: int) -> Mapping[str, float]:
+    config, ranks = training.config, training.ranks
+    started, waited = time.monotonic(), ranks.waited
+    own = rollouts.take(step)
     # Every rank gets all groups: advantages, counts and metrics are then those of one process.
     shares = ranks.gather(own, f"rollouts of step {step}")
     groups = [group for share in shares for group in share]
@@ -329,7 +369,7 @@ def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> 
         mask_truncated=config.mask_truncated_completions,
         epsilon=config.advantage_epsilon,
     )
-    with ranks.phase(f"update of step {step}"):
+    with training.policy.training(), ranks.phase(f"update of step {step}"):
         learned = update(
             training.engine,
             training.reference,
@@ -343,12 +383,14 @@ def _step(run: RunDir, training: Training, tasks: Sequence[Task], step: int) -> 
             ranks=ranks,
         )
     updated = time.monotonic()
+    published = _publish(training, step)
     if ranks.is_main:
         write_rollouts(run.rollouts / f"{step_name(step)}.parquet", groups)
     num_tokens = sum(len(sample.completion_ids) for sample in samples)
     return {
         **rollout_metrics(groups, advantages),
         **learned,
+        **published,
         "time/rollout": rolled_out - started,
         "time/update": updated - rolled_out,
         "time/waiting": ranks.waited - waited,

@@ -141,8 +141,8 @@ class _SharedKeys(torch.autograd.Function):
             share = torch.sigmoid(far_lse - own_lse).unsqueeze(-1).to(own_out.dtype)
             outs.append(torch.lerp(own_out, far_out, share))
             lses.append(torch.logaddexp(own_lse, far_lse))
-        out_NHD = torch.cat(outs)[layout.blocks_N]
-        lse_NH = torch.cat(lses)[layout.blocks_N]
+        out_NHD = _in_order(outs, layout)
+        lse_NH = _in_order(lses, layout)
         ctx.save_for_backward(query_NHD, key_NHD, value_NHD, out_NHD, lse_NH)
         ctx.layout, ctx.scale, ctx.window = layout, scale, window
         return out_NHD
@@ -173,7 +173,7 @@ class _SharedKeys(torch.autograd.Function):
             for part, near, shared in zip(parts[1:], own[1:], far[1:], strict=True):
                 part[0] = part[0] + _tokens(shared)
                 part.append(_tokens(near))
-        return (*(torch.cat(part)[layout.blocks_N] for part in parts), None, None, None)
+        return (*(_in_order(part, layout) for part in parts), None, None, None)
 
 
 def _repeated_keys(
@@ -209,7 +209,7 @@ def _repeated_keys(
             cross_bias = cross_bias.repeat_interleave(members, dim=0).expand(-1, -1, num_own, -1)
         bias = torch.cat([cross_bias, own_bias.expand(len(own_q), -1, -1, -1)], dim=-1)
         outs.append(_tokens(_sdpa(own_q, keys, values, bias, False, scale)))
-    return torch.cat(outs)[layout.blocks_N]
+    return _in_order(outs, layout)
 
 
 def _flash(
@@ -248,19 +248,42 @@ def _blocks(
 
     Padding holds ``fill``, or anything finite.
     """
+    # The kernels read along the width of a head, and a gradient may come in expanded.
+    rows = tuple(row if row.stride(-1) == 1 else row.contiguous() for row in rows)
+    prompt_places, own_places = layout.prompt_places_PL, layout.own_places_PGT.flatten(0, 1)
     prompts = [
-        _block(row, layout.prompt_places_PL, layout.prompts_are_padded, fill) for row in rows
+        _padded(row, prompt_places, fill)
+        if layout.prompts_are_padded
+        else _cut(row[: prompt_places.numel()], prompt_places)
+        for row in rows
     ]
-    own_places = layout.own_places_PGT.flatten(0, 1)
-    own = [_block(row, own_places, layout.own_are_padded, fill) for row in rows]
+    own = [
+        _padded(row, own_places, fill)
+        if layout.own_are_padded
+        else _cut(row[len(row) - own_places.numel() :], own_places)
+        for row in rows
+    ]
     return prompts, own
 
 
-def _block(row_NHD: Tensor, places_BT: Tensor, padded: bool, fill: float | None) -> Tensor:
+def _cut(row_NHD: Tensor, places_BT: Tensor) -> Tensor:
+    """Return a block that is a part of the row as it lies there: nothing is copied."""
+    return row_NHD.view(*places_BT.shape, *row_NHD.shape[1:]).transpose(1, 2)
+
+
+def _padded(row_NHD: Tensor, places_BT: Tensor, fill: float | None) -> Tensor:
     block = row_NHD[places_BT.clamp(min=0).flatten()].view(*places_BT.shape, *row_NHD.shape[1:])
-    if padded and fill is not None:
+    if fill is not None:
         block = block.masked_fill((places_BT < 0)[..., None, None], fill)
     return block.transpose(1, 2)
+
+
+def _in_order(parts: list[Tensor], layout: PrefixLayout) -> Tensor:
+    """Lay blocks end to end and leave their padding out: the row again."""
+    blocks = torch.cat(parts)
+    if layout.prompts_are_padded or layout.own_are_padded:
+        return blocks[layout.blocks_N]
+    return blocks
 
 
 def _all_members(block: Tensor, layout: PrefixLayout) -> Tensor:

@@ -269,3 +269,12 @@ def test_the_job_of_a_file(project: Path) -> None:
     run.write_text("seed: 1\n")
     with pytest.raises(AtlasError, match=r"own\.yaml doesn't say which job it is for"):
         job_of("own")
+
+
+def test_a_key_may_be_named_as_a_folder_of_configs(project: Path) -> None:
+    (project / "configs" / "deepspeed").mkdir()
+    words = ["model_name_or_path=m", "output_dir=o"]
+    for said in ("deepspeed=configs/deepspeed/a.json", "+deepspeed=configs/deepspeed/a.json"):
+        config = load_config(SFTConfig, None, [*words, said])
+        assert config.deepspeed == "configs/deepspeed/a.json"
+    assert load_config(SFTConfig, None, [*words, "deepspeed=null"]).deepspeed is None

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.serve.token import find_token, new_token, runtime_folder, token_path, write_token
+from atlas.serve.token import (
+    find_token,
+    new_token,
+    remove_token,
+    runtime_folder,
+    token_path,
+    write_token,
+)
 
 
 def test_the_trainer_finds_what_the_server_was_given(tmp_path: Path) -> None:
@@ -44,3 +51,13 @@ def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(AtlasError, match="must be your own"):
         write_token(8000, "secret", environ)
+
+
+def test_a_later_servers_token_stays(tmp_path: Path) -> None:
+    environ = {"XDG_RUNTIME_DIR": str(tmp_path)}
+    path = write_token(8000, "first", environ)
+    write_token(8000, "second", environ)
+    remove_token(path, "first")
+    assert find_token("http://127.0.0.1:8000", environ) == "second"
+    remove_token(path, "second")
+    assert not path.exists()

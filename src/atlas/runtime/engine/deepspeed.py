@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import importlib
 import logging
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -177,6 +176,8 @@ def _library() -> Any:
             "engine=fsdp shares weights and states without it"
         )
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # It calls what PyTorch has meanwhile given other names, at every exchange.
+    warnings.filterwarnings("ignore", r".*torch\.distributed\..* is deprecated", FutureWarning)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return importlib.import_module("deepspeed")
@@ -187,7 +188,6 @@ def _initialize(
 ) -> Any:
     library = _library()
     if next(net.parameters()).device.type == "cpu":
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
         # Its own exchange through shared memory would be compiled first, a minute on each machine.
         importlib.import_module("deepspeed.ops").__compatible_ops__["deepspeed_shm_comm"] = False
     try:

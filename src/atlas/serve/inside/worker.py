@@ -18,8 +18,12 @@ import torch
 
 from atlas.serve.inside.ipc import open_handles
 from atlas.serve.inside.tensors import read_tensors
+from atlas.serve.inside.trainer_logprobs import install
 
 Answer = dict[str, Any]
+
+# vLLM imports this module before it makes its sampler.
+install()
 
 
 class AtlasWorker:
@@ -31,6 +35,7 @@ class AtlasWorker:
             "version": getattr(self, "_atlas_version", None),
             "broken": getattr(self, "_atlas_broken", None),
             "model": self.model_config.model,  # type: ignore[attr-defined]
+            "dtype": str(self.model_config.dtype).removeprefix("torch."),  # type: ignore[attr-defined]
             "rank": self.rank,  # type: ignore[attr-defined]
         }
 

@@ -1,12 +1,12 @@
-"""An event loop in a thread of its own, so that judges work while the caller does something else.
+"""An event loop in a thread of its own: calls of other machines wait there, not here.
 
 Input: coroutines. Output: futures, done when the coroutines are::
 
-    pending = pool.submit(work())     # returns at once
-    ...                               # generate the next group meanwhile
+    pending = loop.submit(work())     # returns at once
+    ...                               # do something else meanwhile
     result = pending.result()
 
-Everything that judges share (connections, limits, cache) lives in that one loop; so the same object
+Everything that calls share (connections, limits, caches) lives in that one loop; so the same object
 serves a script, a notebook with a loop of its own, and several threads.
 """
 
@@ -23,10 +23,15 @@ T = TypeVar("T")
 _CLOSE_S = 10.0
 
 
-class JudgePool:
-    """The loop, started with the first work that it is given."""
+class BackgroundLoop:
+    """The loop, started with the first work that it is given.
 
-    def __init__(self) -> None:
+    Args:
+        name: Of its thread, for whoever looks at the process.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = f"atlas-{name}"
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -51,9 +56,9 @@ class JudgePool:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                # A daemon: a program that ends doesn't wait for verdicts that nobody asks for.
+                # A daemon: a program that ends doesn't wait for answers that nobody asks for.
                 self._thread = threading.Thread(
-                    target=_run, args=(self._loop,), name="atlas-judges", daemon=True
+                    target=_run, args=(self._loop,), name=self._name, daemon=True
                 )
                 self._thread.start()
             return self._loop

@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from atlas.rewards.judge_pool import JudgePool
+from atlas.runtime.background_loop import BackgroundLoop
 
 
 def test_work_goes_on_while_the_caller_does_something_else() -> None:
@@ -20,7 +20,7 @@ def test_work_goes_on_while_the_caller_does_something_else() -> None:
         events.append("judging ends")
         return "verdict"
 
-    pool = JudgePool()
+    pool = BackgroundLoop("judges")
     pending = pool.submit(work())
     assert begun.wait(20)
     events.append("the next group is generated")
@@ -34,7 +34,7 @@ def test_an_error_reaches_who_waits_for_it() -> None:
     async def work() -> None:
         raise ValueError("spoilt")
 
-    pool = JudgePool()
+    pool = BackgroundLoop("judges")
     pending = pool.submit(work())
     with pytest.raises(ValueError, match="spoilt"):
         pending.result(20)
@@ -48,7 +48,7 @@ def test_closing_cancels_what_is_under_way_and_ends_the_thread() -> None:
         begun.set()
         await asyncio.sleep(1000)
 
-    pool = JudgePool()
+    pool = BackgroundLoop("judges")
     pending = pool.submit(work())
     assert begun.wait(20)
     pool.close()
@@ -61,7 +61,7 @@ def test_a_closed_pool_starts_again() -> None:
     async def work() -> int:
         return 7
 
-    pool = JudgePool()
+    pool = BackgroundLoop("judges")
     for _ in range(2):
         assert pool.submit(work()).result(20) == 7
         pool.close()

@@ -1,0 +1,54 @@
+"""Configuration of the rollout engines: in this process, or on vLLM servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from atlas.config.reward import RewardConfig
+from atlas.config.schema import key
+
+RolloutEngine = Literal["local", "vllm"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RolloutConfig(RewardConfig):
+    """A training that samples."""
+
+    rollout_engine: RolloutEngine = key(
+        "local",
+        "What the policy samples on. local: this process. vllm: servers, which get the new weights "
+        "after every step; without vllm_server_url one is started and stopped with the run.",
+    )
+    vllm_server_url: tuple[str, ...] | None = key(
+        None,
+        "Addresses of the policy's servers, started by atlas serve; several share the work. Their "
+        "key for generation, if they have one, is read from VLLM_API_KEY.",
+    )
+    student_server_url: tuple[str, ...] | None = key(
+        None, "Addresses of vLLM servers of the student; null: it runs in this process."
+    )
+    async_rollouts: int = key(
+        0,
+        "Steps that the servers may sample ahead while the trainer works: weights are up to so "
+        "many versions old, and the importance weights of the loss see to it. 0: on policy.",
+        ge=0,
+    )
+    request_timeout: float = key(
+        600.0, "Seconds that a server has for one group, from sending to the last token.", gt=0
+    )
+    server_timeout: float = key(
+        600.0,
+        "Seconds that each phase of an update of a server's weights may take, and that a lost "
+        "server has to come back.",
+        gt=0,
+    )
+    max_requests_in_flight: int = key(
+        256, "Requests that are under way at one server at a time; others wait here.", ge=1
+    )
+    server_logprob_tolerance: float = key(
+        0.0,
+        "Largest mean difference, in nats, between the log-probabilities of server and trainer for "
+        "the same weights. 0: what the precision gives (float32: 2e-5, bfloat16: 0.03).",
+        ge=0,
+    )

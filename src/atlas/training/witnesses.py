@@ -1,0 +1,82 @@
+"""Witness texts: token ids that server and trainer both score, to see that their weights are equal.
+
+They are drawn from the whole vocabulary by a fixed seed: unlikely tokens in an unlikely order are
+where a change of any weight shows. Short ones are scored whole. Long ones fill several blocks of
+the server's prefix cache, which must have been emptied, and are continued as in training.
+
+Shapes: N scored tokens of all texts.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from atlas.training.forward import completion_logprobs
+from atlas.training.group_batch import group_batch
+
+Text = tuple[int, ...]
+
+_SHORT, _NUM_SHORT = 48, 8
+_LONG, _NUM_LONG = 300, 2
+CONTINUED = 8
+"""Tokens that a long text is continued by."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Witnesses:
+    """What is scored."""
+
+    short: tuple[Text, ...]
+    long: tuple[Text, ...]
+
+
+def make_witnesses(vocab_size: int, window: int, avoid: frozenset[int] = frozenset()) -> Witnesses:
+    """Return the same texts for the same model.
+
+    Args:
+        vocab_size: Ids are below it.
+        window: Tokens that the model takes.
+        avoid: Ids that would end a text.
+    """
+    chance = random.Random(vocab_size)
+    ids = [id for id in range(vocab_size) if id not in avoid]
+
+    def texts(count: int, length: int) -> tuple[Text, ...]:
+        length = min(length, max(2, window - CONTINUED - 1))
+        return tuple(tuple(chance.choices(ids, k=length)) for _ in range(count))
+
+    return Witnesses(short=texts(_NUM_SHORT, _SHORT), long=texts(_NUM_LONG, _LONG))
+
+
+@torch.no_grad()
+def trainer_scores(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[int]],
+    *,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Return the log-probabilities of continuations after their prompts, [N] on the CPU.
+
+    Args:
+        model: The trainer's; left in the mode that it was in.
+        prompts: Token ids.
+        continuations: Token ids, one continuation a prompt.
+        temperature: Logits are divided by it.
+    """
+    batch = group_batch(
+        prompts, continuations, int(model.config.pad_token_id or 0), device=model.device
+    )
+    was_training = model.training
+    model.eval()
+    try:
+        logprobs_BT = completion_logprobs(model, batch, temperature=temperature).logprobs_BT
+    finally:
+        model.train(was_training)
+    return logprobs_BT[batch.mask_BT].float().cpu()
