@@ -32,6 +32,8 @@ from atlas.config import (
     load_config,
 )
 from atlas.errors import AtlasError
+from atlas.runtime.reference_pages import PAGES as MADE
+from atlas.runtime.reference_pages import renewed
 from atlas.small_lm import corpus
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -314,6 +316,13 @@ def test_import_rows_are_the_layers_that_are_enforced() -> None:
     enforced = [names & there for names in architecture_test().LAYERS]
     rows = table((DOCS / "architecture.md").read_text(), "Row", "Rooms")
     assert [set(re.findall(r"\w+", row[1])) for row in rows] == [row for row in enforced if row]
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_page_made_from_the_code_is_what_the_code_says(name: str) -> None:
+    text = (DOCS / name).read_text(encoding="utf-8")
+    made = "make docs, which is python -m atlas.runtime.reference_pages, writes it anew"
+    assert text == renewed(text, MADE[name]()), made
 
 
 def test_every_formula_file_is_in_the_table() -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from atlas.commands.terminal import console
 from atlas.config.data import DataConfig
@@ -20,11 +22,18 @@ from atlas.config.resolve import keep_config
 from atlas.errors import AtlasError
 from atlas.runtime.distributed import Ranks, joined
 from atlas.runtime.lineage import Lineage, read_lineage, write_lineage
+from atlas.runtime.links import publish, refuse_foreign
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.trackers.tracker import check_trackers
 from atlas.runtime.world import world
 from atlas.sources.training_sets import counts
 
+_LOGS = {"logs/train.log": "training.log", "logs/tensorboard_events": "tensorboard"}
+PUBLISHED = {
+    "sft": {"sft_checkpoint": "final", **_LOGS},
+    "grpo": {"rl_checkpoint": "final", **_LOGS},
+}
+"""Job -> the guide's names under ``results_dir``, and the path in the run that each means."""
 HINT = "The same command goes on from the last checkpoint; --fresh starts over."
 
 
@@ -75,6 +84,8 @@ def begin(config: DataConfig, kind: str, *, fresh: bool) -> Begun:
         AtlasError: It is finished, can't be used, or was begun with other settings.
     """
     check_trackers(config.report_to or ())
+    if config.results_dir:
+        refuse_foreign(Path(config.results_dir), PUBLISHED[kind], "results_dir")
     run = RunDir.create(config.output_dir, kind, fresh=fresh)
     if run.stage_done(kind):
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
@@ -105,7 +116,10 @@ def keep(begun: Begun, config: DataConfig, lineage: Lineage) -> None:
 
 
 def close(run: RunDir, noun: str, figures: Mapping[str, Any]) -> None:
-    """Print the one line that says what a model was trained on and where it is."""
+    """Link the results; print the one line on what a model was trained on and where it is."""
+    results = yaml.safe_load(run.config.read_text(encoding="utf-8")).get("results_dir")
+    if results:
+        publish(run.path, Path(results), PUBLISHED[run.kind])
     lineage = read_lineage(run.path)
     samples = lineage.num_samples
     left_out = f"; left out: {counts(lineage.left_out)}" if lineage.left_out else ""

@@ -70,3 +70,8 @@ class TrainConfig(ModelConfig):
     )
     tracker_project: str = key("atlas", "Project of the trackers.")
     run_name: str | None = key(None, "Name of the run in the trackers; null: its output_dir.")
+    results_dir: str | None = key(
+        "results",
+        "Where links with the guide's names point to what the last finished training made; null: "
+        "nowhere.",
+    )

@@ -6,15 +6,14 @@ Input: a resolved configuration of SFT or GRPO, and on how many devices it runs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from atlas.config.data import DataConfig
+from atlas.config.engine import chosen_engine, read_deepspeed_file
 from atlas.config.grpo import GRPOConfig
 from atlas.config.schema import keys_of
 from atlas.config.sft import SFTConfig
@@ -61,7 +60,7 @@ def plan_run(config: SFTConfig | GRPOConfig, *, num_devices: int, on_node: int) 
         AtlasError: Nothing is known of the shape of a model.
     """
     shape = shape_of_model(config.model_name_or_path)
-    student = shape_of_model(config.student_model) if isinstance(config, GRPOConfig) else None
+    student = _student_of(config)
     return _plan(config, shape, student, num_devices, _limit(config, on_node))
 
 
@@ -69,14 +68,14 @@ def fitting_settings(
     config: SFTConfig | GRPOConfig, plan: RunPlan, *, num_devices: int
 ) -> list[str]:
     """Return settings with which the training would fit, each one or a few words."""
-    student = shape_of_model(config.student_model) if isinstance(config, GRPOConfig) else None
+    student = _student_of(config)
     limit = plan.limit, plan.limit_is
     found: list[str] = []
     for words, changed in _changes(config):
         does_more = any(set(fewer.split()) <= set(words.split()) for fewer in found)
         if not does_more and _plan(changed, plan.setup.shape, student, num_devices, limit).fits:
             found.append(words)
-    lean = _with(config, gradient_checkpointing=True, **_smallest_pass(config))
+    lean = _with(config, gradient_checkpointing=True, deepspeed=None, **_smallest_pass(config))
     devices = max(2, num_devices * 2)
     while devices <= _MOST_DEVICES:
         if _plan(_with(lean, engine="fsdp"), plan.setup.shape, student, devices, limit).fits:
@@ -94,6 +93,11 @@ def refusal(config: SFTConfig | GRPOConfig, plan: RunPlan, *, num_devices: int) 
         f"{config.model_name_or_path} needs {plan.device.peak / _GB:.1f} GB a device, but "
         f"{plan.limit / _GB:.1f} GB is {plan.limit_is}{hint}"
     )
+
+
+def _student_of(config: SFTConfig | GRPOConfig) -> ModelShape | None:
+    """Return the shape of the student: with servers, too, its likelihoods are computed here."""
+    return shape_of_model(config.student_model) if isinstance(config, GRPOConfig) else None
 
 
 def _changes(config: C) -> Iterator[tuple[str, C]]:
@@ -177,16 +181,12 @@ def _tokens(config: DataConfig) -> int:
 
 def _engine(config: DataConfig, num_devices: int) -> tuple[Engine, int, bool]:
     """Return the engine, DeepSpeed's stage, and whether optimiser states are offloaded."""
-    path = getattr(config, "deepspeed", None)
-    offload = bool(getattr(config, "offload", False))
-    if path:
-        zero = json.loads(Path(path).read_text(encoding="utf-8")).get("zero_optimization", {})
-        device = zero.get("offload_optimizer", {}).get("device", "none")
-        return "deepspeed", int(zero.get("stage", 0)), offload or device != "none"
-    chosen: Any = getattr(config, "engine", "auto")
-    if chosen == "auto":
-        chosen = "fsdp" if offload else "ddp" if num_devices > 1 else "plain"
-    return chosen, 0, offload
+    engine = chosen_engine(config, num_devices)
+    if not config.deepspeed:
+        return engine, 0, config.offload
+    zero = read_deepspeed_file(config.deepspeed).get("zero_optimization", {})
+    device = zero.get("offload_optimizer", {}).get("device", "none")
+    return engine, int(zero.get("stage", 0)), device != "none"
 
 
 def _precision(config: DataConfig) -> Precision:
@@ -204,16 +204,19 @@ def _rollouts(
         return None
     per_device = -(-config.prompts_per_step // num_devices)
     rows = min(per_device * config.num_generations, max(512, config.num_generations))
-    return {
-        "key/value cache of the teacher": Rollouts(
+    # What samples on a server keeps its keys and values there.
+    sampled: dict[str, Rollouts] = {}
+    if config.rollout_engine == "local":
+        sampled["key/value cache of the teacher"] = Rollouts(
             shape=shape, rows=rows, tokens=_PROMPT + config.max_new_tokens
-        ),
-        "key/value cache of the student": Rollouts(
+        )
+    if config.student_server_url is None:
+        sampled["key/value cache of the student"] = Rollouts(
             shape=student,
             rows=rows,
             tokens=_PROMPT + config.max_new_tokens + config.student_max_new_tokens,
-        ),
-    }
+        )
+    return sampled
 
 
 def _limit(config: DataConfig, on_node: int) -> tuple[int, str]:

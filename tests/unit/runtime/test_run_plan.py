@@ -38,7 +38,17 @@ def test_eight_billion_weights_in_full_do_not_fit_into_one_gpu() -> None:
     assert (plan.limit, plan.limit_is) == (80_000_000_000, "memory_limit_gb")
     said = str(refusal(sft("memory_limit_gb=80"), plan, num_devices=1))
     assert said.startswith(f"{LLAMA} needs ")
-    assert " GB a device, but 80.0 GB is memory_limit_gb; it fits with use_peft=true" in said
+    assert " GB a device, but 80.0 GB is memory_limit_gb; it fits with " in said
+    assert "use_peft=true" in said
+    assert " devices with engine=fsdp and gradient_checkpointing=true" in said
+
+
+def test_the_guide_s_deepspeed_file_divides_gradients_and_offloads_states() -> None:
+    plan = planned(sft("memory_limit_gb=80", "deepspeed=configs/deepspeed/zero2.json"), 8)
+    assert (plan.setup.engine, plan.setup.zero_stage, plan.setup.offload) == ("deepspeed", 2, True)
+    assert plan.device.update["gradients"] == 4 * 8_030_261_248 // 8
+    assert "optimiser states" not in plan.device.always
+    assert planned(sft("memory_limit_gb=80", "offload=true"), 2).setup.engine == "fsdp"
 
 
 def test_what_is_named_would_fit_and_the_smallest_change_comes_first() -> None:
@@ -59,6 +69,11 @@ def test_grpo_holds_reference_student_and_their_caches() -> None:
     assert plan.device.always["student"] == 4 * 4_022_468_096
     assert plan.device.rollouts
     assert plan.setup.tokens == 16384
+    served = planned(
+        grpo("memory_limit_gb=80", "rollout_engine=vllm", "student_server_url=[http://a:1]")
+    )
+    assert not served.device.rollouts
+    assert served.device.always["student"] == plan.device.always["student"]
     without = planned(grpo("memory_limit_gb=80", "beta=0"))
     assert "reference" not in without.device.always
 

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from atlas.errors import AtlasError
+from atlas.runtime.links import publish, refuse_foreign
+
+NAMES = {"training.log": "training.log", "deep/events": "tensorboard"}
+
+
+def test_links_are_relative_and_point_to_the_run_that_was_last(tmp_path: Path) -> None:
+    place = tmp_path / "logs"
+    for run in ("first", "second"):
+        (tmp_path / run / "tensorboard").mkdir(parents=True)
+        (tmp_path / run / "training.log").write_text(run)
+        publish(tmp_path / run, place, NAMES)
+    assert (place / "training.log").read_text() == "second"
+    assert (place / "training.log").readlink() == Path("../second/training.log")
+    assert (place / "deep" / "events").resolve() == tmp_path / "second" / "tensorboard"
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("second", "logs"):
+        (tmp_path / name).rename(moved / name)
+    assert (moved / "logs" / "training.log").read_text() == "second"
+
+
+def test_what_is_no_link_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "training.log").write_text("mine")
+    with pytest.raises(AtlasError, match=r"isn't a link that Atlas made.* set log_dir to another"):
+        refuse_foreign(tmp_path / "logs", NAMES, "log_dir")
+    refuse_foreign(tmp_path / "free", NAMES, "log_dir")
+
+
+def test_a_file_in_the_way_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file")
+    with pytest.raises(AtlasError, match=r"is a file or can't be written, but log_dir"):
+        refuse_foreign(tmp_path / "logs", NAMES, "log_dir")
