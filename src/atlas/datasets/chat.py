@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from atlas.prompts import Message
-from atlas.prompts.chat import encode, token_id
+from atlas.prompts.chat import encode, turn_end_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,4 +153,4 @@ def _example(ids: list[int], stretches: list[tuple[int, int]], source: str) -> E
 
 def _answer(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: bool = True) -> list[int]:
     ids = tokenizer.encode(text, add_special_tokens=False)
-    return [*ids, token_id(tokenizer, "eos")] if ended else ids
+    return [*ids, turn_end_id(tokenizer)] if ended else ids

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 from atlas.errors import AtlasError
 from atlas.prompts import Message, PromptKind, render
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+_turn_ends: WeakKeyDictionary[Any, tuple[str, int]] = WeakKeyDictionary()
+"""Tokenizer -> its template, and what ends a turn in it: every example asks."""
 
 
 def render_ids(tokenizer: PreTrainedTokenizerBase, kind: PromptKind, **values: str) -> list[int]:
@@ -31,6 +36,32 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[
         messages, add_generation_prompt=True, tokenize=True, return_dict=False
     )
     return list(ids)
+
+
+def turn_end_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the id that ends a turn of the assistant in the tokenizer's own chat template.
+
+    That is the last special token of a turn that the template writes, as ``<end_of_turn>`` in
+    Gemma's, whose end of sequence is another; where it writes none, the end of sequence.
+
+    Raises:
+        AtlasError: the tokenizer has no chat template, or no end at all.
+    """
+    template, end = _turn_ends.get(tokenizer, (None, 0))
+    if template is None or template != tokenizer.chat_template:
+        end = _last_special(tokenizer)
+        _turn_ends[tokenizer] = (str(tokenizer.chat_template), end)
+    return end
+
+
+def _last_special(tokenizer: PreTrainedTokenizerBase) -> int:
+    asked: Message = {"role": "user", "content": "a"}
+    answered: Message = {"role": "assistant", "content": "b"}
+    ids: Any = tokenizer.apply_chat_template([asked, answered], tokenize=True, return_dict=False)
+    turn = list(ids)[len(encode(tokenizer, [asked])) :]
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    ends = [token for token in turn if token in special]
+    return ends[-1] if ends else token_id(tokenizer, "eos")
 
 
 def token_id(tokenizer: PreTrainedTokenizerBase, name: Literal["eos", "pad"]) -> int:

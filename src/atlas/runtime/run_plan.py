@@ -60,7 +60,7 @@ def plan_run(config: SFTConfig | GRPOConfig, *, num_devices: int, on_node: int) 
         AtlasError: Nothing is known of the shape of a model.
     """
     shape = shape_of_model(config.model_name_or_path)
-    student = shape_of_model(config.student_model) if isinstance(config, GRPOConfig) else None
+    student = _student_of(config)
     return _plan(config, shape, student, num_devices, _limit(config, on_node))
 
 
@@ -68,7 +68,7 @@ def fitting_settings(
     config: SFTConfig | GRPOConfig, plan: RunPlan, *, num_devices: int
 ) -> list[str]:
     """Return settings with which the training would fit, each one or a few words."""
-    student = shape_of_model(config.student_model) if isinstance(config, GRPOConfig) else None
+    student = _student_of(config)
     limit = plan.limit, plan.limit_is
     found: list[str] = []
     for words, changed in _changes(config):
@@ -93,6 +93,11 @@ def refusal(config: SFTConfig | GRPOConfig, plan: RunPlan, *, num_devices: int) 
         f"{config.model_name_or_path} needs {plan.device.peak / _GB:.1f} GB a device, but "
         f"{plan.limit / _GB:.1f} GB is {plan.limit_is}{hint}"
     )
+
+
+def _student_of(config: SFTConfig | GRPOConfig) -> ModelShape | None:
+    """Return the shape of the student: with servers, too, its likelihoods are computed here."""
+    return shape_of_model(config.student_model) if isinstance(config, GRPOConfig) else None
 
 
 def _changes(config: C) -> Iterator[tuple[str, C]]:
@@ -199,16 +204,19 @@ def _rollouts(
         return None
     per_device = -(-config.prompts_per_step // num_devices)
     rows = min(per_device * config.num_generations, max(512, config.num_generations))
-    return {
-        "key/value cache of the teacher": Rollouts(
+    # What samples on a server keeps its keys and values there.
+    sampled: dict[str, Rollouts] = {}
+    if config.rollout_engine == "local":
+        sampled["key/value cache of the teacher"] = Rollouts(
             shape=shape, rows=rows, tokens=_PROMPT + config.max_new_tokens
-        ),
-        "key/value cache of the student": Rollouts(
+        )
+    if config.student_server_url is None:
+        sampled["key/value cache of the student"] = Rollouts(
             shape=student,
             rows=rows,
             tokens=_PROMPT + config.max_new_tokens + config.student_max_new_tokens,
-        ),
-    }
+        )
+    return sampled
 
 
 def _limit(config: DataConfig, on_node: int) -> tuple[int, str]:

@@ -69,6 +69,11 @@ def test_grpo_holds_reference_student_and_their_caches() -> None:
     assert plan.device.always["student"] == 4 * 4_022_468_096
     assert plan.device.rollouts
     assert plan.setup.tokens == 16384
+    served = planned(
+        grpo("memory_limit_gb=80", "rollout_engine=vllm", "student_server_url=[http://a:1]")
+    )
+    assert not served.device.rollouts
+    assert served.device.always["student"] == plan.device.always["student"]
     without = planned(grpo("memory_limit_gb=80", "beta=0"))
     assert "reference" not in without.device.always
 
