@@ -83,6 +83,11 @@ METRICS: tuple[MetricInfo, ...] = (
     _metric("time/rollout", "s", "Sampling and scoring of a step."),
     _metric("time/update", "s", "Forward, backward and optimiser of a step."),
     _metric("time/waiting", "s", "Of both, what rank 0 waited for other processes."),
+    _metric("serving/update_seconds", "s", "New weights on all servers, from pause to proof."),
+    _metric("serving/logprob_difference_max", "nats", "Server against trainer, equal weights."),
+    _metric("serving/logprob_difference_mean", "nats", "The same in the mean; server's worst."),
+    _metric("serving/requests_sent_again", "count", "Since the start: lost, and asked again."),
+    _metric("serving/policy_age", "versions", "Mean age of the weights that sampled a step."),
     _metric("canary/accuracy_taught", "share", "Held-out tasks right after a teaching."),
     _metric("canary/alarm", "0 or 1", "The reward rises and the canary doesn't."),
     # Judges.

@@ -51,7 +51,7 @@ from atlas.training.policy_engine import PolicyEngine, ToSample, policy_engine, 
 from atlas.training.reference import Adapted
 from atlas.training.resuming import resumable
 from atlas.training.reward_parts import configured_reward, uplift_weights
-from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
+from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts
 from atlas.training.update import update
 from atlas.training.watch import RewardWatch, canary_accuracy, set_aside
 from atlas.types import RolloutGroup, Task
@@ -390,7 +390,7 @@ def _step(run: RunDir, training: Training, rollouts: Rollouts, step: int) -> Map
     return {
         **rollout_metrics(groups, advantages),
         **learned,
-        **published,
+        **({**published, **policy_age(groups, step)} if published else {}),
         "time/rollout": rolled_out - started,
         "time/update": updated - rolled_out,
         "time/waiting": ranks.waited - waited,

@@ -128,3 +128,14 @@ def _cut(completion: Completion) -> float:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else float("nan")
+
+
+def policy_age(groups: Sequence[RolloutGroup], step: int) -> Mapping[str, float]:
+    """Return how many versions older than the policy the weights were that sampled a step's groups.
+
+    Args:
+        groups: All of the step.
+        step: The first is 1, and its policy version 0.
+    """
+    versions = [one.teaching.policy_version for group in groups for one in group.rollouts]
+    return {"serving/policy_age": step - 1 - sum(versions) / max(len(versions), 1)}
