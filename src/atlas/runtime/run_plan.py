@@ -29,6 +29,8 @@ _GB = 1e9
 _PROMPT = 512
 """Tokens that a prompt is taken to have: none has been read yet."""
 _MOST_DEVICES = 64
+_SERVED = {"rollout_engine": "vllm", "student_server_url": ("http://…",)}
+"""Both sample on servers, which keep the keys and values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +114,11 @@ def _changes(config: C) -> Iterator[tuple[str, C]]:
         {"use_peft": True},
         {"gradient_checkpointing": True, **small, "use_peft": True},
         {"gradient_checkpointing": True, **small, "use_peft": True, "load_in_4bit": True},
+        {"gradient_checkpointing": True, **small, "use_peft": True, **_SERVED},
+        {
+            **{"gradient_checkpointing": True, **small, "use_peft": True, "load_in_4bit": True},
+            **_SERVED,
+        },
     ]
     known = keys_of(type(config))
     for changes in single:
@@ -119,8 +126,12 @@ def _changes(config: C) -> Iterator[tuple[str, C]]:
             key: value for key, value in changes.items() if getattr(config, key, None) != value
         }
         if changed and changed.keys() <= known.keys():
-            words = [f"{key}={str(value).lower()}" for key, value in changed.items()]
+            words = [f"{key}={_word(value)}" for key, value in changed.items()]
             yield " ".join(words), _with(config, **changed)
+
+
+def _word(value: object) -> str:
+    return value[0] if isinstance(value, tuple) else str(value).lower()
 
 
 def _smallest_pass(config: DataConfig) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Counting:
         *,
         num_samples: int = 1,
         seed: int = 0,
+        first_place: int = 0,
     ) -> list[list[Completion]]:
         self.asked += len(prompts)
         return [

@@ -63,6 +63,13 @@ def test_what_is_named_would_fit_and_the_smallest_change_comes_first() -> None:
         assert planned(sft(*words, f"memory_limit_gb={limit}", *way.split())).fits
 
 
+def test_one_device_for_grpo_of_eight_billion_wants_an_adapter_and_servers() -> None:
+    config = grpo("memory_limit_gb=40")
+    ways = fitting_settings(config, planned(config), num_devices=1)
+    served = "rollout_engine=vllm student_server_url=http://…"
+    assert any("use_peft=true" in way and served in way for way in ways), ways
+
+
 def test_grpo_holds_reference_student_and_their_caches() -> None:
     plan = planned(grpo("memory_limit_gb=80"))
     assert plan.device.always["reference"] == 4 * 8_030_261_248

@@ -31,7 +31,7 @@ def evaluations(run: RunDir, sink: MetricSink, losses: list[float], **changed: A
     """Measurements that find these losses, one after the other, over nine steps."""
     found = iter(losses)
     settings: dict[str, Any] = {
-        "best": BestModel(run.checkpoints, resumed=False, save=lambda folder, texts: None),
+        "best": BestModel(run.checkpoints, resumed=False, save=lambda folder, extra: None),
         "every": 3,
         "total": 9,
     }

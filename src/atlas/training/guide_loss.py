@@ -1,0 +1,92 @@
+"""The guide's ``grpo_loss(responses, rankings)``, for one prompt and texts, in the guide's words.
+
+    log_probs       = mean log-probability of each response's tokens, given the prompt
+    preferences     = softmax(rankings * temperature)
+    loss            = -(log_probs * preferences).sum() + 0.5 * pairwise ranking loss
+
+Input: a model, its tokenizer, a prompt, responses with their rankings. Output: a loss to be
+backpropagated. It is the loss that the ranked stage trains with (objectives/ranked.py), in a form
+for notebooks and own loops; the stage itself takes many prompts at once (group_steps.py).
+
+Shapes: K responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from atlas.datasets.ranked import RankedRecord
+from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
+from atlas.training.forward import completion_logprobs
+from atlas.training.group_steps import Precision, batches_of
+from atlas.training.ranked_batches import ranked_examples
+
+_ANY_LENGTH = 2**31
+
+
+def compute_log_probs(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    responses: Sequence[str],
+    *,
+    reduction: LogprobReduction = "mean",
+) -> Tensor:
+    """Return the log-probability of each response given the prompt, [K] in nats, with gradient.
+
+    Args:
+        model: Any causal language model.
+        tokenizer: With a chat template; the prompt is a user's turn, a response the assistant's,
+            its end included.
+        prompt: What was asked.
+        responses: K texts.
+        reduction: ``mean`` over a response's tokens, or their ``sum``.
+    """
+    record = RankedRecord(prompt=prompt, responses=tuple(responses), scores=(0.0,) * len(responses))
+    examples, _ = ranked_examples([record], tokenizer, max_length=_ANY_LENGTH)
+    (batch,) = batches_of(model, examples, Precision(autocast=False, max_tokens=_ANY_LENGTH))
+    logprobs_BT = completion_logprobs(model, batch.groups).logprobs_BT
+    return response_logprobs(logprobs_BT, batch.groups.mask_BT, reduction)
+
+
+def grpo_loss(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    responses: Sequence[str],
+    rankings: Sequence[float],
+    *,
+    temperature: float = 1.0,
+    pairwise_weight: float = 0.5,
+) -> Tensor:
+    """Return the guide's loss of one prompt, a scalar with gradient.
+
+    Args:
+        model: Any causal language model.
+        tokenizer: With a chat template.
+        prompt: What was asked.
+        responses: K texts.
+        rankings: K numbers, higher is better; ranks (1 is best) with a minus before them.
+        temperature: Multiplies the rankings, as the guide writes it: higher prefers the best more.
+        pairwise_weight: Of the second term.
+
+    Raises:
+        ValueError: There are not as many rankings as responses.
+    """
+    if len(rankings) != len(responses):
+        raise ValueError(f"{len(responses)} responses, but {len(rankings)} rankings")
+    log_probs_1K = compute_log_probs(model, tokenizer, prompt, responses).unsqueeze(0)
+    scores_1K = torch.tensor([rankings], dtype=log_probs_1K.dtype, device=log_probs_1K.device)
+    mask_1K = torch.ones_like(scores_1K, dtype=torch.bool)
+    return ranked_loss(
+        log_probs_1K,
+        scores_1K,
+        mask_1K,
+        1,
+        sharpness=temperature,
+        pairwise_weight=pairwise_weight,
+    ).loss
