@@ -23,7 +23,9 @@ class FakeWorker(AtlasWorker):
         self.loaded: dict[str, torch.Tensor] = {}
         self.rank = 0
         self.model_config = SimpleNamespace(
-            model=str(folder), hf_config=SimpleNamespace(tie_word_embeddings=True)
+            model=str(folder),
+            dtype=torch.float32,
+            hf_config=SimpleNamespace(tie_word_embeddings=True),
         )
         self.model_runner = SimpleNamespace(get_model=lambda: None)
         self._fails = fails
