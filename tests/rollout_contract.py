@@ -21,7 +21,7 @@ from atlas.training.forward import completion_logprobs
 from atlas.training.group_batch import group_batch
 from atlas.types import Completion
 
-WINDOW = 256
+WINDOW = 1024
 PROMPTS = [[5, 6, 7, 8, 9], [10], [11, 12, 13], [14, 15, 16, 17, 18, 19, 20], [21, 22], [23]]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import signal
 import sys
@@ -20,12 +21,18 @@ from tests.unit.tiny_models import tiny_tokenizer
 from transformers import PreTrainedModel
 
 from atlas.config.grpo import GRPOConfig
+from atlas.config.resolve import resolve
+from atlas.datasets.tasks import mixed_tasks
 from atlas.errors import AtlasError
 from atlas.rollouts.generator import Sampling
+from atlas.runtime.progress import Silent
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.stopping import StopRequest
 from atlas.serve.control import ControlClient
 from atlas.serve.interpreter import Interpreter
 from atlas.serve.settings import ServerSettings
 from atlas.serve.supervisor import Supervisor
+from atlas.training.grpo import train_grpo
 from atlas.training.policy_servers import open_served_policy
 from atlas.training.policy_weights import checkpoint_tensors
 from atlas.training.served_policy import ServedPolicy
@@ -220,6 +227,44 @@ def test_requests_that_are_under_way_go_on_with_the_new_weights(server: Supervis
         assert {one.policy_version for one in rows} <= {0, 1}
     finally:
         policy.close()
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_grpo_steps_through_the_server(server: Supervisor, tmp_path: Path, ahead: int) -> None:
+    """On policy the server's log-probabilities are the trainer's: every importance ratio is 1."""
+    steps = 4
+    config = GRPOConfig(
+        model_name_or_path=server.settings.model,
+        student_model=server.settings.model,
+        output_dir=str(tmp_path),
+        max_steps=steps,
+        learning_rate=1e-3,
+        num_generations=4,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=1,
+        max_new_tokens=16,
+        student_max_new_tokens=8,
+        approach_max_new_tokens=4,
+        mask_truncated_completions=False,
+        length_probe_samples=0,
+        rollout_engine="vllm",
+        vllm_server_url=(server.url,),
+        async_rollouts=ahead,
+    )
+    run = RunDir.create(tmp_path / "run", "grpo")
+    tasks = mixed_tasks(("chain_sum",), 12, seed=3)
+    train_grpo(run, resolve(config), tasks, progress=Silent(), stop=StopRequest())
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert len(rows) == steps
+    for row in rows:
+        found = {name: row[name] for name in row if name.startswith("serving/")}
+        sys.stdout.write(f"\nstep {row['step']}: {found}\n")
+        assert row["serving/logprob_difference_max"] <= 1e-4
+        assert row["serving/policy_age"] <= ahead
+        if not ahead and "train/importance_ratio_max" in row:
+            assert row["train/importance_ratio_max"] == pytest.approx(1.0, abs=1e-3)
+    assert any("train/loss" in row for row in rows)
+    assert server.control().version() == steps
 
 
 def test_a_death_in_mid_rollout_costs_no_completion_and_a_second_one_ends_the_run(

@@ -115,3 +115,14 @@ def test_a_penalty_for_length_that_begins_before_the_first_token_is_refused() ->
     with pytest.raises(AtlasError, match=r"overlong_buffer=65 .*max_new_tokens=64\)"):
         resolve(grpo(overlong_buffer=65, max_new_tokens=64))
     assert resolve(grpo(overlong_buffer=64, max_new_tokens=64)).overlong_buffer == 64
+
+
+@pytest.mark.parametrize(
+    "setting", [{"vllm_server_url": ("http://127.0.0.1:8000",)}, {"async_rollouts": 1}]
+)
+def test_keys_of_servers_without_servers_are_refused(setting: dict[str, Any]) -> None:
+    (name,) = setting
+    base = {"model_name_or_path": "base", "student_model": "base", **setting}
+    with pytest.raises(AtlasError, match=rf"{name} and rollout_engine=local contradict"):
+        resolve(GRPOConfig(**base))
+    resolve(GRPOConfig(**base, rollout_engine="vllm"))
