@@ -136,6 +136,7 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     attention: str | None = None,
     quantization: Any = None,
+    device: torch.device | None = None,
 ) -> PreTrainedModel:
     """Load a causal language model: a folder, a hub id, or the name of a shipped model.
 
@@ -144,6 +145,7 @@ def load_model(
         dtype: Of its weights.
         attention: Name of an implementation in `transformers`; None leaves it the choice.
         quantization: What `transformers` is given to load the weights in fewer bits.
+        device: Where its weights go to, without a stop in the processor's memory; None: there.
 
     Raises:
         AtlasError: There is no such folder, or no model in it.
@@ -156,6 +158,8 @@ def load_model(
             local_files_only=local_files_only(model_path(folder)),
             attn_implementation=attention,
             quantization_config=quantization,
+            # Only for accelerators: on the processor a map of devices brings hooks for nothing.
+            device_map=None if device is None or device.type == "cpu" else {"": device},
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise AtlasError(_unloadable("model", folder, error)) from error

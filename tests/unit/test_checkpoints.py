@@ -274,3 +274,22 @@ def test_the_manifest_names_every_file_with_its_hash(tmp_path: Path) -> None:
     assert manifest.keys() == {path.name for path in folder.iterdir()} - {"manifest.json"}
     assert manifest["model.safetensors"] == weights_sha256(folder)
     assert {"config.json", "tokenizer.json", "chat_template.jinja"} <= manifest.keys()
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [(None, None), ("cpu", None), ("cuda:1", {"": torch.device("cuda:1")})],
+)
+def test_weights_go_straight_to_the_accelerator_that_is_named(
+    device: str | None, expected: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    class Loader:
+        @staticmethod
+        def from_pretrained(name: str, **settings: object) -> None:
+            asked.update(settings)
+
+    monkeypatch.setattr(checkpoints, "AutoModelForCausalLM", Loader)
+    checkpoints.load_model("base", device=None if device is None else torch.device(device))
+    assert asked["device_map"] == expected

@@ -25,6 +25,7 @@ from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
+from atlas.runtime.precision import training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed, seed_everything
@@ -79,7 +80,7 @@ def _measure(
     started = time.monotonic()
     tokenizer = load_tokenizer(config.student_model)
     student = Student(
-        LocalGenerator(load_model(config.student_model), tokenizer),
+        LocalGenerator(load_model(config.student_model, device=training_device()), tokenizer),
         tokenizer,
         Sampling(max_new_tokens=config.student_max_new_tokens),
         approach_tokens=config.approach_max_new_tokens,
@@ -107,4 +108,5 @@ def _teacher(config: EvaluateConfig, folder: str) -> Teacher:
     sampling = Sampling(
         max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
     )
-    return Teacher(LocalGenerator(load_model(folder), tokenizer), tokenizer, sampling)
+    model = load_model(folder, device=training_device())
+    return Teacher(LocalGenerator(model, tokenizer), tokenizer, sampling)

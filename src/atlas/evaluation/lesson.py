@@ -19,6 +19,7 @@ from atlas.errors import AtlasError
 from atlas.rollouts.dialogue import Student, Teacher, teach_and_attempt
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
+from atlas.runtime.precision import training_device
 from atlas.types import Completion, Task
 
 DEFAULT_TEACHER = "results/rl_checkpoint"
@@ -59,12 +60,17 @@ def give_lesson(
     if teacher == DEFAULT_TEACHER and not Path(teacher).is_dir():
         raise AtlasError(f"{teacher} isn't there; run make quickstart first, or name a teacher")
     sampling = Sampling(max_new_tokens=max_new_tokens)
+    device = training_device()
     teacher_tokenizer, student_tokenizer = load_tokenizer(teacher), load_tokenizer(student)
     learner = Student(
-        LocalGenerator(load_model(student), student_tokenizer), student_tokenizer, sampling
+        LocalGenerator(load_model(student, device=device), student_tokenizer),
+        student_tokenizer,
+        sampling,
     )
     guide = Teacher(
-        LocalGenerator(load_model(teacher), teacher_tokenizer), teacher_tokenizer, sampling
+        LocalGenerator(load_model(teacher, device=device), teacher_tokenizer),
+        teacher_tokenizer,
+        sampling,
     )
     task = Task(question=question.strip(), answer="", family="")
     ((pair,),) = teach_and_attempt(guide, learner, [task], num_samples=1, seed=0)

@@ -33,6 +33,7 @@ from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.lineage import write_lineage
+from atlas.runtime.precision import training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -209,7 +210,7 @@ def recorded_tasks(job: Quickstart) -> RLSet:
 def _student(config: QuickstartConfig) -> Student:
     tokenizer = load_tokenizer(config.model_name_or_path)
     return Student(
-        LocalGenerator(load_model(config.model_name_or_path), tokenizer),
+        LocalGenerator(load_model(config.model_name_or_path, device=training_device()), tokenizer),
         tokenizer,
         Sampling(max_new_tokens=config.student_max_new_tokens),
         approach_tokens=config.approach_max_new_tokens,
@@ -223,4 +224,5 @@ def _teacher(config: QuickstartConfig, folder: str) -> Teacher:
         temperature=config.grpo_temperature,
         top_p=config.grpo_top_p,
     )
-    return Teacher(LocalGenerator(load_model(folder), tokenizer), tokenizer, sampling)
+    model = load_model(folder, device=training_device())
+    return Teacher(LocalGenerator(model, tokenizer), tokenizer, sampling)

@@ -21,6 +21,7 @@ from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
+from atlas.runtime.precision import training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
@@ -121,9 +122,10 @@ def classroom(config: CollectConfig) -> Classroom:
     """
     teacher_tokenizer = load_tokenizer(config.teacher_model)
     student_tokenizer = load_tokenizer(config.student_model)
+    device = training_device()
     return Classroom(
         teacher=Teacher(
-            LocalGenerator(load_model(config.teacher_model), teacher_tokenizer),
+            LocalGenerator(load_model(config.teacher_model, device=device), teacher_tokenizer),
             teacher_tokenizer,
             Sampling(
                 max_new_tokens=config.max_new_tokens,
@@ -132,7 +134,7 @@ def classroom(config: CollectConfig) -> Classroom:
             ),
         ),
         student=Student(
-            LocalGenerator(load_model(config.student_model), student_tokenizer),
+            LocalGenerator(load_model(config.student_model, device=device), student_tokenizer),
             student_tokenizer,
             Sampling(max_new_tokens=config.student_max_new_tokens),
             approach_tokens=config.approach_max_new_tokens,

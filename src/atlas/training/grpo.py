@@ -35,6 +35,7 @@ from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink
+from atlas.runtime.precision import training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -197,7 +198,7 @@ def _prepare(
 ) -> Training:
     model = dressed.model
     tokenizer = load_tokenizer(config.model_name_or_path)
-    student_model = load_model(config.student_model)
+    student_model = load_model(config.student_model, device=training_device())
     student_tokenizer = load_tokenizer(config.student_model)
     student = Student(
         student_generator(config, student_model, student_tokenizer),
@@ -281,7 +282,8 @@ def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | 
     # With its adapter switched off, the policy itself is what it started from.
     if isinstance(model, Adapted):
         return model
-    return load_model(config.model_name_or_path).requires_grad_(False)
+    model = load_model(config.model_name_or_path, device=training_device())
+    return model.requires_grad_(False)
 
 
 def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[str]:

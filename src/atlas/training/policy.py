@@ -22,7 +22,7 @@ from atlas.config.optim import TrainConfig
 from atlas.models import four_bits
 from atlas.models.attention import checked_attention
 from atlas.models.lora import LoRA, add_adapter, load_adapter, trained_share
-from atlas.runtime.precision import computes_bf16, set_matmul_precision
+from atlas.runtime.precision import computes_bf16, set_matmul_precision, training_device
 from atlas.runtime.seeding import derive_seed
 from atlas.training.compiling import compile_training
 
@@ -67,7 +67,9 @@ def _loaded(config: TrainConfig, checkpoint: Path | None) -> Policy:
     attention = checked_attention(config.attn_implementation)
     autocast = trains_in_bf16(config)
     if not config.use_peft:
-        model = load_model(checkpoint or config.model_name_or_path, attention=attention)
+        model = load_model(
+            checkpoint or config.model_name_or_path, attention=attention, device=training_device()
+        )
         return Policy(model=model, autocast=autocast, lines=tuple(_precision_lines(autocast)))
     dtype = torch.bfloat16 if autocast else torch.float32
     base = load_model(
@@ -75,6 +77,7 @@ def _loaded(config: TrainConfig, checkpoint: Path | None) -> Policy:
         dtype=dtype,
         attention=attention,
         quantization=four_bits.four_bits(dtype) if config.load_in_4bit else None,
+        device=training_device(),
     )
     if checkpoint:
         model = load_adapter(base, checkpoint)

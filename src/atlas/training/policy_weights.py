@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
+from atlas.models.lora import save_adapter
 from atlas.serve.control import InFlight
 from atlas.serve.transfer.way import NamedTensors
 from atlas.training.reference import Adapted
@@ -81,5 +82,5 @@ def _adapter_folder(model: Any) -> Iterator[Path]:
         ) as folder,
         torch.no_grad(),
     ):
-        model.save_pretrained(folder)
+        save_adapter(model, Path(folder))
         yield Path(folder)
