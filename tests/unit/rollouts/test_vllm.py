@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -134,10 +135,13 @@ def test_a_server_that_comes_back_with_other_weights_is_seen_by_its_answers() ->
 
 def test_a_server_is_brought_back_once_for_all_who_lost_it() -> None:
     revived: list[str] = []
+    both = threading.Barrier(2)
 
     def dead(number: int, body: dict[str, Any]) -> int | None:
-        after(0.02)
-        return 500 if number <= len(PROMPTS) else None
+        if number > 2:
+            return None
+        both.wait(timeout=20)  # so that both are lost before the first of them is heard of
+        return 500
 
     with (
         fake_vllm(before=dead) as fake,
