@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="nano")
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--prompts", type=int, default=16, help="of one step")
+    parser.add_argument("--prompts", type=int, default=32, help="of one step, as in nano.json")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     prepare(arguments.threads)
