@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from atlas.checkpoints import load_model, load_tokenizer
+from atlas.checkpoints import load_tokenizer
 from atlas.commands.claims import show_claims
 from atlas.commands.terminal import StageBar, console, display, stoppable
 from atlas.config.compose import load_config
@@ -18,14 +18,12 @@ from atlas.datasets.task_file import read_tasks
 from atlas.datasets.tasks import mixed_tasks
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
+from atlas.evaluation.loading import load_student, load_teacher
 from atlas.evaluation.measuring import arm_names, measure
 from atlas.evaluation.pairs_file import write_pairs
 from atlas.report import write_report
 from atlas.rewards.verifiers import accepts_reference
-from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
-from atlas.runtime.precision import training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed, seed_everything
@@ -78,15 +76,16 @@ def _measure(
 ) -> None:
     seed_everything(config.seed, "evaluate")
     started = time.monotonic()
-    tokenizer = load_tokenizer(config.student_model)
-    student = Student(
-        LocalGenerator(load_model(config.student_model, device=training_device()), tokenizer),
-        tokenizer,
-        Sampling(max_new_tokens=config.student_max_new_tokens),
+    sampling = Sampling(
+        max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
+    )
+    student = load_student(
+        config.student_model,
+        max_new_tokens=config.student_max_new_tokens,
         approach_tokens=config.approach_max_new_tokens,
     )
     pairs = measure(
-        {name: partial(_teacher, config, folder) for name, folder in arms.items()},
+        {name: partial(load_teacher, folder, sampling) for name, folder in arms.items()},
         student,
         tasks,
         seed=config.seed,
@@ -101,12 +100,3 @@ def _measure(
     summary = {"tasks": len(tasks), "arms": list(arms)}
     run_dir.finish_stage("evaluate", summary, time.monotonic() - started)
     write_report(run_dir.path)
-
-
-def _teacher(config: EvaluateConfig, folder: str) -> Teacher:
-    tokenizer = load_tokenizer(folder)
-    sampling = Sampling(
-        max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
-    )
-    model = load_model(folder, device=training_device())
-    return Teacher(LocalGenerator(model, tokenizer), tokenizer, sampling)

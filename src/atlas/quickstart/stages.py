@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from atlas.checkpoints import load_model, load_tokenizer
+from atlas.checkpoints import load_tokenizer
 from atlas.config.collect import CollectConfig
 from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
@@ -26,14 +26,12 @@ from atlas.config.sft import SFTConfig
 from atlas.datasets.tasks import check_disjoint, mixed_tasks
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
+from atlas.evaluation.loading import load_student, load_teacher
 from atlas.evaluation.measuring import measure
 from atlas.evaluation.pairs_file import write_pairs
 from atlas.report import write_report
-from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.lineage import write_lineage
-from atlas.runtime.precision import training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
@@ -158,9 +156,19 @@ def evaluate(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[
     )
     check_disjoint(held_out, recorded_tasks(job).tasks)
     arms = ("sft", "grpo")
+    sampling = Sampling(
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.grpo_temperature,
+        top_p=config.grpo_top_p,
+    )
+    student = load_student(
+        config.model_name_or_path,
+        max_new_tokens=config.student_max_new_tokens,
+        approach_tokens=config.approach_max_new_tokens,
+    )
     pairs = measure(
-        {arm: partial(_teacher, config, str(job.run.path / arm / "final")) for arm in arms},
-        _student(config),
+        {arm: partial(load_teacher, str(job.run.path / arm / "final"), sampling) for arm in arms},
+        student,
         held_out,
         seed=config.seed,
         chunk_size=_EVAL_CHUNK,
@@ -205,24 +213,3 @@ def recorded_tasks(job: Quickstart) -> RLSet:
             server.db_url, eval_split_ratio=0.0, learning_key=job.learning_key, use="rl"
         )
     return rl_set(dataset)
-
-
-def _student(config: QuickstartConfig) -> Student:
-    tokenizer = load_tokenizer(config.model_name_or_path)
-    return Student(
-        LocalGenerator(load_model(config.model_name_or_path, device=training_device()), tokenizer),
-        tokenizer,
-        Sampling(max_new_tokens=config.student_max_new_tokens),
-        approach_tokens=config.approach_max_new_tokens,
-    )
-
-
-def _teacher(config: QuickstartConfig, folder: str) -> Teacher:
-    tokenizer = load_tokenizer(folder)
-    sampling = Sampling(
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.grpo_temperature,
-        top_p=config.grpo_top_p,
-    )
-    model = load_model(folder, device=training_device())
-    return Teacher(LocalGenerator(model, tokenizer), tokenizer, sampling)
