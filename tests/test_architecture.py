@@ -43,7 +43,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"report"}),
     frozenset({"quickstart", "from_scratch"}),
     frozenset({"commands"}),
-    frozenset({"from_scratch_cli", "serve_cli"}),
+    frozenset({"from_scratch_cli", "serve_cli", "traces_cli"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
