@@ -130,15 +130,21 @@ def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def merged_weight(layer: LoraLayer) -> Tensor:
-    """Return W + (alpha / r) B A of one layer, computed in float32 at least, in W's precision."""
+def merged_weight(layer: LoraLayer, dtype: torch.dtype | None = None) -> Tensor:
+    """Return W + (alpha / r) B A of one layer, computed in float32 at least.
+
+    Args:
+        layer: With its adapter.
+        dtype: Of what is returned; None: that of W.
+    """
     net: Any = layer
     weight = dequantize_module_weight(net.get_base_layer())
+    dtype = dtype or weight.dtype
     if net.disable_adapters:
-        return weight.detach()
+        return weight.detach().to(dtype)
     exact = torch.promote_types(weight.dtype, torch.float32)
     deltas = [net.get_delta_weight(name).to(exact) for name in net.active_adapters]
-    return sum(deltas, start=weight.to(exact)).to(weight.dtype)
+    return sum(deltas, start=weight.to(exact)).to(dtype)
 
 
 def merged_model(model: PreTrainedModel) -> PreTrainedModel:

@@ -9,6 +9,7 @@ Shapes: P prompts, G samples, B rows in flight, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from torch import Tensor
@@ -22,6 +23,10 @@ class Decoder(Protocol):
     @property
     def joins(self) -> bool:
         """Tell whether prompts may be admitted while other rows are in flight."""
+        ...
+
+    def computing(self) -> AbstractContextManager[object]:
+        """Return the context that all of a call runs in; it is entered once."""
         ...
 
     def admit(self, prompts: Sequence[Prompt], num_samples: int) -> Tensor:

@@ -36,11 +36,13 @@ class DecoderChoice:
     Args:
         model: any causal language model.
         pad_id: fills up short prompts.
+        autocast: compute float32 weights in bfloat16 where that is safe.
     """
 
-    def __init__(self, model: PreTrainedModel, pad_id: int) -> None:
+    def __init__(self, model: PreTrainedModel, pad_id: int, *, autocast: bool = False) -> None:
         self._model = model
         self._pad_id = pad_id
+        self._autocast = autocast
         self._checked = False
         self._reason: str | None = None
         self._logged: set[str] = set()
@@ -53,14 +55,19 @@ class DecoderChoice:
             prompts: what the call is about; the longest is used for the check.
             longest: most tokens of a sequence, the completion included.
         """
-        reason = self._reason or unfit(self._model, longest)
+        dtype = computing_dtype(self._model, self._autocast)
+        autocast = self._autocast and dtype == torch.bfloat16
+        generic = GenericDecoder(self._model, self._pad_id, longest, autocast=autocast)
+        reason = self._reason or unfit(self._model, longest, self._autocast)
         if reason is None:
-            dtype = computing_dtype(self._model)
             weights = read_weights(self._model, dtype)
             if not self._checked:
                 self._checked = True
-                difference = self._difference(LlamaDecoder(weights, longest), max(prompts, key=len))
-                if not difference <= self._tolerance():
+                prompt = max(prompts, key=len)[-_CHECKED_TOKENS:]
+                with generic.computing():
+                    expected_V = self._expected(prompt)
+                difference = _difference(LlamaDecoder(weights, longest), prompt, expected_V)
+                if not difference <= self._tolerance(dtype):
                     self._reason = reason = (
                         f"decoding from its weights gave other logits (by {difference:.2g} of "
                         "their deviation)"
@@ -68,27 +75,31 @@ class DecoderChoice:
             if reason is None:
                 return LlamaDecoder(weights, longest)
         self._log_once(reason)
-        return GenericDecoder(self._model, self._pad_id, longest)
+        return generic
 
-    def _tolerance(self) -> float:
-        whole = self._model.dtype in (torch.float32, torch.float64)
+    def _tolerance(self, dtype: torch.dtype) -> float:
+        whole = {dtype, self._model.dtype} <= {torch.float32, torch.float64}
         exact = whole and torch.get_float32_matmul_precision() == "highest"
         return _TOLERANCE if exact else _TOLERANCE_HALF
 
-    def _difference(self, decoder: LlamaDecoder, prompt: Prompt) -> float:
-        """Return how far the logits of a decoder are from those of the model's own forward."""
-        ids = list(prompt[-_CHECKED_TOKENS:])
-        tokens = torch.tensor([ids], device=self._model.device)
+    def _expected(self, prompt: Prompt) -> Tensor:
+        """Return the logits of the model's own forward after a prompt."""
+        tokens = torch.tensor([list(prompt)], device=self._model.device)
         model: Any = self._model
-        expected: Tensor = model(input_ids=tokens, logits_to_keep=1).logits[0, -1].float()
-        if len(ids) == 1:
-            found = decoder.admit([ids], 1)
-        else:
-            decoder.admit([ids[:-1]], 2)
-            found = decoder.step(tokens[0, -1:].expand(2))
-        return float((found[-1].float() - expected).abs().max() / expected.std())
+        return model(input_ids=tokens, logits_to_keep=1).logits[0, -1].float()
 
     def _log_once(self, reason: str) -> None:
         if reason not in self._logged:
             self._logged.add(reason)
             _log.info("%s runs through its own forward: %s", type(self._model).__name__, reason)
+
+
+def _difference(decoder: LlamaDecoder, prompt: Prompt, expected_V: Tensor) -> float:
+    """Return how far the logits of a decoder are from those expected, in their deviations."""
+    if len(prompt) == 1:
+        found_BV = decoder.admit([prompt], 1)
+    else:
+        decoder.admit([prompt[:-1]], 2)
+        last = torch.tensor(prompt[-1:], device=expected_V.device)
+        found_BV = decoder.step(last.expand(2))
+    return float((found_BV[-1].float() - expected_V).abs().max() / expected_V.std())

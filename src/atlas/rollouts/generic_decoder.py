@@ -8,6 +8,7 @@ Shapes: P prompts, B rows, L tokens held (padding included), V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from transformers import PreTrainedModel
 
 from atlas.rollouts.generator import Prompt
 from atlas.rollouts.growing_cache import GrowingCache
+from atlas.runtime.precision import computing
 
 
 class GenericDecoder:
@@ -25,14 +27,25 @@ class GenericDecoder:
         model: any causal language model that takes a `DynamicCache`.
         pad_id: fills up short prompts.
         longest: most tokens of a sequence, the completion included.
+        autocast: compute in bfloat16 where that is safe.
     """
 
     joins = False
 
-    def __init__(self, model: PreTrainedModel, pad_id: int, longest: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, pad_id: int, longest: int, *, autocast: bool = False
+    ) -> None:
         self._longest = longest
+        self._autocast = autocast
         self._model: Any = model
         self._pad_id = pad_id
+
+    def computing(self) -> AbstractContextManager[object]:
+        """Return the context of the precision.
+
+        Left only when all is decoded: as long as it lasts, trained weights are rounded once.
+        """
+        return computing(self._model, self._autocast)
 
     def admit(self, prompts: Sequence[Prompt], num_samples: int) -> Tensor:
         """Begin a batch; see `Decoder.admit`."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
@@ -59,7 +60,8 @@ class GrowingLayer(DynamicLayer):
 class GrowingCache(DynamicCache):
     """A `DynamicCache` for generation without gradients whose full-attention layers grow in place.
 
-    Layers of other kinds (sliding windows) stay as `transformers` makes them.
+    Layers of other kinds (sliding windows) stay as `transformers` makes them. Under autocast keys
+    come in float32 and are rounded when they are attended to; here they are held rounded already.
     """
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -67,6 +69,21 @@ class GrowingCache(DynamicCache):
         self.layers = [
             GrowingLayer() if type(layer) is DynamicLayer else layer for layer in self.layers
         ]
+
+    def update(
+        self,
+        key_states: Tensor,
+        value_states: Tensor,
+        layer_idx: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Write a layer's new keys and values [B, H, new, D]; returns all of them [B, H, L, D]."""
+        device = key_states.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            key_states, value_states = key_states.to(dtype), value_states.to(dtype)
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
 
 
 def _with_room(held: Tensor | None, new: Tensor, length: int, total: int) -> Tensor:

@@ -11,6 +11,7 @@ of queries, K heads of keys and of values, R = H / K, D width of a head, V vocab
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -38,9 +39,14 @@ class LlamaDecoder:
         self._weights = weights
         self._device = weights.embedding_VD.device
         self._scale = weights.head_width**-0.5
+        self._dtype = weights.head.weight.dtype
         self._cos, self._sin = _rotations(weights, longest)
         self._cache = SharedCache()
         self._positions_B = torch.zeros(0, dtype=torch.int64, device=self._device)
+
+    def computing(self) -> AbstractContextManager[object]:
+        """Return a context that changes nothing: the weights are in the precision to compute in."""
+        return nullcontext()
 
     def admit(self, prompts: Sequence[Prompt], num_samples: int) -> Tensor:
         """Compute prompts and add their rows; see `Decoder.admit`."""
@@ -121,6 +127,7 @@ class LlamaDecoder:
             rotated = rotated * layer.head_norm
         # The halves of sin carry the signs of rotate_half.
         rotated = torch.addcmul(rotated * cos, rotated.roll(weights.head_width // 2, -1), sin)
+        rotated = rotated.to(self._dtype)
         return (
             rotated[:, : weights.num_heads],
             rotated[:, weights.num_heads :],
@@ -135,7 +142,8 @@ class LlamaDecoder:
         return _added(hidden_NM, F.silu(gate).mul_(up), layer.down)
 
     def _normed(self, hidden_NM: Tensor, weight_M: Tensor) -> Tensor:
-        return F.rms_norm(hidden_NM, weight_M.shape, weight_M, self._weights.epsilon)
+        normed_NM = F.rms_norm(hidden_NM, weight_M.shape, weight_M, self._weights.epsilon)
+        return normed_NM.to(self._dtype)
 
     def _logits(self, hidden_BM: Tensor) -> Tensor:
         return _linears(self._normed(hidden_BM, self._weights.final_norm), (self._weights.head,))
@@ -158,7 +166,9 @@ def _linears(input_NM: Tensor, linears: Sequence[Linear]) -> Tensor:
 
 
 def _added(hidden_NM: Tensor, input_NM: Tensor, linear: Linear) -> Tensor:
-    """Return hidden + linear(input)."""
+    """Return hidden + linear(input), in the precision of hidden."""
+    if hidden_NM.dtype != linear.weight.dtype:
+        return hidden_NM + F.linear(input_NM, linear.weight, linear.bias)
     if linear.bias is not None:
         hidden_NM = hidden_NM + linear.bias
     return torch.addmm(hidden_NM, input_NM, linear.weight.t())

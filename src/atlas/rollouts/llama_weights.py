@@ -77,12 +77,13 @@ class LlamaWeights:
     """The model's own module: positions to cosines and sines."""
 
 
-def unfit(model: PreTrainedModel, longest: int) -> str | None:
+def unfit(model: PreTrainedModel, longest: int, autocast: bool = False) -> str | None:
     """Say why a model can't be decoded from its weights; None if it can.
 
     Args:
         model: any.
         longest: most tokens of a sequence, the completion included.
+        autocast: as for `computing_dtype`.
     """
     net = unwrapped(model)
     if type(net).__name__ not in _CLASSES:
@@ -97,11 +98,11 @@ def unfit(model: PreTrainedModel, longest: int) -> str | None:
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if rope not in _ROPES:
         return f"its rotary embedding is of type {rope}"
-    return (_unmergeable(net) if is_adapted(model) else None) or _altered(net)
+    return (_unmergeable(net, autocast) if is_adapted(model) else None) or _altered(net)
 
 
-def _unmergeable(model: PreTrainedModel) -> str | None:
-    if computing_dtype(model) in _SLOW_HALVES:
+def _unmergeable(model: PreTrainedModel, autocast: bool) -> str | None:
+    if computing_dtype(model, autocast) in _SLOW_HALVES:
         return "added to weights of 16 bits, its adapter would be rounded away"
     if sum(p.numel() for p in model.parameters()) > _MOST_CONVERTED:
         return "weights with its adapter added would be a second copy of them"
@@ -126,31 +127,44 @@ def _altered(model: PreTrainedModel) -> str | None:
     return None
 
 
-def computing_dtype(model: PreTrainedModel) -> torch.dtype:
+def computing_dtype(model: PreTrainedModel, autocast: bool = False) -> torch.dtype:
     """Return the precision to compute in: float32 where the processor has no half precision.
 
     A processor without such units emulates them, several times slower than float32, which holds the
     same weights exactly.
+
+    Args:
+        model: any.
+        autocast: compute float32 weights in bfloat16.
     """
-    if model.device.type != "cpu" or model.dtype not in _SLOW_HALVES:
-        return model.dtype
+    whole = model.dtype == torch.float32
+    wanted = torch.bfloat16 if autocast and whole else model.dtype
+    if model.device.type != "cpu" or wanted not in _SLOW_HALVES:
+        return wanted
     can: Any = getattr(torch.cpu, "get_capabilities", dict)()
-    fits = sum(p.numel() for p in model.parameters()) <= _MOST_CONVERTED
-    units = ("avx512_bf16", "amx_bf16") if model.dtype == torch.bfloat16 else ("amx_fp16",)
+    fits = whole or sum(p.numel() for p in model.parameters()) <= _MOST_CONVERTED
+    units = ("avx512_bf16", "amx_bf16") if wanted == torch.bfloat16 else ("amx_fp16",)
     known_slow = can.get("architecture") == "x86_64" and not any(can.get(u) for u in units)
-    return torch.float32 if known_slow and fits else model.dtype
+    return torch.float32 if known_slow and fits else wanted
 
 
 def read_weights(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:
-    """Read a model that `unfit` has nothing against."""
+    """Read a model that `unfit` has nothing against.
+
+    Args:
+        model: any such.
+        dtype: of the products. Where the model's own is more exact, what passes from layer to layer
+            stays in that, as under autocast: embedding and norms are then the model's own tensors.
+    """
     causal: Any = unwrapped(model)
+    exact = torch.promote_types(model.dtype, dtype)
     config: Any = causal.config
     attention: Any = causal.model.layers[0].self_attn
     width = attention.head_dim
     return LlamaWeights(
-        embedding_VD=causal.model.embed_tokens.weight.to(dtype),
-        layers=tuple(_read_layer(layer, config, dtype) for layer in causal.model.layers),
-        final_norm=causal.model.norm.weight.to(dtype),
+        embedding_VD=causal.model.embed_tokens.weight.to(exact),
+        layers=tuple(_read_layer(layer, config, dtype, exact) for layer in causal.model.layers),
+        final_norm=causal.model.norm.weight.to(exact),
         head=_linear(causal.lm_head, dtype),
         epsilon=config.rms_norm_eps,
         num_heads=config.num_attention_heads,
@@ -160,19 +174,19 @@ def read_weights(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:
     )
 
 
-def _read_layer(layer: Any, config: Any, dtype: torch.dtype) -> Layer:
+def _read_layer(layer: Any, config: Any, dtype: torch.dtype, exact: torch.dtype) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     head_norm = None
     if hasattr(attention, "q_norm"):
         norms = [attention.q_norm.weight] * config.num_attention_heads
         norms += [attention.k_norm.weight] * config.num_key_value_heads
-        head_norm = torch.stack(norms).to(dtype)
+        head_norm = torch.stack(norms).to(exact)
     return Layer(
-        attention_norm=layer.input_layernorm.weight.to(dtype),
+        attention_norm=layer.input_layernorm.weight.to(exact),
         qkv=_joined([attention.q_proj, attention.k_proj, attention.v_proj], dtype),
         head_norm=head_norm,
         output=_linear(attention.o_proj, dtype),
-        mlp_norm=layer.post_attention_layernorm.weight.to(dtype),
+        mlp_norm=layer.post_attention_layernorm.weight.to(exact),
         gate_up=_joined([mlp.gate_proj, mlp.up_proj], dtype),
         down=_linear(mlp.down_proj, dtype),
     )
@@ -182,14 +196,14 @@ def _joined(parts: Sequence[nn.Linear], dtype: torch.dtype) -> tuple[Linear, ...
     biases: list[Tensor] = [part.bias for part in parts if part.bias is not None]
     if parts[0].in_features > _WIDEST_JOINED or len(biases) not in (0, len(parts)):
         return tuple(_linear(part, dtype) for part in parts)
-    weight = torch.cat([_weight(part) for part in parts]).to(dtype)
+    weight = torch.cat([_weight(part, dtype) for part in parts])
     return (Linear(weight=weight, bias=torch.cat(biases).to(dtype) if biases else None),)
 
 
 def _linear(part: nn.Linear, dtype: torch.dtype) -> Linear:
     bias: Tensor | None = part.bias
-    return Linear(weight=_weight(part).to(dtype), bias=None if bias is None else bias.to(dtype))
+    return Linear(weight=_weight(part, dtype), bias=None if bias is None else bias.to(dtype))
 
 
-def _weight(part: nn.Linear | LoRALinear) -> Tensor:
-    return merged_weight(part) if isinstance(part, LoRALinear) else part.weight
+def _weight(part: nn.Linear | LoRALinear, dtype: torch.dtype) -> Tensor:
+    return merged_weight(part, dtype) if isinstance(part, LoRALinear) else part.weight.to(dtype)

@@ -50,6 +50,9 @@ class LocalGenerator:
             of the model's configuration.
         max_rows: most rows decoded at a time (a group is never cut).
         policy_version: stamped on every completion; the trainer raises it after each update.
+        autocast: compute a model of float32 weights in bfloat16 where that is safe, as its training
+            does; not on a processor that would have to emulate it. Tokens are drawn, and their
+            log-probabilities computed, in float32 either way.
     """
 
     def __init__(
@@ -59,12 +62,13 @@ class LocalGenerator:
         *,
         max_rows: int = 512,
         policy_version: int = 0,
+        autocast: bool = False,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_rows = max_rows
         self.policy_version = policy_version
-        self._choice = DecoderChoice(model, self._pad_id)
+        self._choice = DecoderChoice(model, self._pad_id, autocast=autocast)
 
     @torch.inference_mode()
     def generate(
@@ -103,7 +107,8 @@ class LocalGenerator:
                 len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)
             )
             decoder = self._choice.decoder(prompts, longest)
-            self._run(decoder, rows, prompts, sampling, num_samples)
+            with decoder.computing():
+                self._run(decoder, rows, prompts, sampling, num_samples)
         finally:
             self.model.train(was_training)
         return self._completions(prompts, rows, num_samples)

@@ -18,7 +18,9 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.checkpoints import load_model, load_tokenizer, save_model, step_name
@@ -49,7 +51,7 @@ from atlas.training.lengths import check_lengths, check_windows, probe_lengths, 
 from atlas.training.likelihood import AnswerLikelihood
 from atlas.training.policy import Policy, load_policy
 from atlas.training.policy_engine import PolicyEngine, ToSample, policy_engine, student_generator
-from atlas.training.reference import Adapted
+from atlas.training.reference import Adapted, frozen_reference
 from atlas.training.resuming import resumable
 from atlas.training.reward_parts import configured_reward, uplift_weights
 from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts
@@ -198,7 +200,11 @@ def _prepare(
 ) -> Training:
     model = dressed.model
     tokenizer = load_tokenizer(config.model_name_or_path)
-    student_model = load_model(config.student_model, device=training_device())
+    student_model = load_model(
+        config.student_model,
+        dtype=torch.bfloat16 if dressed.autocast else torch.float32,
+        device=training_device(),
+    )
     student_tokenizer = load_tokenizer(config.student_model)
     student = Student(
         student_generator(config, student_model, student_tokenizer),
@@ -214,6 +220,7 @@ def _prepare(
             model=model,
             tokenizer=tokenizer,
             sampling=teaching,
+            autocast=dressed.autocast,
             log=run.path / "server.log",
             say=say,
             ranks=ranks,
@@ -229,7 +236,7 @@ def _prepare(
             ready=prepare_forward,
         ),
         ranks=ranks,
-        reference=_reference(config, model),
+        reference=_reference(config, dressed),
         room=Classroom(
             teacher=Teacher(policy.generator, tokenizer, teaching),
             student=student,
@@ -276,14 +283,16 @@ def teaching_sampling(config: GRPOConfig) -> Sampling:
     )
 
 
-def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | None:
+def _reference(config: GRPOConfig, policy: Policy) -> PreTrainedModel | None:
     if not config.beta:
         return None
     # With its adapter switched off, the policy itself is what it started from.
-    if isinstance(model, Adapted):
-        return model
-    model = load_model(config.model_name_or_path, device=training_device())
-    return model.requires_grad_(False)
+    if isinstance(policy.model, Adapted):
+        return policy.model
+    return frozen_reference(
+        partial(load_model, config.model_name_or_path, device=training_device()),
+        autocast=policy.autocast,
+    )
 
 
 def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[str]:

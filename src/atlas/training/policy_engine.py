@@ -73,10 +73,14 @@ class ToSample:
     """Of a server that is started here."""
     say: Callable[[str], None]
     ranks: Ranks = ALONE
+    autocast: bool = False
+    """The update computes in bfloat16 where that is safe."""
 
 
 def _local(policy: ToSample) -> PolicyEngine:
-    return LocalPolicy(generator=LocalGenerator(policy.model, policy.tokenizer))
+    return LocalPolicy(
+        generator=LocalGenerator(policy.model, policy.tokenizer, autocast=policy.autocast)
+    )
 
 
 def _vllm(policy: ToSample) -> ServedPolicy:

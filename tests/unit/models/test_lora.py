@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from atlas.models.lora import (
     add_adapter,
     load_adapter,
     merged_model,
+    merged_weight,
     merged_weights,
     save_adapter,
     trained_share,
@@ -167,3 +169,14 @@ def test_over_weights_of_four_bits_the_merged_model_has_what_was_computed(tmp_pa
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     torch.testing.assert_close(logits(merged), logits(model), rtol=0, atol=2e-5)
     assert (logits(model) - quantised).abs().max() > 0.1
+
+
+def test_what_an_adapter_adds_survives_rounded_weights_where_more_is_asked_for() -> None:
+    model: Any = adapted_model("llama", torch.bfloat16)
+    layer = unwrapped(model).model.layers[0].mlp.down_proj
+    exact = layer.base_layer.weight.float() + layer.get_delta_weight("default").float()
+    assert merged_weight(layer).dtype == torch.bfloat16
+    assert torch.equal(merged_weight(layer, torch.float32), exact)
+    with model.disable_adapter():
+        off = merged_weight(layer, torch.float32)
+    assert torch.equal(off, layer.base_layer.weight.float())
