@@ -234,7 +234,8 @@ def joined(timeout: float = 1800.0, *, needs_group: bool = False) -> Iterator[Ra
     if place.size == 1 and not (needs_group or met):
         yield Ranks(place, device=device)
         return
-    backend = "gloo" if device.type == "cpu" else "nccl"
+    # Tensors in CPU memory are exchanged too: what is offloaded, and whole copies there.
+    backend = "gloo" if device.type == "cpu" else f"cpu:gloo,{device.type}:nccl"
     wait = timedelta(seconds=timeout)
     try:
         if met:

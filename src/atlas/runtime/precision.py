@@ -12,7 +12,6 @@ import contextlib
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
 
 from atlas.config.optim import MatmulPrecision
 
@@ -69,8 +68,13 @@ def training_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def computing(model: PreTrainedModel, autocast: bool) -> contextlib.AbstractContextManager[object]:
-    """Return the context that a model's passes run in: in bfloat16 where that is safe, or as is."""
+def computing(device: torch.device, autocast: bool) -> contextlib.AbstractContextManager[object]:
+    """Return the context that passes on a device run in: in bfloat16 where that is safe, or as is.
+
+    Args:
+        device: Where they are computed.
+        autocast: In bfloat16.
+    """
     if not autocast:
         return contextlib.nullcontext()
-    return torch.autocast(model.device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -30,7 +30,7 @@ from atlas.rewards.overlong import Overlong
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.runtime.distributed import ALONE, Ranks, agreed
-from atlas.runtime.engine.choice import engine_for
+from atlas.runtime.engine.choice import engine_for, loading_device
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
@@ -128,8 +128,14 @@ def train_grpo(
         explanations=run.path / "rim_explanations.jsonl",
         ranks=ranks,
     )
-    dressed = load_policy(config, saved.folder)
-    training = _prepare(run, config, dressed, judges, canary, ranks, say=progress.say)
+    dressed = load_policy(config, saved.folder, device=loading_device(config, ranks.size))
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        progress.say(line)  # a server takes its time to start: not only when the log is open
+        said.append(line)
+
+    training = _prepare(run, config, dressed, judges, canary, ranks, say=say)
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
@@ -146,6 +152,8 @@ def train_grpo(
         sink = held.enter_context(
             sink_on(ranks, run, config, stage="grpo", total_steps=total, first_step=first)
         )
+        for line in said:
+            sink.note(line)
         _tell(lines, sink, progress)
         for step in range(first + 1, total + 1):
             stop.check()
@@ -226,7 +234,9 @@ def _prepare(
             config,
             total_steps=config.max_steps * config.num_iterations,
             ranks=ranks,
+            samples=config.rollout_engine == "local",
             ready=prepare_forward,
+            say=say,
         ),
         ranks=ranks,
         reference=_reference(config, model),

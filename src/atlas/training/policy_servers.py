@@ -123,8 +123,8 @@ def open_student_pool(
     expected_N = trainer_scores(model, [t[:1] for t in texts], [t[1:] for t in texts])
     for client, found in zip(clients, facts, strict=True):
         if found.tells_versions:  # any other server can't be asked for the scores of token ids
-            scores = [value for text in texts for value in pool.run(client.score(text))]
-            reading = Reading(version=0, trainer_N=expected_N, server_N=torch.tensor(scores))
+            server_N = torch.tensor(pool.run(client.scores(texts)))
+            reading = Reading(version=0, trainer_N=expected_N, server_N=server_N)
             Attestation(url=client.url, tolerance=tolerance).judge(reading)
     return VLLMGenerator(pool, tokenizer, end_ids=ends)
 

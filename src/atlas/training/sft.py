@@ -20,7 +20,7 @@ from atlas.datasets.chat import Example
 from atlas.datasets.packing import fullness, pack
 from atlas.errors import AtlasError
 from atlas.runtime.distributed import ALONE, Ranks, agreed
-from atlas.runtime.engine.choice import engine_for
+from atlas.runtime.engine.choice import engine_for, loading_device
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
@@ -59,20 +59,40 @@ def train_sft(
     stop = agreed(ranks, stop)
     saved = resumable(run, config, total_steps=total, stop=stop, ranks=ranks)
     per_step = check_batch(config, saved.state.get("examples_per_step"), ranks.size)
-    policy, tokenizer = _policy(config, saved.folder), load_tokenizer(config.model_name_or_path)
-    engine = engine_for(policy.model, config, total_steps=total, ranks=ranks, ready=prepare_forward)
+    policy = _policy(config, saved.folder, ranks.size)
+    tokenizer = load_tokenizer(config.model_name_or_path)
+    notes: list[str] = []
+    engine = engine_for(
+        policy.model,
+        config,
+        total_steps=total,
+        ranks=ranks,
+        ready=prepare_forward,
+        say=notes.append,
+    )
     saved.restore(engine)
-    first, eval_batch = saved.first, config.per_device_train_batch_size
+    first = saved.first
 
-    def measure() -> float:
-        engine.refresh()
-        return evaluation_loss(engine.model, held, batch_size=eval_batch, ranks=ranks)
+    measure = partial(
+        evaluation_loss,
+        engine,
+        held,
+        batch_size=config.per_device_train_batch_size,
+        autocast=policy.autocast,
+        ranks=ranks,
+    )
 
-    save_best = partial(save_model, model=engine.model, tokenizer=tokenizer)
-    best = BestModel(run.checkpoints, resumed=bool(first), save=save_best, ranks=ranks)
+    best = BestModel(
+        run.checkpoints,
+        resumed=bool(first),
+        save=partial(save_model, model=engine.model, tokenizer=tokenizer),
+        refresh=engine.refresh,
+        ranks=ranks,
+    )
     progress.begin(total - first)
     with sink_on(ranks, run, config, stage="sft", total_steps=total, first_step=first) as sink:
-        for line in (*policy.lines, *_opening_lines(train, rows, total, config, ranks.size)):
+        opening = _opening_lines(train, rows, total, config, ranks.size)
+        for line in (*policy.lines, *notes, *opening):
             sink.note(line)
         evaluations = Evaluations(
             measure=measure,
@@ -158,8 +178,8 @@ def _rows(train: Sequence[Example], config: SFTConfig) -> Sequence[Example]:
     return pack(train, config.max_seq_length) if config.packing else train
 
 
-def _policy(config: SFTConfig, checkpoint: Path | None) -> Policy:
-    policy = load_policy(config, checkpoint)
+def _policy(config: SFTConfig, checkpoint: Path | None, num_processes: int) -> Policy:
+    policy = load_policy(config, checkpoint, device=loading_device(config, num_processes))
     if config.packing:
         check_keeps_apart(policy.model)
     return policy

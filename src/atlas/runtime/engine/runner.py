@@ -7,12 +7,13 @@ one that runs any computation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 T = TypeVar("T")
@@ -35,3 +36,26 @@ def broadcast_weights(model: nn.Module) -> None:
     """Give all ranks rank 0's weights and buffers: they may have loaded others, or none at all."""
     for tensor in [*model.parameters(), *model.buffers()]:
         dist.broadcast(tensor, src=0)
+
+
+def at_home(model: PreTrainedModel, home: torch.device) -> PreTrainedModel:
+    """Return the whole copy where it belongs; ``meta`` is a shell without weights."""
+    if model.device.type == home.type:
+        return model
+    return model.to(home)  # pyright: ignore[reportArgumentType]
+
+
+@torch.no_grad()
+def gather_into(whole: PreTrainedModel, gathered: Iterable[Tensor]) -> None:
+    """Bring a whole copy up to date, one parameter after the other.
+
+    Args:
+        whole: The copy; all ranks take part, also those that have a shell only.
+        gathered: Its trained parameters, each gathered from all ranks when it is asked for.
+    """
+    if whole.device.type == "meta":
+        deque(gathered, maxlen=0)  # the others need this rank's shares
+        return
+    trained = (parameter for parameter in whole.parameters() if parameter.requires_grad)
+    for parameter, value in zip(trained, gathered, strict=True):
+        parameter.copy_(value)
