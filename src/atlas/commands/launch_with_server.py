@@ -221,6 +221,7 @@ def _servers(
                 tensor_parallel_size=tensor_parallel(len(own), heads_of(described)),
                 gpu_memory_utilization=request.gpu_memory_utilization / sharing if own else None,
                 gpus=",".join(own),
+                lora_rank=config.lora_r if config.use_peft and not place else None,
             )
         )
     return found[0], found[1]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from atlas.serve.connection import Connection, ControlError
+from atlas.serve.connection import ADAPTER_PATH, Connection, ControlError
 from atlas.serve.token import find_token
 from atlas.serve.transfer.file import FileTransfer
 from atlas.serve.transfer.way import NamedTensors, Way
@@ -104,9 +104,7 @@ class ControlClient:
         body = {"lora_name": name, "lora_path": str(Path(folder).resolve()), "load_inplace": True}
         phase = "load of the adapter"
         with self._paused(in_flight):
-            self._post(
-                "/v1/load_lora_adapter", body, phase=phase, deadline_s=self._deadlines.transfer
-            )
+            self._post(ADAPTER_PATH, body, phase=phase, deadline_s=self._deadlines.transfer)
             self._workers("atlas_mark", version, phase=phase)
             self._settle(version, in_flight)
 

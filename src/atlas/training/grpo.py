@@ -122,20 +122,13 @@ def train_grpo(
     stop = agreed(ranks, stop)
     saved = resumable(run, config, total_steps=total, stop=stop, ranks=ranks)
     first, skipped = saved.first, int(saved.state.get("skipped", 0))
+    explanations = run.path / "rim_explanations.jsonl"
     judges = TrainingJudges(
-        config,
-        spent=saved.state.get("judges"),
-        explanations=run.path / "rim_explanations.jsonl",
-        ranks=ranks,
+        config, spent=saved.state.get("judges"), explanations=explanations, ranks=ranks
     )
     dressed = load_policy(config, saved.folder, device=loading_device(config, ranks.size))
     said: list[str] = []
-
-    def say(line: str) -> None:
-        progress.say(line)  # a server takes its time to start: not only when the log is open
-        said.append(line)
-
-    training = _prepare(run, config, dressed, judges, canary, ranks, say=say)
+    training = _prepare(run, config, dressed, judges, canary, ranks, say=_both(said, progress))
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
@@ -152,9 +145,7 @@ def train_grpo(
         sink = held.enter_context(
             sink_on(ranks, run, config, stage="grpo", total_steps=total, first_step=first)
         )
-        for line in said:
-            sink.note(line)
-        _tell(lines, sink, progress)
+        _tell(said, lines, sink, progress)
         for step in range(first + 1, total + 1):
             stop.check()
             figures = _watched_step(run, training, watch, rollouts, step)
@@ -169,7 +160,20 @@ def train_grpo(
     return _finish(run, training, {**figures, "steps": total, "skipped_steps": skipped})
 
 
-def _tell(lines: Sequence[str], sink: MetricSink, progress: Progress) -> None:
+def _both(kept: list[str], progress: Progress) -> Callable[[str], None]:
+    """Return what shows a line at once and keeps it for the log, which isn't open yet."""
+
+    def say(line: str) -> None:
+        progress.say(line)
+        kept.append(line)
+
+    return say
+
+
+def _tell(said: Sequence[str], lines: Sequence[str], sink: MetricSink, progress: Progress) -> None:
+    """Put into the log what has been said and what hasn't; say that, too."""
+    for line in said:
+        sink.note(line)
     for line in lines:
         sink.note(line)
         progress.say(line)

@@ -94,6 +94,7 @@ def run_steps(
         The mean loss of the last logged steps.
     """
     pad_id = engine.model.config.pad_token_id or 0
+    share_of = partial(_share, pad_id=pad_id, autocast=autocast, device=engine.device)
     window: list[float] = []
     num_tokens, started, last = 0, time.monotonic(), float("nan")
     for step, batches in enumerate(steps, start=first_step + 1):
@@ -105,14 +106,7 @@ def run_steps(
         first, mine = ranks.share(batches)
         with ranks.phase(f"update of step {step}"):
             for place, batch in enumerate(mine):
-                compute = partial(
-                    _share,
-                    examples=batch,
-                    pad_id=pad_id,
-                    num_trained=trained,
-                    autocast=autocast,
-                    device=engine.device,
-                )
+                compute = partial(share_of, examples=batch, num_trained=trained)
                 with adapter_dropout(
                     engine.trained, derive_seed(dropout_seed, step, first + place)
                 ):

@@ -87,15 +87,11 @@ def update(
         return {}
     counts = _counts(groups)
     shares = dealt(groups, max_tokens, ranks.size, shared=shares_prompts(engine.trained))
-    device, pad_id = engine.device, int(engine.model.config.pad_token_id or 0)
-    with computing(device, autocast):
-        parts = [
-            _part(batch, reference, temperature, pad_id=pad_id, device=device)
-            for batch in shares[ranks.rank]
-        ]
+    with computing(engine.device, autocast):
+        parts = [_part(engine, reference, batch, temperature) for batch in shares[ranks.rank]]
     # Ranks exchange weights and gradients in each pass, so that all take as many.
     num_passes = max(map(len, shares))
-    empty = [_empty_part(device)] * (num_passes - len(parts))
+    empty = [_empty_part(engine.device)] * (num_passes - len(parts))
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
     norm = rate = 0.0
@@ -149,18 +145,17 @@ def live_groups(samples: Sequence[TrainSample]) -> list[Group]:
 
 
 def _part(
-    groups: Sequence[Group],
+    engine: Engine,
     reference: PreTrainedModel | None,
+    groups: Sequence[Group],
     temperature: float,
-    *,
-    pad_id: int,
-    device: torch.device,
 ) -> _Part:
+    device = engine.device
     rows = [sample for group in groups for sample in group]
     batch = group_batch(
         [group[0].prompt_ids for group in groups],
         [sample.completion_ids for sample in rows],
-        pad_id,
+        int(engine.model.config.pad_token_id or 0),
         group_sizes=[len(group) for group in groups],
         device=device,
     )
