@@ -283,14 +283,16 @@ def test_grpo_steps_through_the_server(server: Supervisor, tmp_path: Path, ahead
     assert server.control().version() == 4
 
 
+@pytest.mark.parametrize("ahead", [0, 1])
 def test_a_run_with_an_adapter_serves_it_on_a_server_of_its_own(
-    server: Supervisor, tmp_path: Path
+    server: Supervisor, tmp_path: Path, ahead: int
 ) -> None:
     """Only the adapter travels, and the attestation sees every step of it arrive."""
-    rows = trained(
-        tmp_path, server.settings.model, max_steps=3, use_peft=True, lora_r=4, warmup_ratio=0.0
-    )
-    check_on_policy(rows)
+    adapter = {"use_peft": True, "lora_r": 4, "warmup_ratio": 0.0}
+    rows = trained(tmp_path, server.settings.model, max_steps=3, async_rollouts=ahead, **adapter)
+    assert all(row["serving/policy_age"] <= ahead for row in rows)
+    if not ahead:
+        check_on_policy(rows)
     assert "atlas-adapter-" not in " ".join(os.listdir("/dev/shm"))
     assert (tmp_path / "run" / "final" / "adapter" / "adapter_config.json").exists()
 

@@ -145,6 +145,11 @@ def plan(request: Request) -> Plan:
     for settings in servers:
         check(settings, interpreter)
     teacher, student = servers
+    if config.use_peft:
+        # It loads torch, which most trainings are planned without.
+        from atlas.serve.adapters import room_for_adapters  # noqa: PLC0415
+
+        servers = room_for_adapters(teacher), student
     train = ["--fresh"] if request.fresh else []
     command = [
         *(sys.executable, "-m", "atlas", "launch", *train, str(processes), source, "--"),

@@ -96,16 +96,18 @@ class ControlClient:
         """Load a LoRA adapter, in the place of an earlier one of that name.
 
         Args:
-            folder: As peft saves it; the server must be able to read it.
+            folder: As peft saves it; the server must be able to read it, until this returns.
             version: As for `update_weights`.
             name: What requests then call the model.
             in_flight: What happens to unfinished requests.
         """
-        body = {"lora_name": name, "lora_path": str(Path(folder).resolve()), "load_inplace": True}
-        phase = "load of the adapter"
+        path, phase = str(Path(folder).resolve()), "load of the adapter"
         with self._paused(in_flight):
-            self._post(ADAPTER_PATH, body, phase=phase, deadline_s=self._deadlines.transfer)
-            self._workers("atlas_mark", version, phase=phase)
+            answers = self._workers("atlas_load_adapter", version, name, path, phase=phase)
+            if not all(answer["loaded"] for answer in answers):
+                body = {"lora_name": name, "lora_path": path}
+                self._post(ADAPTER_PATH, body, phase=phase, deadline_s=self._deadlines.transfer)
+                self._workers("atlas_keep_adapter", version, name, phase=phase)
             self._settle(version, in_flight)
 
     def reset_prefix_cache(self, *, unfinished: bool = False) -> None:

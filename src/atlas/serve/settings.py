@@ -54,6 +54,8 @@ class ServerSettings:
     """How weights will arrive (`atlas.serve.transfer`)."""
     lora_rank: int | None = None
     """Serve adapters of up to this rank."""
+    lora_layers: tuple[str, ...] = ()
+    """Last names of the layers that adapters may change (`atlas.serve.adapters`); empty: any."""
     gpus: str | None = None
     """``CUDA_VISIBLE_DEVICES`` of the server; ``None``: as here."""
     extra: tuple[str, ...] = ()
@@ -109,7 +111,9 @@ def server_command(
     # Token ids in and out, with the version of the weights and what the prefix cache gave.
     switches = ["--enable-scale-out", "--enable-prompt-tokens-details"]
     switches += ["--disable-uvicorn-access-log"]
-    switches += ["--enable-lora"] if settings.lora_rank is not None else []
+    if settings.lora_rank is not None:
+        layers = ["--lora-target-modules", *settings.lora_layers] if settings.lora_layers else []
+        switches += ["--enable-lora", *layers]
     # Compiling takes half a minute and a C++ compiler; --no-enforce-eager among the extra flags
     # asks for it all the same.
     # With chunked prefill a request's own seed kills the engine on the CPU.

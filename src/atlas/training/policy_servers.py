@@ -24,6 +24,7 @@ from atlas.rollouts.vllm_pool import ServerPool
 from atlas.rollouts.vllm_server import ServerFacts, VLLMServer
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.shipped import model_path
+from atlas.serve.adapters import room_for_adapters
 from atlas.serve.control import ControlClient, Deadlines
 from atlas.serve.interpreter import TESTED, find_interpreter
 from atlas.serve.settings import ServerSettings
@@ -184,7 +185,7 @@ class _Started:
             lora_rank=_lora_rank(model),
         )
         say(f"starting a vLLM server of {settings.model}; its log is {log}")
-        self._supervisor = Supervisor(settings, find_interpreter(), log=log)
+        self._supervisor = Supervisor(room_for_adapters(settings), find_interpreter(), log=log)
         self._supervisor.start()
         try:
             self._supervisor.wait_until_ready()
