@@ -36,11 +36,15 @@ class DecoderChoice:
     Args:
         model: any causal language model.
         pad_id: fills up short prompts.
+        dtype: precision to compute in; None: that of the model's weights.
     """
 
-    def __init__(self, model: PreTrainedModel, pad_id: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, pad_id: int, dtype: torch.dtype | None = None
+    ) -> None:
         self._model = model
         self._pad_id = pad_id
+        self._dtype = dtype
         self._checked = False
         self._reason: str | None = None
         self._logged: set[str] = set()
@@ -55,7 +59,7 @@ class DecoderChoice:
         """
         reason = self._reason or unfit(self._model, longest)
         if reason is None:
-            dtype = computing_dtype(self._model)
+            dtype = self._dtype or computing_dtype(self._model)
             weights = read_weights(self._model, dtype)
             if not self._checked:
                 self._checked = True
@@ -68,10 +72,10 @@ class DecoderChoice:
             if reason is None:
                 return LlamaDecoder(weights, longest)
         self._log_once(reason)
-        return GenericDecoder(self._model, self._pad_id, longest)
+        return GenericDecoder(self._model, self._pad_id, longest, self._dtype)
 
     def _tolerance(self) -> float:
-        whole = self._model.dtype in (torch.float32, torch.float64)
+        whole = (self._dtype or self._model.dtype) in (torch.float32, torch.float64)
         exact = whole and torch.get_float32_matmul_precision() == "highest"
         return _TOLERANCE if exact else _TOLERANCE_HALF
 

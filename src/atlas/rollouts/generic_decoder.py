@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from atlas.rollouts.generator import Prompt
 from atlas.rollouts.growing_cache import GrowingCache
+from atlas.runtime.precision import computing
 
 
 class GenericDecoder:
@@ -25,11 +26,15 @@ class GenericDecoder:
         model: any causal language model that takes a `DynamicCache`.
         pad_id: fills up short prompts.
         longest: most tokens of a sequence, the completion included.
+        dtype: precision to compute in, by autocast; None: that of the model's weights.
     """
 
     joins = False
 
-    def __init__(self, model: PreTrainedModel, pad_id: int, longest: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, pad_id: int, longest: int, dtype: torch.dtype | None = None
+    ) -> None:
+        self._autocast = dtype == torch.bfloat16
         self._longest = longest
         self._model: Any = model
         self._pad_id = pad_id
@@ -64,14 +69,15 @@ class GenericDecoder:
         self._position_B = self._position_B[kept_B]
 
     def _forward(self, ids_BL: Tensor, mask_BL: Tensor, positions_BL: Tensor) -> Tensor:
-        output = self._model(
-            input_ids=ids_BL,
-            attention_mask=mask_BL,
-            position_ids=positions_BL,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        with computing(self._model.device, self._autocast):
+            output = self._model(
+                input_ids=ids_BL,
+                attention_mask=mask_BL,
+                position_ids=positions_BL,
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
         return output.logits[:, -1]
 
 

@@ -48,6 +48,9 @@ class LocalGenerator:
         model: any causal language model that takes a `DynamicCache`.
         tokenizer: decodes completions; they are ended by its end-of-sequence token, and by those
             of the model's configuration.
+        dtype: precision to compute in; None: that of the model's weights. bfloat16 samples float32
+            weights that are trained as an update under autocast sees them, from a copy that is
+            made for each call.
         max_rows: most rows decoded at a time (a group is never cut).
         policy_version: stamped on every completion; the trainer raises it after each update.
     """
@@ -57,6 +60,7 @@ class LocalGenerator:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
+        dtype: torch.dtype | None = None,
         max_rows: int = 512,
         policy_version: int = 0,
     ) -> None:
@@ -64,7 +68,7 @@ class LocalGenerator:
         self.tokenizer = tokenizer
         self.max_rows = max_rows
         self.policy_version = policy_version
-        self._choice = DecoderChoice(model, self._pad_id)
+        self._choice = DecoderChoice(model, self._pad_id, dtype)
 
     @torch.inference_mode()
     def generate(

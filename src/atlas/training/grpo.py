@@ -19,12 +19,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.checkpoints import load_model, load_tokenizer, save_model, step_name
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import batch_lines
 from atlas.errors import AtlasError
+from atlas.models.rounding import round_products
 from atlas.objectives.loss_types import LossSettings
 from atlas.rewards.overlong import Overlong
 from atlas.rollouts.dialogue import Student, Teacher
@@ -47,7 +49,7 @@ from atlas.training.groups import Classroom, roll_out, train_samples
 from atlas.training.judges import TrainingJudges
 from atlas.training.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.training.likelihood import AnswerLikelihood
-from atlas.training.policy import Policy, load_policy
+from atlas.training.policy import Policy, load_policy, trains_in_bf16
 from atlas.training.policy_engine import PolicyEngine, ToSample, policy_engine, student_generator
 from atlas.training.reference import Adapted
 from atlas.training.resuming import resumable
@@ -210,7 +212,8 @@ def _prepare(
 ) -> Training:
     model = dressed.model
     tokenizer = load_tokenizer(config.model_name_or_path)
-    student_model = load_model(config.student_model, device=training_device())
+    half = torch.bfloat16 if dressed.autocast else torch.float32
+    student_model = load_model(config.student_model, dtype=half, device=training_device())
     student_tokenizer = load_tokenizer(config.student_model)
     student = Student(
         student_generator(config, student_model, student_tokenizer),
@@ -297,7 +300,9 @@ def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | 
     if isinstance(model, Adapted):
         return model
     model = load_model(config.model_name_or_path, device=training_device())
-    return model.requires_grad_(False)
+    model.requires_grad_(False)
+    prepare_forward(model)  # in float32, where a difference shows
+    return round_products(model) if trains_in_bf16(config) else model
 
 
 def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[str]:

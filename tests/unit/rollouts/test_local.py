@@ -13,6 +13,7 @@ from atlas.errors import AtlasError
 from atlas.rollouts import decoder_choice
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
+from atlas.runtime.precision import computing
 from atlas.training.forward import completion_logprobs
 from atlas.training.group_batch import group_batch
 from atlas.types import Completion
@@ -27,7 +28,7 @@ def ending_model(kind: str = "llama") -> PreTrainedModel:
     return tiny_model(kind, seed=3)
 
 
-def generator(model: PreTrainedModel, **options: int) -> LocalGenerator:
+def generator(model: PreTrainedModel, **options: Any) -> LocalGenerator:
     return LocalGenerator(model, tiny_tokenizer(), **options)
 
 
@@ -261,3 +262,27 @@ def test_a_penalty_counts_prompt_and_completion_of_the_row_alone(kind: str) -> N
         )
         assert list(completion.token_ids) == ids[0, len(prompt) :].tolist()
     assert tokens(found) != tokens(generator(model).generate(PROMPTS, GREEDY))
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "gpt2", "lora"])
+def test_weights_in_float32_are_sampled_in_bfloat16_as_an_update_computes_them(kind: str) -> None:
+    """The log-probabilities are those of a pass under autocast, up to bfloat16's rounding."""
+    model = adapted_model() if kind == "lora" else ending_model(kind)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    sampling = Sampling(max_new_tokens=8, temperature=1.0)
+    found = generator(model, dtype=torch.bfloat16).generate(PROMPTS, sampling, num_samples=2)
+    rows = [completion for group in found for completion in group]
+    batch = group_batch(
+        PROMPTS, [row.token_ids for row in rows], PAD, group_sizes=[2] * len(PROMPTS)
+    )
+    reported = torch.tensor([value for row in rows for value in row.logprobs])
+
+    def gap(autocast: bool) -> float:
+        with torch.no_grad(), computing(torch.device("cpu"), autocast):
+            said_BT = completion_logprobs(model, batch).logprobs_BT
+        return float((said_BT[batch.mask_BT] - reported).abs().mean())
+
+    assert gap(autocast=True) < 0.1
+    assert gap(autocast=False) > 1e-4  # exact float32 was not what sampled
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])

@@ -237,3 +237,19 @@ def test_a_reward_of_the_users_own_and_a_canary_are_in_the_log(
     # What is set aside is never taught.
     taught = {row["task_id"] for row in rows}
     assert not taught & {task.id for task in sorted(tasks, key=lambda task: task.id)[:3]}
+
+
+def test_in_bfloat16_policy_and_reference_begin_as_one(
+    tmp_path: Path, model_folder: Path, tasks: list[Task]
+) -> None:
+    """The reference's weights are kept rounded, and yet the KL of the first step is exactly 0."""
+    run = RunDir.create(tmp_path / "run", "grpo")
+    config = config_for(
+        model_folder, run.path, precision="bf16", max_steps=2, warmup_ratio=0.0, canary_tasks=0
+    )
+    train_grpo(run, config, tasks, progress=Silent(), stop=StopRequest())
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    kls = [row["train/kl"] for row in rows if "train/kl" in row]
+    assert kls[0] == 0
+    assert kls[1] > 0
+    assert all(weight.dtype == torch.float32 for weight in weights(run.final).values())
