@@ -85,9 +85,9 @@ def run(name: str, ranks: Ranks, folder: Path) -> dict[str, Any]:
     config = config_of(name, folder)
 
     def engine_on(model: PreTrainedModel) -> Engine:
-        return engine_for(model, config, total_steps=STEPS, ranks=ranks, samples=samples)
+        return engine_for(model, config, total_steps=STEPS, ranks=ranks, whole=whole)
 
-    samples = not name.endswith("+served")
+    whole = not name.endswith("+served")
     # Only rank 0's weights count: the others begin from something else.
     model = tiny_model(seed=0 if ranks.is_main else 1)
     engine = engine_on(model)
@@ -102,7 +102,7 @@ def run(name: str, ranks: Ranks, folder: Path) -> dict[str, Any]:
     lines += train(second, ranks, range(BREAK_AFTER, STEPS))
     second.refresh()
     weights = {name: p.detach().clone() for name, p in second.model.named_parameters()}
-    if samples:  # all ranks must hold the same
+    if whole:  # all ranks must hold the same
         digest = sum(float(p.double().abs().sum()) for p in weights.values())
         assert len(set(ranks.gather(digest, "digest"))) == 1
     else:

@@ -64,8 +64,13 @@ def computes_bf16() -> bool:
 
 
 def training_device() -> torch.device:
-    """Return where one process trains: on the GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return where one process trains: on its GPU where there is one.
+
+    By its number: transformers loads weights in threads, whose current GPU is the first one.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def computing(device: torch.device, autocast: bool) -> contextlib.AbstractContextManager[object]:

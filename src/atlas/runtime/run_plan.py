@@ -14,7 +14,7 @@ import torch
 
 from atlas.config.data import DataConfig
 from atlas.config.engine import chosen_engine, read_deepspeed_file
-from atlas.config.grpo import GRPOConfig
+from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.schema import keys_of
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
@@ -162,7 +162,7 @@ def _plan(
         setup,
         reference=isinstance(config, GRPOConfig) and bool(config.beta),
         student=student,
-        samples=isinstance(config, GRPOConfig) and config.rollout_engine == "local",
+        whole=isinstance(config, GRPOConfig) and computes_whole(config),
         rollouts=_rollouts(config, shape, student, num_devices),
     )
     return RunPlan(setup=setup, device=device, limit=limit[0], limit_is=limit[1])

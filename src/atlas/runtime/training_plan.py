@@ -1,7 +1,7 @@
 """What one device holds while a teacher is trained: arithmetic, nothing is loaded.
 
     always       weights, optimiser states, reference, student, libraries; where weights are divided
-                 and this device samples from them, a whole copy too
+                 and this device computes with all of them, a whole copy too
     the update   gradients, activations, projection, layers gathered from other devices
     rollouts     keys and values of the rows in flight, weights in the precision of sampling
 
@@ -122,7 +122,7 @@ def plan_device(
     *,
     reference: bool = False,
     student: ModelShape | None = None,
-    samples: bool = False,
+    whole: bool = False,
     rollouts: Mapping[str, Rollouts] | None = None,
 ) -> DevicePlan:
     """Return the plan of one device.
@@ -131,7 +131,7 @@ def plan_device(
         setup: Of the trained model.
         reference: A frozen copy of it is held for the KL; one with an adapter needs none.
         student: The frozen student, where it is on the same device.
-        samples: The trained model is sampled from on this device.
+        whole: This device computes with the whole model too, as when it samples from it.
         rollouts: Who samples on this device, by the name that its cache has in the plan; in turn.
     """
     weights, gradients, states = _trained_bytes(setup)
@@ -141,7 +141,7 @@ def plan_device(
     on_cpu = {"optimiser states": states} if setup.offload else {}
     if _weights_on_cpu(setup):
         on_cpu |= {"weights": weights, "gradients": gradients}
-    if setup.shared[0] and samples:
+    if setup.shared[0] and whole:
         always["whole copy of the weights"] = _weights(setup)
     elif setup.shared[0]:  # the first process has it
         on_cpu["whole copy of the weights"] = _weights(setup) // setup.num_devices
@@ -201,10 +201,13 @@ def _passing(setup: Setup) -> dict[str, int]:
         "projection": projection(shape, setup.tokens),
     }
     if setup.shared[0] and setup.num_devices > 1:
-        # The layer at work and the next one, or the vocabulary.
+        # In float32: the layer at work and the next one; embedding and head, which aren't always
+        # one, with their gradients until the pass is over.
         layer = (shape.num_parameters - shape.vocab * shape.hidden) // shape.num_layers
-        parts["gathered layers"] = max(2 * layer, shape.vocab * shape.hidden) * setup.computed_bytes
-    elif setup.precision == "bf16" and not setup.lora_rank:
+        ends = 2 * shape.vocab * shape.hidden
+        parts["gathered layers"] = _FULL * (2 * layer + 2 * ends)
+    if setup.precision == "bf16" and not setup.lora_rank:
+        # Autocast's, kept for the backward pass.
         parts["bf16 copies of the weights"] = 2 * shape.num_parameters
     return parts
 

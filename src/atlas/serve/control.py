@@ -105,6 +105,8 @@ class ControlClient:
         with self._paused(in_flight):
             answers = self._workers("atlas_load_adapter", version, name, path, phase=phase)
             if not all(answer["loaded"] for answer in answers):
+                with contextlib.suppress(ControlError):  # one that an earlier try left half-known
+                    self._post("/v1/unload_lora_adapter", {"lora_name": name}, phase=phase)
                 body = {"lora_name": name, "lora_path": path}
                 self._post(ADAPTER_PATH, body, phase=phase, deadline_s=self._deadlines.transfer)
                 self._workers("atlas_keep_adapter", version, name, phase=phase)

@@ -23,7 +23,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.checkpoints import load_model, load_tokenizer, save_model, step_name
-from atlas.config.grpo import GRPOConfig
+from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.resolve import batch_lines
 from atlas.errors import AtlasError
 from atlas.models.rounding import round_products
@@ -241,7 +241,7 @@ def _prepare(
             config,
             total_steps=config.max_steps * config.num_iterations,
             ranks=ranks,
-            samples=config.rollout_engine == "local",
+            whole=computes_whole(config),
             ready=prepare_forward,
             say=say,
         ),
@@ -359,7 +359,8 @@ def _watched_step(
 
 def _publish(training: Training, version: int) -> Mapping[str, float]:
     """Sample from the weights as they are now."""
-    training.engine.refresh()
+    with training.policy.training():  # a server that is brought back reads them too
+        training.engine.refresh()
     return training.policy.publish(version)
 
 

@@ -85,11 +85,11 @@ def test_where_weights_are_divided_a_whole_copy_is_held_by_whoever_samples_or_sa
     engine = "deepspeed" if stage else "fsdp"
     divided = setup(engine=engine, zero_stage=stage, num_devices=4)
     name = "whole copy of the weights"
-    assert plan_device(divided, samples=True).always[name] == 4 * SHAPE.num_parameters
+    assert plan_device(divided, whole=True).always[name] == 4 * SHAPE.num_parameters
     served = plan_device(divided)
     assert name not in served.always
     assert served.on_cpu[name] == SHAPE.num_parameters
-    plain = plan_device(setup(), samples=True)
+    plain = plan_device(setup(), whole=True)
     assert name not in {**plain.always, **plain.on_cpu}
 
 
@@ -114,5 +114,6 @@ def test_update_and_rollouts_take_turns_and_so_do_teacher_and_student() -> None:
 def test_layers_are_gathered_where_weights_are_divided() -> None:
     plan = plan_device(setup(engine="fsdp", num_devices=2))
     layer = (1_000_000 - 100_000) // 10
-    assert plan.update["gathered layers"] == 2 * layer * 4
+    # Two layers; embedding and head of 100,000 weights each, and their gradients.
+    assert plan.update["gathered layers"] == 4 * (2 * layer + 2 * 200_000)
     assert "gathered layers" not in plan_device(setup(engine="ddp", num_devices=2)).update

@@ -74,7 +74,8 @@ def test_an_adapter_too(made: Made, tmp_path: Path) -> None:
     reset = "/reset_prefix_cache?reset_running_requests=true"
     recorder.states = [{"loaded": False}]
     client.load_adapter(tmp_path, 8, in_flight="keep")
-    first = ["atlas_load_adapter", "/v1/load_lora_adapter", "atlas_keep_adapter"]
+    load = ["/v1/unload_lora_adapter", "/v1/load_lora_adapter"]
+    first = ["atlas_load_adapter", *load, "atlas_keep_adapter"]
     assert recorder.calls == ["/pause?mode=keep", *first, reset, *UPDATE[3:]]
     assert recorder.bodies["/v1/load_lora_adapter"] == {
         "lora_name": "policy",

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from atlas.config.engine import EngineConfig, chosen_engine, read_deepspeed_file
+from atlas.errors import AtlasError
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.ddp import DDPEngine
 from atlas.runtime.engine.deepspeed import DeepSpeedEngine
@@ -36,11 +37,19 @@ def loading_device(config: EngineConfig, num_processes: int) -> torch.device:
     """Return where the model is loaded: in CPU memory if it will be shared out, else for good.
 
     Raises:
-        AtlasError: As for `shares_weights`.
+        AtlasError: As for `shares_weights`; or weights would be shared out that are in 4 bits, or
+            whose layers are compiled.
     """
-    # Some can't be computed with on the CPU, as the checks before sharing out do.
-    on_gpu_only = config.load_in_4bit or config.attn_implementation == "flash_attention_2"
-    if on_gpu_only or not shares_weights(config, num_processes):
+    if not shares_weights(config, num_processes):
+        return training_device()
+    for name in ("load_in_4bit", "torch_compile"):
+        if getattr(config, name):
+            raise AtlasError(
+                f"{name}=true and an engine that shares weights out (fsdp, or DeepSpeed's stage 3) "
+                f"don't go together; use engine=ddp, or leave {name} out"
+            )
+    # The checks before sharing out compute with it, which this attention does on a GPU only.
+    if config.attn_implementation == "flash_attention_2":
         return training_device()
     return torch.device("cpu")
 
@@ -51,7 +60,7 @@ def engine_for(
     *,
     total_steps: int,
     ranks: Ranks = ALONE,
-    samples: bool = False,
+    whole: bool = False,
     ready: Callable[[PreTrainedModel], None] = lambda model: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Engine:
@@ -62,7 +71,7 @@ def engine_for(
         config: Of the job.
         total_steps: Length of the schedule, in optimiser steps.
         ranks: Who trains together.
-        samples: This process samples from the model between updates.
+        whole: Every process computes with the whole model too, as when it samples from it.
         ready: Called with the very model that is trained, before any part of it is given away.
         say: Told what is done in another way than a file asks for.
 
@@ -81,7 +90,7 @@ def engine_for(
     }
     name = chosen_engine(config, ranks.size)
     home = torch.device("cpu" if ranks.is_main else "meta")
-    if samples or config.load_in_4bit:
+    if whole:
         home = training_device()
     if name == "deepspeed":
         assert config.deepspeed is not None  # chosen_engine saw to it

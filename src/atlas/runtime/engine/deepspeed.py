@@ -9,7 +9,6 @@ Optimiser, schedule, clipping and what a step is stay ours, so that every engine
 
 from __future__ import annotations
 
-import copy
 import importlib
 import logging
 import warnings
@@ -25,7 +24,7 @@ from atlas.errors import AtlasError
 from atlas.runtime.distributed import Ranks
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.engine.protocol import StepInfo
-from atlas.runtime.engine.runner import Runner, at_home, broadcast_weights, gather_into
+from atlas.runtime.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
 from atlas.runtime.precision import training_device
 
 T = TypeVar("T")
@@ -61,7 +60,7 @@ class DeepSpeedEngine(PlainEngine):
     ) -> None:
         broadcast_weights(model)
         shared = settings["zero_optimization"].get("stage", 0) == 3
-        trained = copy.deepcopy(model) if shared else model
+        trained, model = doubled(model, home) if shared else (model, model)
         ready(trained)
         super().__init__(trained, **recipe)
         self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
@@ -140,7 +139,8 @@ class DeepSpeedEngine(PlainEngine):
                 utils.safe_set_full_optimizer_state(parameter, value, name)
         for kept in self._optimizer.state.values():
             if "step" in kept:
-                kept["step"] = torch.as_tensor(moments[0]["step"]).clone()
+                place = kept[_MOMENTS[0]].device
+                kept["step"] = torch.as_tensor(moments[0]["step"], device=place).clone()
         self._schedule.load_state_dict(state["schedule"])
         for group, rate in zip(
             self._optimizer.param_groups, self._schedule.get_last_lr(), strict=True
@@ -165,7 +165,8 @@ def _make_states(zero: Any, optimizer: torch.optim.Optimizer) -> None:
     flat = getattr(zero, "single_partition_of_fp32_groups", None)
     for share in zero.fp32_partitioned_groups_flat if flat is None else flat:
         moments = {name: torch.zeros_like(share) for name in _MOMENTS}
-        optimizer.state[share] = {"step": torch.zeros(()), **moments}
+        # AdamW's fused kernel wants the count where the weights are.
+        optimizer.state[share] = {"step": torch.zeros((), device=share.device), **moments}
     if flat is not None:
         zero._lazy_init_hp_params_optimizer_state()
 

@@ -11,7 +11,6 @@ it, else in rank 0's CPU memory, to be saved and published.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,7 +22,7 @@ from transformers import PreTrainedModel
 
 from atlas.runtime.distributed import Ranks
 from atlas.runtime.engine.plain import PlainEngine
-from atlas.runtime.engine.runner import Runner, at_home, broadcast_weights, gather_into
+from atlas.runtime.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
 from atlas.runtime.precision import training_device
 
 T = TypeVar("T")
@@ -53,7 +52,7 @@ class FSDPEngine(PlainEngine):
         **recipe: Any,
     ) -> None:
         broadcast_weights(model)
-        trained = copy.deepcopy(model)
+        trained, model = doubled(model, home)
         ready(trained)
         self._net = _shared_out(Runner(trained), offload=offload)
         super().__init__(trained, **recipe)

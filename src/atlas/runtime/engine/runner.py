@@ -7,6 +7,7 @@ one that runs any computation.
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -38,10 +39,26 @@ def broadcast_weights(model: nn.Module) -> None:
         dist.broadcast(tensor, src=0)
 
 
+def doubled(model: PreTrainedModel, home: torch.device) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """Return a model to be shared out, and the whole copy, which doesn't go home yet.
+
+    Where the copy is a shell, the weights aren't doubled: eight processes of a machine would hold
+    sixteen times the model in its memory.
+    """
+    if home.type != "meta":
+        return copy.deepcopy(model), model
+    weights = {
+        id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()
+    }
+    return model, copy.deepcopy(model, weights)  # a shell: deepcopy takes these for copied already
+
+
 def at_home(model: PreTrainedModel, home: torch.device) -> PreTrainedModel:
     """Return the whole copy where it belongs; ``meta`` is a shell without weights."""
     if model.device.type == home.type:
         return model
+    if home.type == "cpu" and model.config._attn_implementation == "flash_attention_2":
+        model.set_attn_implementation("sdpa")  # the other one computes on GPUs only
     return model.to(home)  # pyright: ignore[reportArgumentType]
 
 

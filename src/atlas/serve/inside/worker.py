@@ -64,7 +64,10 @@ class AtlasWorker:
                 kind(lora_name=name, lora_int_id=number, lora_path=path, load_inplace=True)
             )
         except Exception as error:
-            return {"error": f"{type(error).__name__}: {error}", "broken": False}
+            said, gone = f"{type(error).__name__}: {error}", number not in worker.list_loras()
+            if gone:
+                self._atlas_version, self._atlas_broken = None, said
+            return {"error": said, "broken": gone}
         self._atlas_version, self._atlas_broken = version, None
         return {"loaded": True, "version": version}
 
