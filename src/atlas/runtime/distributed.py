@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 
 from atlas.errors import AtlasError, RankError
+from atlas.runtime.accelerator import name_accelerator
 from atlas.runtime.stopping import StopRequest
 from atlas.runtime.world import World, world
 
@@ -268,8 +269,7 @@ def is_lost(error: BaseException) -> bool:
 
 def _device(place: World) -> torch.device:
     if not torch.cuda.is_available():
-        # peft imports DeepSpeed where it is installed, which then warns that it found no GPU.
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        name_accelerator()
         return torch.device("cpu")
     if place.local_size > torch.cuda.device_count():
         raise AtlasError(
