@@ -201,6 +201,11 @@ def _initialize(
         importlib.import_module("deepspeed.ops").__compatible_ops__["deepspeed_shm_comm"] = False
     try:
         library.init_distributed(dist_backend=backend)
+        if settings["zero_optimization"].get("stage", 0) == 3:
+            # One weight after the other: left to itself it moves all to the device first.
+            library.zero.Init(module=net, config_dict_or_path=dict(settings), dtype=torch.float32)
+            for buffer in net.buffers():
+                buffer.data = buffer.data.to(training_device())
         net_engine, *_ = library.initialize(model=net, optimizer=optimizer, config=dict(settings))
     except (AssertionError, ValueError, RuntimeError) as error:
         raise AtlasError(f"DeepSpeed refuses its settings: {error}") from error
