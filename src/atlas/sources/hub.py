@@ -137,6 +137,9 @@ def _offline_where_no_hub_answers(name: str) -> Iterator[None]:
 
 def _unloadable(name: str, error: Exception) -> AtlasError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, ConnectionError) and local_files_only(name):
+        # The library speaks of its switch, which the user hasn't touched.
+        reason = "the hub's cache hasn't got it, and no hub can be reached"
     return AtlasError(
         f"data set {name} can't be loaded: {reason.rstrip('.')}; check its name and the network, "
         "or give a local folder or file"
