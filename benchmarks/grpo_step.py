@@ -72,8 +72,14 @@ def _arguments() -> argparse.Namespace:
     sides = parser.add_mutually_exclusive_group()
     sides.add_argument("--ours-only", action="store_true", help="don't run TRL")
     sides.add_argument("--trl-only", action="store_true", help="don't run ours")
+    parser.add_argument(
+        "--compile", action="store_true", help="ours with torch_compile=true; needs --ours-only"
+    )
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    found = parser.parse_args()
+    if found.compile and not (found.ours_only or found.child):
+        parser.error("--compile changes one side only, so give --ours-only too")
+    return found
 
 
 def _row(workload: Workload, args: argparse.Namespace) -> list[str]:
@@ -106,6 +112,7 @@ def _side(side: str, folder: str, workload: Workload, args: argparse.Namespace) 
     threads = str(args.threads)
     command += ["--processor-time"] if args.processor_time else []
     command += ["--smoke"] if args.smoke else []
+    command += ["--compile"] if args.compile else []
     env = os.environ | {"OMP_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     if done.returncode:
@@ -123,7 +130,8 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     peak = machine.measured_peak(workload.dtype)
     # Imported here, so that each side is alone in its process.
     module = importlib.import_module(f"sides.{side}_side")
-    result = module.run(Path(folder), workload, steps=args.steps, warmup=args.warmup)
+    more = {"compiled": True} if args.compile else {}
+    result = module.run(Path(folder), workload, steps=args.steps, warmup=args.warmup, **more)
     return {**result, "peak": peak}
 
 

@@ -32,6 +32,7 @@ from atlas.prompts.chat import render_ids
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm_wire import GENERATE, GENERATE_DIALECT, Ask
+from atlas.runtime.accelerator import name_accelerator
 from atlas.training.policy_servers import open_served_policy
 from atlas.training.served_policy import ServedPolicy
 
@@ -142,6 +143,7 @@ def updates(folder: Path) -> None:
     torch.manual_seed(0)
     model = LlamaForCausalLM(config)
     million = sum(p.numel() for p in model.parameters()) / 1e6
+    name_accelerator()
     model.save_pretrained(folder / "large")
     load_tokenizer("base").save_pretrained(folder / "large")
     policy = served(str(folder / "large"), folder, 32)

@@ -21,6 +21,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from atlas.errors import AtlasError
+from atlas.runtime.accelerator import name_accelerator
 from atlas.serve.control import ControlClient
 from atlas.serve.interpreter import find_interpreter
 from atlas.serve.settings import ServerSettings
@@ -56,6 +57,7 @@ def measure(size: str, updates: int) -> list[float]:
     """Return the seconds of each update, the first of which warms everything up."""
     model = make_model(size)
     with tempfile.TemporaryDirectory() as folder:
+        name_accelerator()
         model.save_pretrained(folder)
         train_tokenizer(["A text."], vocab_size=290).save_pretrained(folder)
         settings = ServerSettings(model=folder, port=0, dtype="float32", max_model_len=512)

@@ -72,7 +72,7 @@ def _ids(rows: list[Completion]) -> list[tuple[int, ...]]:
 def _logits(subject: Subject, row: Completion) -> torch.Tensor:
     """Raw logits before each of its tokens, [T, V]."""
     ids = torch.tensor([[*row.prompt_ids, *row.token_ids]])
-    with torch.no_grad(), computing(subject.model, subject.autocast):
+    with torch.no_grad(), computing(subject.model.device, subject.autocast):
         logits: torch.Tensor = subject.model(input_ids=ids).logits[0].float()
     return logits[len(row.prompt_ids) - 1 : -1]
 
@@ -80,7 +80,7 @@ def _logits(subject: Subject, row: Completion) -> torch.Tensor:
 def _transformers_own(subject: Subject, prompt: list[int], row: Completion, **how: Any) -> None:
     """Its tokens are those of ``generate``, up to one that is as likely but for rounding."""
     model: Any = subject.model
-    with computing(subject.model, subject.autocast):
+    with computing(subject.model.device, subject.autocast):
         ids = model.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False, **how)
     expected = ids[0, len(prompt) :].tolist()
     if not subject.autocast:
@@ -122,7 +122,7 @@ def logprobs_are_the_trainers(subject: Subject) -> None:
     ):
         rows = _rows(subject, sampling, num_samples=3, seed=1)
         batch = group_batch([row.prompt_ids for row in rows], [row.token_ids for row in rows], 0)
-        with torch.no_grad(), computing(subject.model, subject.autocast):
+        with torch.no_grad(), computing(subject.model.device, subject.autocast):
             fresh_BT = completion_logprobs(
                 subject.model, batch, temperature=sampling.temperature or 1.0
             ).logprobs_BT

@@ -12,6 +12,7 @@ from atlas.objectives.loss_types import LossSettings
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.engine.plain import PlainEngine
+from atlas.training.compiling import compile_training
 from atlas.training.groups import train_samples
 from atlas.training.update import update
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
@@ -23,7 +24,9 @@ MAX_TOKENS = 16384
 """Of a micro-batch: the default of the configuration."""
 
 
-def run(folder: Path, workload: Workload, *, steps: int, warmup: int) -> dict[str, Any]:
+def run(
+    folder: Path, workload: Workload, *, steps: int, warmup: int, compiled: bool = False
+) -> dict[str, Any]:
     """Return seconds of every step and of its phases, and the mean length of completions."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[workload.dtype])
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -36,6 +39,8 @@ def run(folder: Path, workload: Workload, *, steps: int, warmup: int) -> dict[st
         scheduler="constant",
         warmup_ratio=0.0,
     )
+    if compiled:
+        compile_training(model)
     generator = LocalGenerator(model, tokenizer)
     sampling = Sampling(max_new_tokens=workload.max_new_tokens, temperature=1.0)
     settings = LossSettings(loss_type="dapo", beta=BETA)

@@ -30,6 +30,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from atlas.errors import AtlasError
 from atlas.models.lora import is_adapted, merged_model, save_adapter
+from atlas.runtime.accelerator import name_accelerator
 from atlas.runtime.files import disk_errors, write_atomic
 from atlas.runtime.hub import local_files_only
 from atlas.runtime.shipped import model_path
@@ -68,7 +69,7 @@ def save_model(
 
     def write(temporary: Path) -> None:
         whole = merged_model(model) if is_adapted(model) else model
-        whole.save_pretrained(temporary)
+        _save_weights(whole, temporary)
         tokenizer.save_pretrained(temporary)
         if is_adapted(model):
             save_adapter(model, temporary / ADAPTER)
@@ -95,7 +96,7 @@ def save_checkpoint(
         if is_adapted(model):
             save_adapter(model, temporary)
         else:
-            model.save_pretrained(temporary)
+            _save_weights(model, temporary)
         tokenizer.save_pretrained(temporary)
         torch.save(state, temporary / _STATE)
         _write_texts(temporary, extra)
@@ -251,6 +252,11 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         temporary.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
     _fsync(folder.parent)
+
+
+def _save_weights(model: PreTrainedModel, folder: Path) -> None:
+    name_accelerator()
+    model.save_pretrained(folder)
 
 
 def _write_texts(folder: Path, texts: dict[str, str] | None) -> None:

@@ -17,7 +17,10 @@ import engines
 from atlas.runtime.distributed import ALONE
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ("ddp", "fsdp", "zero1", "zero2", "zero2+offload", "zero3")
+SHARED = (
+    *("ddp", "fsdp", "fsdp+served"),
+    *("zero1", "zero2", "zero2+offload", "zero3", "zero3+served"),
+)
 
 Found = dict[str, dict[str, Any]]
 

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from atlas.datasets.ranked import read_ranked
@@ -131,6 +133,17 @@ def test_the_folder_is_the_guide_s_and_loads_in_stock_tools(trained: tuple[Path,
     with torch.no_grad():
         expected = model(torch.tensor([ids])).logits[0].numpy()
     assert np.allclose(NumpyLlama.load(model_folder).logits(ids), expected, atol=1e-4)
+
+
+def test_the_figures_have_the_format_that_is_shipped(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    text = files("atlas.from_scratch").joinpath("schemas/training_stats.schema.json").read_text()
+    schema = json.loads(text)
+    Draft202012Validator.check_schema(schema)
+    stats = json.loads((folder / "models" / "atlas_nano" / "training_stats.json").read_text())
+    assert list(Draft202012Validator(schema).iter_errors(stats)) == []
+    assert stats.keys() == schema["properties"].keys()
+    assert stats["evaluate"].keys() == schema["properties"]["evaluate"]["properties"].keys()
 
 
 def test_a_model_that_cannot_fit_is_refused_with_what_would(trained: tuple[Path, str]) -> None:

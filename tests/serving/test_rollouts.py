@@ -229,15 +229,12 @@ def test_requests_that_are_under_way_go_on_with_the_new_weights(server: Supervis
         policy.close()
 
 
-@pytest.mark.parametrize("ahead", [0, 1])
-def test_grpo_steps_through_the_server(server: Supervisor, tmp_path: Path, ahead: int) -> None:
-    """On policy the server's log-probabilities are the trainer's: every importance ratio is 1."""
-    steps = 4
+def trained(folder: Path, model: str, **settings: Any) -> list[dict[str, Any]]:
+    """Rows of the metrics of a short GRPO run whose policy is served."""
     config = GRPOConfig(
-        model_name_or_path=server.settings.model,
-        student_model=server.settings.model,
-        output_dir=str(tmp_path),
-        max_steps=steps,
+        model_name_or_path=model,
+        student_model=model,
+        output_dir=str(folder),
         learning_rate=1e-3,
         num_generations=4,
         per_device_train_batch_size=2,
@@ -248,23 +245,56 @@ def test_grpo_steps_through_the_server(server: Supervisor, tmp_path: Path, ahead
         mask_truncated_completions=False,
         length_probe_samples=0,
         rollout_engine="vllm",
-        vllm_server_url=(server.url,),
-        async_rollouts=ahead,
+        **settings,
     )
-    run = RunDir.create(tmp_path / "run", "grpo")
+    run = RunDir.create(folder / "run", "grpo")
     tasks = mixed_tasks(("chain_sum",), 12, seed=3)
     train_grpo(run, resolve(config), tasks, progress=Silent(), stop=StopRequest())
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
-    assert len(rows) == steps
     for row in rows:
         found = {name: row[name] for name in row if name.startswith("serving/")}
         sys.stdout.write(f"\nstep {row['step']}: {found}\n")
         assert row["serving/logprob_difference_max"] <= 1e-4
-        assert row["serving/policy_age"] <= ahead
-        if not ahead and "train/importance_ratio_max" in row:
-            assert row["train/importance_ratio_max"] == pytest.approx(1.0, abs=1e-3)
+    assert len(rows) == config.max_steps
     assert any("train/loss" in row for row in rows)
-    assert server.control().version() == steps
+    return rows
+
+
+def check_on_policy(rows: list[dict[str, Any]]) -> None:
+    """The server's log-probabilities are the trainer's: every importance ratio is 1."""
+    name = "train/importance_ratio_max"
+    ratios = [row[name] for row in rows if name in row]
+    assert ratios
+    assert ratios == pytest.approx([1.0] * len(ratios), abs=1e-3)
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_grpo_steps_through_the_server(server: Supervisor, tmp_path: Path, ahead: int) -> None:
+    rows = trained(
+        tmp_path,
+        server.settings.model,
+        max_steps=4,
+        vllm_server_url=(server.url,),
+        async_rollouts=ahead,
+    )
+    assert all(row["serving/policy_age"] <= ahead for row in rows)
+    if not ahead:
+        check_on_policy(rows)
+    assert server.control().version() == 4
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_a_run_with_an_adapter_serves_it_on_a_server_of_its_own(
+    server: Supervisor, tmp_path: Path, ahead: int
+) -> None:
+    """Only the adapter travels, and the attestation sees every step of it arrive."""
+    adapter = {"use_peft": True, "lora_r": 4, "warmup_ratio": 0.0}
+    rows = trained(tmp_path, server.settings.model, max_steps=3, async_rollouts=ahead, **adapter)
+    assert all(row["serving/policy_age"] <= ahead for row in rows)
+    if not ahead:
+        check_on_policy(rows)
+    assert "atlas-adapter-" not in " ".join(os.listdir("/dev/shm"))
+    assert (tmp_path / "run" / "final" / "adapter" / "adapter_config.json").exists()
 
 
 def test_a_death_in_mid_rollout_costs_no_completion_and_a_second_one_ends_the_run(

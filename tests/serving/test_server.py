@@ -28,6 +28,7 @@ from atlas.commands.serve import curl_lines
 from atlas.errors import AtlasError
 from atlas.serve.checks import check_port
 from atlas.serve.connection import ControlError
+from atlas.serve.inside import idle
 from atlas.serve.interpreter import Interpreter
 from atlas.serve.settings import ServerSettings
 from atlas.serve.supervisor import Supervisor
@@ -116,6 +117,12 @@ def test_the_token_is_on_no_command_line_and_in_no_log(server: Supervisor) -> No
     assert b"atlas.serve.inside.vllm_process" in command
     assert server.process.token.encode() not in command
     assert server.process.token not in server.process.log.read_text(errors="replace")
+
+
+def test_the_processes_that_exchange_messages_sleep_while_they_wait(server: Supervisor) -> None:
+    log = server.process.log.read_text(errors="replace")
+    patched = [line for line in log.splitlines() if idle.PATCHED in line]
+    assert [sum(name in line for line in patched) for name in ("EngineCore", "Worker")] == [1, 1]
 
 
 def test_an_update_in_place_is_exact_and_leaves_nothing_of_the_old(server: Supervisor) -> None:

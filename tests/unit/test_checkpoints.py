@@ -157,6 +157,22 @@ def saved_three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("kind", ["model", "checkpoint"])
+def test_saving_doesn_t_have_deepspeed_look_for_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """`transformers` imports it, where it is installed, to save a model."""
+    if torch.cuda.is_available():
+        pytest.skip("it finds one here")
+    monkeypatch.setenv("DS_ACCELERATOR", "")
+    monkeypatch.delenv("DS_ACCELERATOR")
+    if kind == "model":
+        save_model(tmp_path / "m", tiny_model(), tiny_tokenizer())
+    else:
+        save_checkpoint(tmp_path / "m", tiny_model(), tiny_tokenizer(), {})
+    assert os.environ["DS_ACCELERATOR"] == "cpu"
+
+
 @pytest.fixture
 def three(saved_three: Path, tmp_path: Path) -> Path:
     """Three checkpoints, of steps 1, 2 and 10, which a test may spoil."""

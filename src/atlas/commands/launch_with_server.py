@@ -145,6 +145,11 @@ def plan(request: Request) -> Plan:
     for settings in servers:
         check(settings, interpreter)
     teacher, student = servers
+    if config.use_peft:
+        # It loads torch, which most trainings are planned without.
+        from atlas.serve.adapters import room_for_adapters  # noqa: PLC0415
+
+        servers = room_for_adapters(teacher), student
     train = ["--fresh"] if request.fresh else []
     command = [
         *(sys.executable, "-m", "atlas", "launch", *train, str(processes), source, "--"),
@@ -221,6 +226,7 @@ def _servers(
                 tensor_parallel_size=tensor_parallel(len(own), heads_of(described)),
                 gpu_memory_utilization=request.gpu_memory_utilization / sharing if own else None,
                 gpus=",".join(own),
+                lora_rank=config.lora_r if config.use_peft and not place else None,
             )
         )
     return found[0], found[1]

@@ -31,6 +31,11 @@ def run(settings: ServerSettings, *, log: Path | None, cooldown_s: float) -> Non
     """
     interpreter = find_interpreter()
     check(settings, interpreter)
+    if settings.lora_rank is not None:
+        # It loads torch, which most servers are started without.
+        from atlas.serve.adapters import room_for_adapters  # noqa: PLC0415
+
+        settings = room_for_adapters(settings)
     if not interpreter.tested:
         say(
             f"vLLM {interpreter.version} is none of the versions that Atlas is tested with "

@@ -135,3 +135,11 @@ class GRPOConfig(RolloutConfig):
     max_clipped_share: float = key(
         0.5, "Training is refused when more of them than this are cut.", ge=0, le=1
     )
+
+
+def computes_whole(config: GRPOConfig) -> bool:
+    """Tell whether every process computes with the whole policy between updates.
+
+    To sample from it; and where it has an adapter, since it is then its own reference.
+    """
+    return config.rollout_engine == "local" or (config.use_peft and bool(config.beta))

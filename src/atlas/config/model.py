@@ -21,9 +21,8 @@ class ModelConfig(RunConfig):
     model_name_or_path: str = required("Where the weights come from: a folder or a hub id.")
     precision: TrainedPrecision = key(
         "auto",
-        "Of the training's computation and of its sampling in process: float32, or bf16, which "
-        "keeps trained weights in float32 and frozen ones in bfloat16. auto: bf16 on a GPU that "
-        "has it, else float32.",
+        "Of the training's computation: float32, or bf16, which keeps trained weights in float32 "
+        "and frozen ones in bfloat16. auto: bf16 on a GPU that has it, else float32.",
     )
     attn_implementation: AttnImplementation = key(
         "auto",

@@ -55,7 +55,8 @@ class RIMReward:
         config_path: Such as ``configs/rim_config.yaml``.
         config: In place of the file.
         say: Takes the lines that a pause is announced with; by default they are logged as warnings.
-        spent: What an earlier part of the run has spent of the budget.
+        spent: What an earlier part of the run has spent, of this process's part of the budget.
+        parts: Processes that share the budget, each an equal part.
 
     Raises:
         AtlasError: The configuration is wrong.
@@ -73,7 +74,9 @@ class RIMReward:
         config: RIMConfig | None = None,
         say: Callable[[str], None] = _log.warning,
         spent: Usage | None = None,
+        parts: int = 1,
     ) -> None:
+        self._parts = parts
         self._config = config or load_rim_config(config_path)
         self._judges = load_judges(self._config)
         for endpoint in (self._config.small, self._config.large or self._config.small):
@@ -194,6 +197,7 @@ class RIMReward:
                 max_tokens=settings.max_total_tokens,
                 max_cost=settings.max_cost,
                 spent=self._spent,
+                parts=self._parts,
             )
             cache = VerdictCache(Path(settings.cache_path) if settings.cache_path else None)
             small = self._model(self._config.small, budget, cache)

@@ -36,13 +36,15 @@ class DecoderChoice:
     Args:
         model: any causal language model.
         pad_id: fills up short prompts.
-        autocast: compute float32 weights in bfloat16 where that is safe.
+        dtype: precision to compute in; None: that of the model's weights.
     """
 
-    def __init__(self, model: PreTrainedModel, pad_id: int, *, autocast: bool = False) -> None:
+    def __init__(
+        self, model: PreTrainedModel, pad_id: int, dtype: torch.dtype | None = None
+    ) -> None:
         self._model = model
         self._pad_id = pad_id
-        self._autocast = autocast
+        self._dtype = dtype
         self._checked = False
         self._reason: str | None = None
         self._logged: set[str] = set()
@@ -55,10 +57,9 @@ class DecoderChoice:
             prompts: what the call is about; the longest is used for the check.
             longest: most tokens of a sequence, the completion included.
         """
-        dtype = computing_dtype(self._model, self._autocast)
-        autocast = self._autocast and dtype == torch.bfloat16
-        generic = GenericDecoder(self._model, self._pad_id, longest, autocast=autocast)
-        reason = self._reason or unfit(self._model, longest, self._autocast)
+        dtype = self._dtype or computing_dtype(self._model)
+        generic = GenericDecoder(self._model, self._pad_id, longest, self._dtype)
+        reason = self._reason or unfit(self._model, longest, self._dtype)
         if reason is None:
             weights = read_weights(self._model, dtype)
             if not self._checked:
@@ -67,7 +68,7 @@ class DecoderChoice:
                 with generic.computing():
                     expected_V = self._expected(prompt)
                 difference = _difference(LlamaDecoder(weights, longest), prompt, expected_V)
-                if not difference <= self._tolerance(dtype):
+                if not difference <= self._tolerance():
                     self._reason = reason = (
                         f"decoding from its weights gave other logits (by {difference:.2g} of "
                         "their deviation)"
@@ -77,8 +78,8 @@ class DecoderChoice:
         self._log_once(reason)
         return generic
 
-    def _tolerance(self, dtype: torch.dtype) -> float:
-        whole = {dtype, self._model.dtype} <= {torch.float32, torch.float64}
+    def _tolerance(self) -> float:
+        whole = (self._dtype or self._model.dtype) in (torch.float32, torch.float64)
         exact = whole and torch.get_float32_matmul_precision() == "highest"
         return _TOLERANCE if exact else _TOLERANCE_HALF
 

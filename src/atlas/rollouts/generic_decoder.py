@@ -27,25 +27,26 @@ class GenericDecoder:
         model: any causal language model that takes a `DynamicCache`.
         pad_id: fills up short prompts.
         longest: most tokens of a sequence, the completion included.
-        autocast: compute in bfloat16 where that is safe.
+        dtype: precision to compute in, by autocast; None: that of the model's weights.
     """
 
     joins = False
 
     def __init__(
-        self, model: PreTrainedModel, pad_id: int, longest: int, *, autocast: bool = False
+        self, model: PreTrainedModel, pad_id: int, longest: int, dtype: torch.dtype | None = None
     ) -> None:
+        self._autocast = dtype == torch.bfloat16
         self._longest = longest
-        self._autocast = autocast
         self._model: Any = model
         self._pad_id = pad_id
 
     def computing(self) -> AbstractContextManager[object]:
-        """Return the context of the precision.
+        """Return the context of the precision; see `Decoder.computing`.
 
-        Left only when all is decoded: as long as it lasts, trained weights are rounded once.
+        Autocast keeps the trained weights that it has rounded until it is left, so that they are
+        rounded once a call, not once a token.
         """
-        return computing(self._model, self._autocast)
+        return computing(self._model.device, self._autocast)
 
     def admit(self, prompts: Sequence[Prompt], num_samples: int) -> Tensor:
         """Begin a batch; see `Decoder.admit`."""

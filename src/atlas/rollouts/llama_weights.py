@@ -77,13 +77,13 @@ class LlamaWeights:
     """The model's own module: positions to cosines and sines."""
 
 
-def unfit(model: PreTrainedModel, longest: int, autocast: bool = False) -> str | None:
+def unfit(model: PreTrainedModel, longest: int, dtype: torch.dtype | None = None) -> str | None:
     """Say why a model can't be decoded from its weights; None if it can.
 
     Args:
         model: any.
         longest: most tokens of a sequence, the completion included.
-        autocast: as for `computing_dtype`.
+        dtype: precision to compute in; None: that of `computing_dtype`.
     """
     net = unwrapped(model)
     if type(net).__name__ not in _CLASSES:
@@ -98,11 +98,11 @@ def unfit(model: PreTrainedModel, longest: int, autocast: bool = False) -> str |
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     if rope not in _ROPES:
         return f"its rotary embedding is of type {rope}"
-    return (_unmergeable(net, autocast) if is_adapted(model) else None) or _altered(net)
+    return (_unmergeable(net, dtype) if is_adapted(model) else None) or _altered(net)
 
 
-def _unmergeable(model: PreTrainedModel, autocast: bool) -> str | None:
-    if computing_dtype(model, autocast) in _SLOW_HALVES:
+def _unmergeable(model: PreTrainedModel, dtype: torch.dtype | None) -> str | None:
+    if (dtype or computing_dtype(model)) in _SLOW_HALVES:
         return "added to weights of 16 bits, its adapter would be rounded away"
     if sum(p.numel() for p in model.parameters()) > _MOST_CONVERTED:
         return "weights with its adapter added would be a second copy of them"
@@ -127,25 +127,19 @@ def _altered(model: PreTrainedModel) -> str | None:
     return None
 
 
-def computing_dtype(model: PreTrainedModel, autocast: bool = False) -> torch.dtype:
+def computing_dtype(model: PreTrainedModel) -> torch.dtype:
     """Return the precision to compute in: float32 where the processor has no half precision.
 
     A processor without such units emulates them, several times slower than float32, which holds the
     same weights exactly.
-
-    Args:
-        model: any.
-        autocast: compute float32 weights in bfloat16.
     """
-    whole = model.dtype == torch.float32
-    wanted = torch.bfloat16 if autocast and whole else model.dtype
-    if model.device.type != "cpu" or wanted not in _SLOW_HALVES:
-        return wanted
+    if model.device.type != "cpu" or model.dtype not in _SLOW_HALVES:
+        return model.dtype
     can: Any = getattr(torch.cpu, "get_capabilities", dict)()
-    fits = whole or sum(p.numel() for p in model.parameters()) <= _MOST_CONVERTED
-    units = ("avx512_bf16", "amx_bf16") if wanted == torch.bfloat16 else ("amx_fp16",)
+    fits = sum(p.numel() for p in model.parameters()) <= _MOST_CONVERTED
+    units = ("avx512_bf16", "amx_bf16") if model.dtype == torch.bfloat16 else ("amx_fp16",)
     known_slow = can.get("architecture") == "x86_64" and not any(can.get(u) for u in units)
-    return torch.float32 if known_slow and fits else wanted
+    return torch.float32 if known_slow and fits else model.dtype
 
 
 def read_weights(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:

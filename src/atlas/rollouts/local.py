@@ -48,11 +48,11 @@ class LocalGenerator:
         model: any causal language model that takes a `DynamicCache`.
         tokenizer: decodes completions; they are ended by its end-of-sequence token, and by those
             of the model's configuration.
+        dtype: precision to compute in; None: that of the model's weights. bfloat16 samples float32
+            weights that are trained as an update under autocast sees them, from a copy that is
+            made for each call. Tokens are drawn, and their log-probabilities computed, in float32.
         max_rows: most rows decoded at a time (a group is never cut).
         policy_version: stamped on every completion; the trainer raises it after each update.
-        autocast: compute a model of float32 weights in bfloat16 where that is safe, as its training
-            does; not on a processor that would have to emulate it. Tokens are drawn, and their
-            log-probabilities computed, in float32 either way.
     """
 
     def __init__(
@@ -60,15 +60,15 @@ class LocalGenerator:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
+        dtype: torch.dtype | None = None,
         max_rows: int = 512,
         policy_version: int = 0,
-        autocast: bool = False,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.max_rows = max_rows
         self.policy_version = policy_version
-        self._choice = DecoderChoice(model, self._pad_id, autocast=autocast)
+        self._choice = DecoderChoice(model, self._pad_id, dtype)
 
     @torch.inference_mode()
     def generate(

@@ -8,6 +8,7 @@ does (the server refuses what it is asked).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -144,6 +145,11 @@ class VLLMServer:
         """
         body = scoring_body(token_ids, self.facts.model)
         return read_scores(await self._call("POST", GENERATE, body), token_ids)
+
+    async def scores(self, texts: Sequence[tuple[int, ...]]) -> list[float]:
+        """Return what `score` does of several texts, one after the other in one list."""
+        found = await asyncio.gather(*(self.score(text) for text in texts))
+        return [value for values in found for value in values]
 
     async def cached_tokens(self, token_ids: tuple[int, ...]) -> int | None:
         """Return how many tokens of a prompt the server finds computed already.

@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 
 from atlas.errors import AtlasError, RankError
+from atlas.runtime.accelerator import name_accelerator
 from atlas.runtime.stopping import StopRequest
 from atlas.runtime.world import World, world
 
@@ -234,7 +235,8 @@ def joined(timeout: float = 1800.0, *, needs_group: bool = False) -> Iterator[Ra
     if place.size == 1 and not (needs_group or met):
         yield Ranks(place, device=device)
         return
-    backend = "gloo" if device.type == "cpu" else "nccl"
+    # Tensors in CPU memory are exchanged too: what is offloaded, and whole copies there.
+    backend = "gloo" if device.type == "cpu" else f"cpu:gloo,{device.type}:nccl"
     wait = timedelta(seconds=timeout)
     try:
         if met:
@@ -267,8 +269,7 @@ def is_lost(error: BaseException) -> bool:
 
 def _device(place: World) -> torch.device:
     if not torch.cuda.is_available():
-        # peft imports DeepSpeed where it is installed, which then warns that it found no GPU.
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        name_accelerator()
         return torch.device("cpu")
     if place.local_size > torch.cuda.device_count():
         raise AtlasError(

@@ -1,4 +1,4 @@
-"""Whether a model hub can be reached, asked once: without one, loading retries for a minute."""
+"""Whether the hub can be reached, asked once: without it, loading retries for a minute."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY
 
 
 def local_files_only(name: str | Path) -> bool:
-    """Say whether a model must be found on this machine: a folder, or no hub answers."""
+    """Say whether a model or a data set must be found here: it is a folder, or no hub answers."""
     return Path(name).is_dir() or not hub_answers(constants.ENDPOINT)
 
 

@@ -12,7 +12,6 @@ import contextlib
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
 
 from atlas.config.optim import MatmulPrecision
 
@@ -65,12 +64,22 @@ def computes_bf16() -> bool:
 
 
 def training_device() -> torch.device:
-    """Return where one process trains: on the GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return where one process trains: on its GPU where there is one.
+
+    By its number: transformers loads weights in threads, whose current GPU is the first one.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
 
 
-def computing(model: PreTrainedModel, autocast: bool) -> contextlib.AbstractContextManager[object]:
-    """Return the context that a model's passes run in: in bfloat16 where that is safe, or as is."""
+def computing(device: torch.device, autocast: bool) -> contextlib.AbstractContextManager[object]:
+    """Return the context that passes on a device run in: in bfloat16 where that is safe, or as is.
+
+    Args:
+        device: Where they are computed.
+        autocast: In bfloat16.
+    """
     if not autocast:
         return contextlib.nullcontext()
-    return torch.autocast(model.device.type, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=torch.bfloat16)

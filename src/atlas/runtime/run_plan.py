@@ -14,7 +14,7 @@ import torch
 
 from atlas.config.data import DataConfig
 from atlas.config.engine import chosen_engine, read_deepspeed_file
-from atlas.config.grpo import GRPOConfig
+from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.schema import keys_of
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
@@ -114,6 +114,8 @@ def _changes(config: C) -> Iterator[tuple[str, C]]:
         {"use_peft": True},
         {"gradient_checkpointing": True, **small, "use_peft": True},
         {"gradient_checkpointing": True, **small, "use_peft": True, "load_in_4bit": True},
+        {"gradient_checkpointing": True, **small, **_SERVED},
+        {"gradient_checkpointing": True, **small, "engine": "fsdp", **_SERVED},
         {"gradient_checkpointing": True, **small, "use_peft": True, **_SERVED},
         {
             **{"gradient_checkpointing": True, **small, "use_peft": True, "load_in_4bit": True},
@@ -125,7 +127,8 @@ def _changes(config: C) -> Iterator[tuple[str, C]]:
         changed = {
             key: value for key, value in changes.items() if getattr(config, key, None) != value
         }
-        if changed and changed.keys() <= known.keys():
+        contradicts = "engine" in changed and config.deepspeed
+        if changed and changed.keys() <= known.keys() and not contradicts:
             words = [f"{key}={_word(value)}" for key, value in changed.items()]
             yield " ".join(words), _with(config, **changed)
 
@@ -159,6 +162,7 @@ def _plan(
         setup,
         reference=isinstance(config, GRPOConfig) and bool(config.beta),
         student=student,
+        whole=isinstance(config, GRPOConfig) and computes_whole(config),
         rollouts=_rollouts(config, shape, student, num_devices),
     )
     return RunPlan(setup=setup, device=device, limit=limit[0], limit_is=limit[1])
@@ -219,7 +223,10 @@ def _rollouts(
     sampled: dict[str, Rollouts] = {}
     if config.rollout_engine == "local":
         sampled["key/value cache of the teacher"] = Rollouts(
-            shape=shape, rows=rows, tokens=_PROMPT + config.max_new_tokens
+            shape=shape,
+            rows=rows,
+            tokens=_PROMPT + config.max_new_tokens,
+            copied=not config.use_peft,
         )
     if config.student_server_url is None:
         sampled["key/value cache of the student"] = Rollouts(

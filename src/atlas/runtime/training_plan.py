@@ -1,8 +1,9 @@
 """What one device holds while a teacher is trained: arithmetic, nothing is loaded.
 
-    always       weights, optimiser states, reference, student, libraries
+    always       weights, optimiser states, reference, student, libraries; where weights are divided
+                 and this device computes with all of them, a whole copy too
     the update   gradients, activations, projection, layers gathered from other devices
-    rollouts     keys and values of the rows in flight
+    rollouts     keys and values of the rows in flight, weights in the precision of sampling
 
 Update and rollouts take turns, so the larger of the two counts. Bytes of weights, gradients and
 states are divided among devices as the engine divides them. Activations are an estimate
@@ -51,11 +52,16 @@ class Setup:
     """Frozen weights are kept in 4 bits."""
 
     @property
+    def computed_bytes(self) -> int:
+        """Bytes of a number that is computed: of activations, of keys and values."""
+        return 4 if self.precision == "float32" else 2
+
+    @property
     def frozen_bytes(self) -> float:
         """Bytes of a weight that isn't trained."""
         if self.four_bits:
             return 0.56  # with the scale of every block of 64
-        return 4 if self.precision == "float32" else 2
+        return self.computed_bytes
 
     @property
     def trained(self) -> int:
@@ -86,6 +92,8 @@ class Rollouts:
     rows: int
     tokens: int
     """Longest row, prompt included."""
+    copied: bool = False
+    """The weights are kept in float32 and sampled from in another precision."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +122,7 @@ def plan_device(
     *,
     reference: bool = False,
     student: ModelShape | None = None,
+    whole: bool = False,
     rollouts: Mapping[str, Rollouts] | None = None,
 ) -> DevicePlan:
     """Return the plan of one device.
@@ -122,26 +131,30 @@ def plan_device(
         setup: Of the trained model.
         reference: A frozen copy of it is held for the KL; one with an adapter needs none.
         student: The frozen student, where it is on the same device.
+        whole: This device computes with the whole model too, as when it samples from it.
         rollouts: Who samples on this device, by the name that its cache has in the plan; in turn.
     """
     weights, gradients, states = _trained_bytes(setup)
     always = {"weights": 0 if _weights_on_cpu(setup) else weights}
     if not setup.offload:
         always["optimiser states"] = states
-    if reference and not setup.lora_rank:
-        always["reference"] = _FULL * setup.shape.num_parameters
-    if student:
-        always["student"] = _FULL * student.num_parameters
-    always["libraries"] = LIBRARIES
-    caches = {name: _cache(each) for name, each in (rollouts or {}).items()}
     on_cpu = {"optimiser states": states} if setup.offload else {}
     if _weights_on_cpu(setup):
         on_cpu |= {"weights": weights, "gradients": gradients}
+    if setup.shared[0] and whole:
+        always["whole copy of the weights"] = _weights(setup)
+    elif setup.shared[0]:  # the first process has it
+        on_cpu["whole copy of the weights"] = _weights(setup) // setup.num_devices
+    if reference and not setup.lora_rank:
+        always["reference"] = _reference(setup)
+    if student:
+        always["student"] = setup.computed_bytes * student.num_parameters
+    always["libraries"] = LIBRARIES
+    turns = [_turn(setup, name, each) for name, each in (rollouts or {}).items()]
     return DevicePlan(
         always=always,
         update={"gradients": gradients, **_passing(setup)},
-        # Teacher and student sample in turn.
-        rollouts=dict([max(caches.items(), key=lambda cache: cache[1])]) if caches else {},
+        rollouts=max(turns, key=lambda turn: sum(turn.values()), default={}),
         on_cpu=on_cpu,
     )
 
@@ -150,13 +163,25 @@ def _weights_on_cpu(setup: Setup) -> bool:
     return setup.offload and setup.engine == "fsdp"
 
 
+def _weights(setup: Setup) -> int:
+    """Return the bytes of all weights."""
+    weights = float(_FULL * setup.trained)
+    if setup.lora_rank:
+        weights += setup.shape.num_parameters * setup.frozen_bytes
+    return int(weights)
+
+
+def _reference(setup: Setup) -> int:
+    """Return the bytes of the frozen copy: what is looked up in it, not multiplied, stays whole."""
+    looked_up = setup.shape.vocab * setup.shape.hidden
+    multiplied = setup.shape.num_parameters - looked_up
+    return _FULL * looked_up + setup.computed_bytes * multiplied
+
+
 def _trained_bytes(setup: Setup) -> tuple[int, int, int]:
     """Return the bytes of weights, gradients and optimiser states on one device."""
     trained = setup.trained
-    weights = float(_FULL * trained)
-    if setup.lora_rank:
-        weights += setup.shape.num_parameters * setup.frozen_bytes
-    parts = weights, _FULL * trained, 2 * _FULL * trained
+    parts = _weights(setup), _FULL * trained, 2 * _FULL * trained
     return tuple(  # pyright: ignore[reportReturnType]
         int(part / (setup.num_devices if shared else 1))
         for part, shared in zip(parts, setup.shared, strict=True)
@@ -175,17 +200,23 @@ def _passing(setup: Setup) -> dict[str, int]:
         "activations": activations(shape, work),
         "projection": projection(shape, setup.tokens),
     }
-    size = 4 if setup.precision == "float32" else 2
     if setup.shared[0] and setup.num_devices > 1:
-        # The layer at work and the next one, or the vocabulary.
+        # In float32: the layer at work and the next one; embedding and head, which aren't always
+        # one, with their gradients until the pass is over.
         layer = (shape.num_parameters - shape.vocab * shape.hidden) // shape.num_layers
-        parts["gathered layers"] = max(2 * layer, shape.vocab * shape.hidden) * size
-    elif setup.precision == "bf16" and not setup.lora_rank:
+        ends = 2 * shape.vocab * shape.hidden
+        parts["gathered layers"] = _FULL * (2 * layer + 2 * ends)
+    if setup.precision == "bf16" and not setup.lora_rank:
+        # Autocast's, kept for the backward pass.
         parts["bf16 copies of the weights"] = 2 * shape.num_parameters
     return parts
 
 
-def _cache(rollouts: Rollouts) -> int:
-    """Return the bytes of the keys and values; models sample in the precision of their weights."""
+def _turn(setup: Setup, name: str, rollouts: Rollouts) -> dict[str, int]:
+    """Return what is held while one model samples."""
     shape = rollouts.shape
-    return 2 * shape.num_layers * shape.kv_width * _FULL * rollouts.rows * rollouts.tokens
+    numbers = 2 * shape.num_layers * shape.kv_width * rollouts.rows * rollouts.tokens
+    held = {name: numbers * setup.computed_bytes}
+    if rollouts.copied and setup.computed_bytes < _FULL:
+        held["bf16 copy to sample from"] = setup.computed_bytes * shape.num_parameters
+    return held

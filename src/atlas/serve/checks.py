@@ -20,7 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from atlas.errors import AtlasError
 from atlas.serve.interpreter import Interpreter
-from atlas.serve.settings import ServerSettings
+from atlas.serve.settings import ServerSettings, served_rank
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Of vLLM 0.32; with any other its engine dies at the first request."""
@@ -35,6 +35,8 @@ def check(
         AtlasError: One of them can't be.
     """
     check_port(settings.host, settings.port)
+    if settings.lora_rank is not None:
+        served_rank(settings.lora_rank)
     config = model_config(settings.model)
     check_length(settings, config, environ)
     if interpreter.cpu:

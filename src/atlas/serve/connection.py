@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from atlas.errors import AtlasError
 from atlas.serve.inside.gate import TOKEN_HEADER
 
+ADAPTER_PATH = "/v1/load_lora_adapter"
 _QUOTED_CHARS = 1500
 
 
@@ -118,6 +119,11 @@ class Connection:
         return _decoded(text)
 
     def _refusal(self, status: int, path: str, text: str, phase: str) -> str:
+        if status == 404 and path == ADAPTER_PATH:
+            return (
+                f"{phase}: the server at {self.url} takes no adapters; start it with atlas serve "
+                "--max-lora-rank and the rank of the adapter (lora_r)"
+            )
         if status == 404:
             return (
                 f"{phase}: the server at {self.url} has no {path}: its control endpoints "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from atlas.serve.connection import Connection, ControlError
+from atlas.serve.connection import ADAPTER_PATH, Connection, ControlError
 from atlas.serve.token import find_token
 from atlas.serve.transfer.file import FileTransfer
 from atlas.serve.transfer.way import NamedTensors, Way
@@ -96,18 +96,20 @@ class ControlClient:
         """Load a LoRA adapter, in the place of an earlier one of that name.
 
         Args:
-            folder: As peft saves it; the server must be able to read it.
+            folder: As peft saves it; the server must be able to read it, until this returns.
             version: As for `update_weights`.
             name: What requests then call the model.
             in_flight: What happens to unfinished requests.
         """
-        body = {"lora_name": name, "lora_path": str(Path(folder).resolve()), "load_inplace": True}
-        phase = "load of the adapter"
+        path, phase = str(Path(folder).resolve()), "load of the adapter"
         with self._paused(in_flight):
-            self._post(
-                "/v1/load_lora_adapter", body, phase=phase, deadline_s=self._deadlines.transfer
-            )
-            self._workers("atlas_mark", version, phase=phase)
+            answers = self._workers("atlas_load_adapter", version, name, path, phase=phase)
+            if not all(answer["loaded"] for answer in answers):
+                with contextlib.suppress(ControlError):  # one that an earlier try left half-known
+                    self._post("/v1/unload_lora_adapter", {"lora_name": name}, phase=phase)
+                body = {"lora_name": name, "lora_path": path}
+                self._post(ADAPTER_PATH, body, phase=phase, deadline_s=self._deadlines.transfer)
+                self._workers("atlas_keep_adapter", version, name, phase=phase)
             self._settle(version, in_flight)
 
     def reset_prefix_cache(self, *, unfinished: bool = False) -> None:

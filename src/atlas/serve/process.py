@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import atlas
 from atlas.errors import AtlasError
 from atlas.serve.checks import free_port
+from atlas.serve.inside import idle
 from atlas.serve.interpreter import Interpreter
 from atlas.serve.log import first_error, tail
 from atlas.serve.settings import ServerSettings, server_command, server_environ
@@ -65,6 +66,7 @@ class ServerProcess:
         self._code = Path(tempfile.mkdtemp(prefix="atlas-serve-code-"))
         # The package alone: what lies beside it is the trainer's, in versions that vLLM refuses.
         (self._code / "atlas").symlink_to(Path(atlas.__file__).resolve().parent)
+        _announce_plugin(self._code)
         self._shared: set[Path] = set()
         self._stopped: int | None = None
         self._process = self._start(environ)
@@ -196,3 +198,11 @@ def _status(settings: ServerSettings, path: str, timeout_s: float) -> int | None
         return None
     finally:
         connection.close()
+
+
+def _announce_plugin(code: Path) -> None:
+    """Write what a package's metadata tells vLLM: a function to call in each of its processes."""
+    folder = code / "atlas_serving-0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: atlas-serving\nVersion: 0\n")
+    (folder / "entry_points.txt").write_text(idle.ENTRY_POINT)

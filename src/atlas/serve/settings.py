@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from atlas.errors import AtlasError
 from atlas.serve.inside.gate import TOKEN_FILE
 from atlas.serve.interpreter import Interpreter
 
@@ -23,6 +24,9 @@ CPU_CACHE_GB = 1
 """For keys and values on a CPU, where ``VLLM_CPU_KVCACHE_SPACE`` says nothing else."""
 
 Transfer = Literal["file", "nccl", "ipc"]
+
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Of adapters that vLLM makes room for, in rising order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +54,8 @@ class ServerSettings:
     """How weights will arrive (`atlas.serve.transfer`)."""
     lora_rank: int | None = None
     """Serve adapters of up to this rank."""
+    lora_layers: tuple[str, ...] = ()
+    """Last names of the layers that adapters may change (`atlas.serve.adapters`); empty: any."""
     gpus: str | None = None
     """``CUDA_VISIBLE_DEVICES`` of the server; ``None``: as here."""
     extra: tuple[str, ...] = ()
@@ -60,6 +66,22 @@ class ServerSettings:
         """Where this machine reaches it."""
         host = DEFAULT_HOST if self.host in ("0.0.0.0", "") else self.host
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+
+def served_rank(rank: int) -> int:
+    """Return the smallest rank that vLLM makes room for and an adapter of this rank fits into.
+
+    Raises:
+        AtlasError: There is none.
+
+    Example:
+        >>> served_rank(4), served_rank(16)
+        (8, 16)
+    """
+    for known in _RANKS:
+        if rank <= known:
+            return known
+    raise AtlasError(f"vLLM serves adapters up to rank {_RANKS[-1]}, not {rank}; lower lora_r")
 
 
 def server_command(
@@ -84,12 +106,14 @@ def server_command(
     if settings.transfer == "nccl":
         flags.append(("--weight-transfer-config", json.dumps({"backend": "nccl"})))
     if settings.lora_rank is not None:
-        flags.append(("--max-lora-rank", settings.lora_rank))
+        flags.append(("--max-lora-rank", served_rank(settings.lora_rank)))
     words = [str(word) for flag in flags if flag[1] is not None for word in flag]
     # Token ids in and out, with the version of the weights and what the prefix cache gave.
     switches = ["--enable-scale-out", "--enable-prompt-tokens-details"]
     switches += ["--disable-uvicorn-access-log"]
-    switches += ["--enable-lora"] if settings.lora_rank is not None else []
+    if settings.lora_rank is not None:
+        layers = ["--lora-target-modules", *settings.lora_layers] if settings.lora_layers else []
+        switches += ["--enable-lora", *layers]
     # Compiling takes half a minute and a C++ compiler; --no-enforce-eager among the extra flags
     # asks for it all the same.
     # With chunked prefill a request's own seed kills the engine on the CPU.

@@ -7,12 +7,14 @@ column ``id`` (or ``problem_id``), else by its number.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
+from datasets import config as library
 from datasets import load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
 from datasets.utils.logging import disable_progress_bar
@@ -20,6 +22,7 @@ from datasets.utils.logging import disable_progress_bar
 from atlas.datasets.sft import Dialogue
 from atlas.datasets.split import side_of
 from atlas.errors import AtlasError
+from atlas.runtime.hub import local_files_only
 from atlas.sources.columns import Columns, Row, dialogue_in, find_columns, task_in
 from atlas.sources.dataset import Prompt, Samples, TraceDataset, Use
 from atlas.types import Task
@@ -101,10 +104,11 @@ def read_rows(
             loaded = load_dataset(reader, data_files=str(path), split="train", streaming=True)
         elif (path / "state.json").is_file():
             loaded = load_from_disk(str(path))
+        elif path.is_dir():
+            loaded = load_dataset(name, config, data_files=files, split=split, streaming=True)
         else:
-            loaded = load_dataset(
-                name, config, data_files=files, split=split, streaming=path.is_dir()
-            )
+            with _offline_where_no_hub_answers(name):
+                loaded = load_dataset(name, config, data_files=files, split=split)
     except (OSError, ValueError, DatasetsError) as error:
         raise _unloadable(name, error) from error
 
@@ -117,8 +121,25 @@ def read_rows(
     return rows
 
 
+@contextlib.contextmanager
+def _offline_where_no_hub_answers(name: str) -> Iterator[None]:
+    """Take the set from the library's cache at once, where its hub would be asked in vain.
+
+    The library's own switch is the only way to tell it; it is looked at in every call.
+    """
+    before = library.HF_HUB_OFFLINE
+    library.HF_HUB_OFFLINE = before or local_files_only(name)
+    try:
+        yield
+    finally:
+        library.HF_HUB_OFFLINE = before
+
+
 def _unloadable(name: str, error: Exception) -> AtlasError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, ConnectionError) and local_files_only(name):
+        # The library speaks of its switch, which the user hasn't touched.
+        reason = "the hub's cache hasn't got it, and no hub can be reached"
     return AtlasError(
         f"data set {name} can't be loaded: {reason.rstrip('.')}; check its name and the network, "
         "or give a local folder or file"

@@ -35,6 +35,7 @@ class BestModel:
         checkpoints: Folder of the run's checkpoints.
         resumed: The run goes on; otherwise what an earlier attempt kept is forgotten.
         save: Writes a model folder, with the text files ``extra`` in it.
+        refresh: Brings the model that is saved up to date; all ranks take part.
         ranks: Who trains together: all of them decide alike, rank 0 writes.
     """
 
@@ -44,8 +45,10 @@ class BestModel:
         *,
         resumed: bool,
         save: Callable[..., None],
+        refresh: Callable[[], None] = lambda: None,
         ranks: Ranks = ALONE,
     ) -> None:
+        self._refresh = refresh
         self.folder = checkpoints / "best"
         self._save = save
         self._writes = ranks.is_main
@@ -59,6 +62,7 @@ class BestModel:
         if math.isnan(eval_loss) or (self.best and eval_loss >= self.best.eval_loss):
             return False
         self.best = Measured(step=step, eval_loss=eval_loss)
+        self._refresh()
         if self._writes:
             self._save(self.folder, extra={_RECORD: json.dumps(asdict(self.best)) + "\n"})
         return True

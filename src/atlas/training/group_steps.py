@@ -12,7 +12,6 @@ Shapes: P prompts, K responses, B = P * K rows, T tokens.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +25,7 @@ from atlas.objectives.cross_entropy import cross_entropy
 from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
+from atlas.runtime.precision import computing
 from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest
 from atlas.training.forward import completion_logprobs, shares_prompts
@@ -155,7 +155,7 @@ def backward(
     model = engine.model
     sums: dict[str, float] = defaultdict(float)
     for batch in batches_of(model, examples, precision):
-        with computing_in(model, precision):
+        with computing(model.device, precision.autocast):
             logprobs_BT = completion_logprobs(model, batch.groups).logprobs_BT
         loss, parts = objective(logprobs_BT, batch, examples)
         engine.backward(loss)
@@ -172,12 +172,3 @@ def batches_of(
     pad_id = int(model.config.pad_token_id or 0)
     shared = shares_prompts(model)
     return micro_batches(examples, precision.max_tokens, pad_id, model.device, shared=shared)
-
-
-def computing_in(
-    model: PreTrainedModel, precision: Precision
-) -> contextlib.AbstractContextManager[object]:
-    """Return the context in which forward passes are computed."""
-    if not precision.autocast:
-        return contextlib.nullcontext()
-    return torch.autocast(model.device.type, dtype=torch.bfloat16)

@@ -18,21 +18,21 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.checkpoints import load_model, load_tokenizer, save_model, step_name
-from atlas.config.grpo import GRPOConfig
+from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.resolve import batch_lines
 from atlas.errors import AtlasError
+from atlas.models.rounding import round_products
 from atlas.objectives.loss_types import LossSettings
 from atlas.rewards.overlong import Overlong
 from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.runtime.distributed import ALONE, Ranks, agreed
-from atlas.runtime.engine.choice import engine_for
+from atlas.runtime.engine.choice import engine_for, loading_device
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
@@ -49,9 +49,9 @@ from atlas.training.groups import Classroom, roll_out, train_samples
 from atlas.training.judges import TrainingJudges
 from atlas.training.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.training.likelihood import AnswerLikelihood
-from atlas.training.policy import Policy, load_policy
+from atlas.training.policy import Policy, load_policy, trains_in_bf16
 from atlas.training.policy_engine import PolicyEngine, ToSample, policy_engine, student_generator
-from atlas.training.reference import Adapted, frozen_reference
+from atlas.training.reference import Adapted
 from atlas.training.resuming import resumable
 from atlas.training.reward_parts import configured_reward, uplift_weights
 from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts
@@ -124,14 +124,13 @@ def train_grpo(
     stop = agreed(ranks, stop)
     saved = resumable(run, config, total_steps=total, stop=stop, ranks=ranks)
     first, skipped = saved.first, int(saved.state.get("skipped", 0))
+    explanations = run.path / "rim_explanations.jsonl"
     judges = TrainingJudges(
-        config,
-        spent=saved.state.get("judges"),
-        explanations=run.path / "rim_explanations.jsonl",
-        ranks=ranks,
+        config, spent=saved.state.get("judges"), explanations=explanations, ranks=ranks
     )
-    dressed = load_policy(config, saved.folder)
-    training = _prepare(run, config, dressed, judges, canary, ranks, say=progress.say)
+    dressed = load_policy(config, saved.folder, device=loading_device(config, ranks.size))
+    said: list[str] = []
+    training = _prepare(run, config, dressed, judges, canary, ranks, say=_both(said, progress))
     saved.restore(training.engine)
     figures: Mapping[str, float] = {}
     watch = RewardWatch(saved.state.get("watch"))
@@ -148,7 +147,7 @@ def train_grpo(
         sink = held.enter_context(
             sink_on(ranks, run, config, stage="grpo", total_steps=total, first_step=first)
         )
-        _tell(lines, sink, progress)
+        _tell(said, lines, sink, progress)
         for step in range(first + 1, total + 1):
             stop.check()
             figures = _watched_step(run, training, watch, rollouts, step)
@@ -163,7 +162,20 @@ def train_grpo(
     return _finish(run, training, {**figures, "steps": total, "skipped_steps": skipped})
 
 
-def _tell(lines: Sequence[str], sink: MetricSink, progress: Progress) -> None:
+def _both(kept: list[str], progress: Progress) -> Callable[[str], None]:
+    """Return what shows a line at once and keeps it for the log, which isn't open yet."""
+
+    def say(line: str) -> None:
+        progress.say(line)
+        kept.append(line)
+
+    return say
+
+
+def _tell(said: Sequence[str], lines: Sequence[str], sink: MetricSink, progress: Progress) -> None:
+    """Put into the log what has been said and what hasn't; say that, too."""
+    for line in said:
+        sink.note(line)
     for line in lines:
         sink.note(line)
         progress.say(line)
@@ -200,11 +212,8 @@ def _prepare(
 ) -> Training:
     model = dressed.model
     tokenizer = load_tokenizer(config.model_name_or_path)
-    student_model = load_model(
-        config.student_model,
-        dtype=torch.bfloat16 if dressed.autocast else torch.float32,
-        device=training_device(),
-    )
+    half = torch.bfloat16 if dressed.autocast else torch.float32
+    student_model = load_model(config.student_model, dtype=half, device=training_device())
     student_tokenizer = load_tokenizer(config.student_model)
     student = Student(
         student_generator(config, student_model, student_tokenizer),
@@ -220,7 +229,6 @@ def _prepare(
             model=model,
             tokenizer=tokenizer,
             sampling=teaching,
-            autocast=dressed.autocast,
             log=run.path / "server.log",
             say=say,
             ranks=ranks,
@@ -233,10 +241,12 @@ def _prepare(
             config,
             total_steps=config.max_steps * config.num_iterations,
             ranks=ranks,
+            whole=computes_whole(config),
             ready=prepare_forward,
+            say=say,
         ),
         ranks=ranks,
-        reference=_reference(config, dressed),
+        reference=_reference(config, model),
         room=Classroom(
             teacher=Teacher(policy.generator, tokenizer, teaching),
             student=student,
@@ -283,16 +293,16 @@ def teaching_sampling(config: GRPOConfig) -> Sampling:
     )
 
 
-def _reference(config: GRPOConfig, policy: Policy) -> PreTrainedModel | None:
+def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | None:
     if not config.beta:
         return None
     # With its adapter switched off, the policy itself is what it started from.
-    if isinstance(policy.model, Adapted):
-        return policy.model
-    return frozen_reference(
-        partial(load_model, config.model_name_or_path, device=training_device()),
-        autocast=policy.autocast,
-    )
+    if isinstance(model, Adapted):
+        return model
+    model = load_model(config.model_name_or_path, device=training_device())
+    model.requires_grad_(False)
+    prepare_forward(model)  # in float32, where a difference shows
+    return round_products(model) if trains_in_bf16(config) else model
 
 
 def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[str]:
@@ -349,7 +359,8 @@ def _watched_step(
 
 def _publish(training: Training, version: int) -> Mapping[str, float]:
     """Sample from the weights as they are now."""
-    training.engine.refresh()
+    with training.policy.training():  # a server that is brought back reads them too
+        training.engine.refresh()
     return training.policy.publish(version)
 
 

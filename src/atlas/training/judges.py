@@ -31,7 +31,7 @@ class TrainingJudges:
         config: ``rim_config`` names their file.
         spent: What `state` returned when an earlier part of the run was saved.
         explanations: The file that explanations are added to, a line a step.
-        ranks: Who trains together; each judges its own rollouts, within limits of its own.
+        ranks: Who trains together; each judges its own rollouts, within its part of the limits.
 
     Raises:
         AtlasError: Their configuration is wrong, or an endpoint's key isn't in the environment.
@@ -48,7 +48,8 @@ class TrainingJudges:
         self._ranks = ranks
         self._rim: RIMReward | None = None
         if config.rim_config is not None and config.reward != "uplift":
-            self._rim = RIMReward(config.rim_config, spent=Usage(**(spent or {})))
+            own = Usage(**(spent or {})).part(ranks.size)
+            self._rim = RIMReward(config.rim_config, spent=own, parts=ranks.size)
         self._explanations = explanations
 
     @property
@@ -63,7 +64,7 @@ class TrainingJudges:
         report = self._rim.report()
         said = [dict(one) for one in report.rim_explanations]
         shares = self._ranks.gather((said, dict(report.metrics)), f"judges of step {step}")
-        metrics = _mean_metrics([metrics for _, metrics in shares])
+        metrics = joint_metrics([metrics for _, metrics in shares])
         if not self._ranks.is_main:
             return metrics
         line = {"step": step, "rim_explanations": [one for said, _ in shares for one in said]}
@@ -75,10 +76,10 @@ class TrainingJudges:
         return metrics
 
     def state(self) -> dict[str, Any] | None:
-        """Return what a checkpoint keeps: what was spent, by the rank that spent most."""
+        """Return what a checkpoint keeps: what was spent by all ranks together."""
         if self._rim is None:
             return None
-        return self._ranks.maxima(asdict(self._rim.spent), "what the judges cost")
+        return self._ranks.sums(asdict(self._rim.spent), "what the judges cost")
 
     def close(self) -> None:
         """Stop what is under way."""
@@ -86,7 +87,16 @@ class TrainingJudges:
             self._rim.close()
 
 
-def _mean_metrics(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the mean over ranks of each metric, of those that have it."""
+def joint_metrics(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return what ranks found, each metric by those that have it: counts summed, else the mean.
+
+    Args:
+        shares: Of each rank.
+    """
     names = dict.fromkeys(name for share in shares for name in share)
-    return {name: fmean(share[name] for share in shares if name in share) for name in names}
+    found = {name: [share[name] for share in shares if name in share] for name in names}
+    return {name: sum(f) if _counts(name) else fmean(f) for name, f in found.items()}
+
+
+def _counts(name: str) -> bool:
+    return name.startswith("judges/") and not name.endswith("_rate")

@@ -43,18 +43,21 @@ class Policy:
     """What is worth knowing, for the log."""
 
 
-def load_policy(config: TrainConfig, checkpoint: Path | None = None) -> Policy:
+def load_policy(
+    config: TrainConfig, checkpoint: Path | None = None, *, device: torch.device | None = None
+) -> Policy:
     """Load the model of a training, and set how exact this process multiplies.
 
     Args:
         config: Resolved.
         checkpoint: Where the run goes on from; None: it starts anew.
+        device: Where it is loaded to; None: where one process trains.
 
     Raises:
         AtlasError: It can't be loaded, or not so on this machine.
     """
     set_matmul_precision(config.float32_matmul_precision)
-    policy = _loaded(config, checkpoint)
+    policy = _loaded(config, checkpoint, device or training_device())
     lines = list(policy.lines)
     if config.torch_compile:
         lines.append(compile_training(policy.model))
@@ -63,12 +66,12 @@ def load_policy(config: TrainConfig, checkpoint: Path | None = None) -> Policy:
     return replace(policy, lines=tuple(lines))
 
 
-def _loaded(config: TrainConfig, checkpoint: Path | None) -> Policy:
+def _loaded(config: TrainConfig, checkpoint: Path | None, device: torch.device) -> Policy:
     attention = checked_attention(config.attn_implementation)
     autocast = trains_in_bf16(config)
     if not config.use_peft:
         model = load_model(
-            checkpoint or config.model_name_or_path, attention=attention, device=training_device()
+            checkpoint or config.model_name_or_path, attention=attention, device=device
         )
         return Policy(model=model, autocast=autocast, lines=tuple(_precision_lines(autocast)))
     dtype = torch.bfloat16 if autocast else torch.float32
@@ -77,7 +80,7 @@ def _loaded(config: TrainConfig, checkpoint: Path | None) -> Policy:
         dtype=dtype,
         attention=attention,
         quantization=four_bits.four_bits(dtype) if config.load_in_4bit else None,
-        device=training_device(),
+        device=device,
     )
     if checkpoint:
         model = load_adapter(base, checkpoint)

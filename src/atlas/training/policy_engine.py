@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.config.grpo import GRPOConfig
 from atlas.rollouts.generator import Generator, Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.distributed import ALONE, Ranks
+from atlas.training.policy import trains_in_bf16
 from atlas.training.policy_servers import open_served_policy, open_student_pool
 from atlas.training.served_policy import ServedPolicy
 
@@ -73,14 +75,11 @@ class ToSample:
     """Of a server that is started here."""
     say: Callable[[str], None]
     ranks: Ranks = ALONE
-    autocast: bool = False
-    """The update computes in bfloat16 where that is safe."""
 
 
 def _local(policy: ToSample) -> PolicyEngine:
-    return LocalPolicy(
-        generator=LocalGenerator(policy.model, policy.tokenizer, autocast=policy.autocast)
-    )
+    dtype = torch.bfloat16 if trains_in_bf16(policy.config) else None
+    return LocalPolicy(generator=LocalGenerator(policy.model, policy.tokenizer, dtype=dtype))
 
 
 def _vllm(policy: ToSample) -> ServedPolicy:

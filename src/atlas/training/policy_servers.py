@@ -24,6 +24,7 @@ from atlas.rollouts.vllm_pool import ServerPool
 from atlas.rollouts.vllm_server import ServerFacts, VLLMServer
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.shipped import model_path
+from atlas.serve.adapters import room_for_adapters
 from atlas.serve.control import ControlClient, Deadlines
 from atlas.serve.interpreter import TESTED, find_interpreter
 from atlas.serve.settings import ServerSettings
@@ -123,8 +124,8 @@ def open_student_pool(
     expected_N = trainer_scores(model, [t[:1] for t in texts], [t[1:] for t in texts])
     for client, found in zip(clients, facts, strict=True):
         if found.tells_versions:  # any other server can't be asked for the scores of token ids
-            scores = [value for text in texts for value in pool.run(client.score(text))]
-            reading = Reading(version=0, trainer_N=expected_N, server_N=torch.tensor(scores))
+            server_N = torch.tensor(pool.run(client.scores(texts)))
+            reading = Reading(version=0, trainer_N=expected_N, server_N=server_N)
             Attestation(url=client.url, tolerance=tolerance).judge(reading)
     return VLLMGenerator(pool, tokenizer, end_ids=ends)
 
@@ -184,7 +185,7 @@ class _Started:
             lora_rank=_lora_rank(model),
         )
         say(f"starting a vLLM server of {settings.model}; its log is {log}")
-        self._supervisor = Supervisor(settings, find_interpreter(), log=log)
+        self._supervisor = Supervisor(room_for_adapters(settings), find_interpreter(), log=log)
         self._supervisor.start()
         try:
             self._supervisor.wait_until_ready()

@@ -14,8 +14,9 @@ import torch
 from transformers import PreTrainedModel
 
 from atlas.objectives.ranked import response_logprobs
+from atlas.runtime.precision import computing
 from atlas.training.forward import completion_logprobs
-from atlas.training.group_steps import Precision, batches_of, computing_in
+from atlas.training.group_steps import Precision, batches_of
 from atlas.training.ranked_batches import RankedExample
 
 
@@ -41,7 +42,7 @@ def ranking_figures(
     was_training = model.training
     model.eval()
     for batch in batches_of(model, examples, precision):
-        with computing_in(model, precision):
+        with computing(model.device, precision.autocast):
             logprobs_BT = completion_logprobs(model, batch.groups).logprobs_BT
         likely_PK = response_logprobs(logprobs_BT, batch.groups.mask_BT).view(batch.scores_PK.shape)
         scores_PK = batch.scores_PK

@@ -25,7 +25,8 @@ Around = Callable[[], contextlib.AbstractContextManager[Any]]
 def recomputing(model: nn.Module, around: Around = contextlib.nullcontext) -> Iterator[None]:
     """Run a forward in which layers with activation checkpointing switched on are checkpointed.
 
-    Layers that were compiled for training run compiled, the first time and the second.
+    Layers that were compiled for training run compiled. Their second forward begins below the call
+    that was compiled, and is run as it is or by the graph that holds both.
 
     Args:
         model: Prepared by ``activation_checkpointing_enable``; any other one is left alone.
@@ -43,7 +44,7 @@ def recomputing(model: nn.Module, around: Around = contextlib.nullcontext) -> It
     again = functools.partial(
         checkpoint,
         use_reentrant=False,
-        context_fn=lambda: (contextlib.nullcontext(), _second(model, around)),
+        context_fn=lambda: (contextlib.nullcontext(), around()),
     )
     for layer in layers:
         layer.training, layer._gradient_checkpointing_func = True, again
@@ -53,9 +54,3 @@ def recomputing(model: nn.Module, around: Around = contextlib.nullcontext) -> It
     finally:
         for layer, (training, function) in zip(layers, before, strict=True):
             layer.training, layer._gradient_checkpointing_func = training, function
-
-
-@contextlib.contextmanager
-def _second(model: nn.Module, around: Around) -> Iterator[None]:
-    with around(), running_compiled(model):
-        yield

@@ -196,12 +196,7 @@ class ServedPolicy:
         return found
 
     def _scores(self, server: PolicyServer) -> Tensor:
-        scored = [
-            value
-            for text in self.witnesses.short
-            for value in self.generator.pool.run(server.client.score(text))
-        ]
-        return torch.tensor(scored)
+        return torch.tensor(self.generator.pool.run(server.client.scores(self.witnesses.short)))
 
     def _cached(self, server: PolicyServer) -> int:
         counts = [

@@ -11,7 +11,6 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 from atlas.checkpoints import load_tokenizer, save_model
 from atlas.config.resolve import supervised_lines
@@ -20,7 +19,8 @@ from atlas.datasets.chat import Example
 from atlas.datasets.packing import fullness, pack
 from atlas.errors import AtlasError
 from atlas.runtime.distributed import ALONE, Ranks, agreed
-from atlas.runtime.engine.choice import engine_for
+from atlas.runtime.engine.choice import engine_for, loading_device
+from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
@@ -32,7 +32,7 @@ from atlas.training.documents import check_keeps_apart
 from atlas.training.evaluations import Evaluations
 from atlas.training.forward import prepare_forward
 from atlas.training.policy import Policy, load_policy
-from atlas.training.resuming import resumable
+from atlas.training.resuming import Resumable, resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 
 
@@ -59,23 +59,20 @@ def train_sft(
     stop = agreed(ranks, stop)
     saved = resumable(run, config, total_steps=total, stop=stop, ranks=ranks)
     per_step = check_batch(config, saved.state.get("examples_per_step"), ranks.size)
-    policy, tokenizer = _policy(config, saved.folder), load_tokenizer(config.model_name_or_path)
-    engine = engine_for(policy.model, config, total_steps=total, ranks=ranks, ready=prepare_forward)
-    saved.restore(engine)
-    first, eval_batch = saved.first, config.per_device_train_batch_size
-
-    def measure() -> float:
-        engine.refresh()
-        return evaluation_loss(engine.model, held, batch_size=eval_batch, ranks=ranks)
-
-    save_best = partial(save_model, model=engine.model, tokenizer=tokenizer)
-    best = BestModel(run.checkpoints, resumed=bool(first), save=save_best, ranks=ranks)
+    policy, engine, notes = _engine(config, saved, total, ranks)
+    tokenizer = load_tokenizer(config.model_name_or_path)
+    first, batch = saved.first, config.per_device_train_batch_size
+    measured = {"batch_size": batch, "autocast": policy.autocast, "ranks": ranks}
+    save = partial(save_model, model=engine.model, tokenizer=tokenizer)
+    best = BestModel(
+        run.checkpoints, resumed=bool(first), save=save, refresh=engine.refresh, ranks=ranks
+    )
     progress.begin(total - first)
     with sink_on(ranks, run, config, stage="sft", total_steps=total, first_step=first) as sink:
-        for line in (*policy.lines, *_opening_lines(train, rows, total, config, ranks.size)):
+        for line in (*notes, *_opening_lines(train, rows, total, config, ranks.size)):
             sink.note(line)
         evaluations = Evaluations(
-            measure=measure,
+            measure=partial(evaluation_loss, engine, held, **measured),
             best=best if config.load_best_model_at_end else None,
             sink=sink,
             every=config.eval_steps,
@@ -107,7 +104,7 @@ def train_sft(
     if evaluations.chosen.step != total:
         best.publish(run.final, extra)
     elif ranks.is_main:
-        save_model(run.final, engine.model, tokenizer, with_bin=True, extra=extra)
+        save(run.final, with_bin=True, extra=extra)
     best.forget()
     return {
         "examples": len(train),
@@ -158,11 +155,24 @@ def _rows(train: Sequence[Example], config: SFTConfig) -> Sequence[Example]:
     return pack(train, config.max_seq_length) if config.packing else train
 
 
-def _policy(config: SFTConfig, checkpoint: Path | None) -> Policy:
-    policy = load_policy(config, checkpoint)
+def _engine(
+    config: SFTConfig, saved: Resumable, total: int, ranks: Ranks
+) -> tuple[Policy, Engine, list[str]]:
+    """Return the model, what trains it from where it was left, and what the log should say."""
+    policy = load_policy(config, saved.folder, device=loading_device(config, ranks.size))
     if config.packing:
         check_keeps_apart(policy.model)
-    return policy
+    notes = [*policy.lines]
+    engine = engine_for(
+        policy.model,
+        config,
+        total_steps=total,
+        ranks=ranks,
+        ready=prepare_forward,
+        say=notes.append,
+    )
+    saved.restore(engine)
+    return policy, engine, notes
 
 
 def _opening_lines(

@@ -9,6 +9,7 @@ Shapes: B rows, T tokens.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -36,11 +37,24 @@ Step = Sequence[Sequence[Example]]
 """The micro-batches of one optimiser step; an `Example` may be a row of several (packing.py)."""
 
 
-def example_logprobs(model: PreTrainedModel, examples: Sequence[Example], pad_id: int) -> Tensor:
-    """Return the log-probabilities of all trained tokens of the examples, in one axis [N]."""
-    ids_BT, trained_BT = collate(list(examples), pad_id, model.device)
+def example_logprobs(
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    pad_id: int,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Return the log-probabilities of all trained tokens of the examples, in one axis [N].
+
+    Args:
+        model: The one that is trained.
+        examples: The micro-batch.
+        pad_id: Fills short rows up.
+        device: Where the pass is computed; None: where the model's weights are.
+    """
+    device = device or model.device
+    ids_BT, trained_BT = collate(list(examples), pad_id, device)
     with recomputing(model.get_decoder()):
-        hidden_BTD = hidden_states(model, ids_BT, positions(examples, model.device))
+        hidden_BTD = hidden_states(model, ids_BT, positions(examples, device))
     # The hidden state before a token predicts it; the first token is predicted by nothing.
     before_BT = trained_BT[:, 1:]
     return project(model, hidden_BTD[:, :-1][before_BT], ids_BT[:, 1:][before_BT]).logprobs_N
@@ -80,6 +94,7 @@ def run_steps(
         The mean loss of the last logged steps.
     """
     pad_id = engine.model.config.pad_token_id or 0
+    share_of = partial(_share, pad_id=pad_id, autocast=autocast, device=engine.device)
     window: list[float] = []
     num_tokens, started, last = 0, time.monotonic(), float("nan")
     for step, batches in enumerate(steps, start=first_step + 1):
@@ -91,9 +106,7 @@ def run_steps(
         first, mine = ranks.share(batches)
         with ranks.phase(f"update of step {step}"):
             for place, batch in enumerate(mine):
-                compute = partial(
-                    _share, examples=batch, pad_id=pad_id, num_trained=trained, autocast=autocast
-                )
+                compute = partial(share_of, examples=batch, num_trained=trained)
                 with adapter_dropout(
                     engine.trained, derive_seed(dropout_seed, step, first + place)
                 ):
@@ -129,30 +142,46 @@ def _share(
     pad_id: int,
     num_trained: int,
     autocast: bool,
+    device: torch.device,
 ) -> Tensor:
     """Return a micro-batch's share of the loss of a step with ``num_trained`` tokens."""
-    with computing(model, autocast):
-        logprobs_N = example_logprobs(model, examples, pad_id)
+    with computing(device, autocast):
+        logprobs_N = example_logprobs(model, examples, pad_id, device)
     return cross_entropy(logprobs_N, torch.ones_like(logprobs_N).bool(), num_trained)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def evaluation_loss(
-    model: PreTrainedModel, examples: Sequence[Example], *, batch_size: int, ranks: Ranks = ALONE
+    engine: Engine,
+    examples: Sequence[Example],
+    *,
+    batch_size: int,
+    autocast: bool = False,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Return the mean loss (nats a token) over examples; NaN where there are none.
 
     Args:
-        model: Whole, on every rank.
+        engine: Holds the model, on all ranks.
         examples: All of them; a rank takes its share.
         batch_size: Of a forward pass.
+        autocast: Compute in bfloat16 where that is safe.
         ranks: Who measures together.
     """
-    pad_id = model.config.pad_token_id or 0
-    total, count = 0.0, 0
+    pad_id = engine.model.config.pad_token_id or 0
+
+    def logprobs(model: PreTrainedModel, batch: Sequence[Example]) -> Tensor:
+        with computing(engine.device, autocast):
+            return example_logprobs(model, batch, pad_id, engine.device)
+
     _, mine = ranks.share(examples)
-    for start in range(0, len(mine), batch_size):
-        logprobs_N = example_logprobs(model, mine[start : start + batch_size], pad_id)
-        total, count = total - float(logprobs_N.sum()), count + len(logprobs_N)
+    total, count = 0.0, 0
+    # A pass may exchange weights, so that all ranks take as many; the largest share is one larger.
+    most = math.ceil(math.ceil(len(examples) / ranks.size) / batch_size)
+    for place in range(most):
+        batch = mine[place * batch_size : (place + 1) * batch_size]
+        logprobs_N = engine.forward(partial(logprobs, batch=batch or examples[:1]))
+        if batch:
+            total, count = total - float(logprobs_N.sum()), count + len(logprobs_N)
     found = ranks.sums({"loss": total, "tokens": count}, "the evaluation loss")
     return found["loss"] / found["tokens"] if found["tokens"] else float("nan")

@@ -86,12 +86,12 @@ def update(
     if not groups:
         return {}
     counts = _counts(groups)
-    shares = dealt(groups, max_tokens, ranks.size, shared=shares_prompts(engine.model))
-    with computing(engine.model, autocast):
-        parts = [_part(engine.model, reference, batch, temperature) for batch in shares[ranks.rank]]
+    shares = dealt(groups, max_tokens, ranks.size, shared=shares_prompts(engine.trained))
+    with computing(engine.device, autocast):
+        parts = [_part(engine, reference, batch, temperature) for batch in shares[ranks.rank]]
     # Ranks exchange weights and gradients in each pass, so that all take as many.
     num_passes = max(map(len, shares))
-    empty = [_empty_part(engine.model)] * (num_passes - len(parts))
+    empty = [_empty_part(engine.device)] * (num_passes - len(parts))
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
     norm = rate = 0.0
@@ -145,37 +145,38 @@ def live_groups(samples: Sequence[TrainSample]) -> list[Group]:
 
 
 def _part(
-    model: PreTrainedModel,
+    engine: Engine,
     reference: PreTrainedModel | None,
     groups: Sequence[Group],
     temperature: float,
 ) -> _Part:
+    device = engine.device
     rows = [sample for group in groups for sample in group]
     batch = group_batch(
         [group[0].prompt_ids for group in groups],
         [sample.completion_ids for sample in rows],
-        int(model.config.pad_token_id or 0),
+        int(engine.model.config.pad_token_id or 0),
         group_sizes=[len(group) for group in groups],
-        device=model.device,
+        device=device,
     )
     rollout_BT = torch.zeros(batch.mask_BT.shape)
     for row, sample in enumerate(rows):
         rollout_BT[row, : len(sample.rollout_logprobs)] = torch.tensor(sample.rollout_logprobs)
     return _Part(
         batch=batch,
-        advantages_B=torch.tensor([sample.advantage for sample in rows], device=model.device),
-        rollout_BT=rollout_BT.to(model.device),
+        advantages_B=torch.tensor([sample.advantage for sample in rows], device=device),
+        rollout_BT=rollout_BT.to(device),
         ref_BT=reference_logprobs(reference, batch, temperature),
     )
 
 
-def _empty_part(model: PreTrainedModel) -> _Part:
+def _empty_part(device: torch.device) -> _Part:
     """Return a micro-batch that weighs nothing, for a rank that has no more to compute."""
-    batch = group_batch([[0]], [[0, 0]], 0, device=model.device)
+    batch = group_batch([[0]], [[0, 0]], 0, device=device)
     return _Part(
         batch=batch,
-        advantages_B=torch.zeros(1, device=model.device),
-        rollout_BT=torch.zeros(batch.mask_BT.shape, device=model.device),
+        advantages_B=torch.zeros(1, device=device),
+        rollout_BT=torch.zeros(batch.mask_BT.shape, device=device),
         ref_BT=None,
         weight=0.0,
     )
@@ -191,7 +192,7 @@ def _outputs(
     autocast: bool,
 ) -> tuple[Tensor, LossOutputs, Tensor, Tensor]:
     """Return one micro-batch's share of the loss, all of it, entropy and log-probabilities."""
-    with computing(model, autocast):
+    with computing(part.batch.mask_BT.device, autocast):
         policy = completion_logprobs(model, part.batch, temperature=temperature, with_entropy=True)
     if not part.weight:
         zero = policy.logprobs_BT.sum() * 0

@@ -1,8 +1,9 @@
 """Witness texts: token ids that server and trainer both score, to see that their weights are equal.
 
 They are drawn from the whole vocabulary by a fixed seed: unlikely tokens in an unlikely order are
-where a change of any weight shows. Short ones are scored whole. Long ones fill several blocks of
-the server's prefix cache, which must have been emptied, and are continued as in training.
+where a change of any weight shows, so that few will do: both sides compute them after every step.
+Short ones are scored whole. A long one fills a block of the server's prefix cache (128 tokens on a
+CPU), which must have been emptied, and is continued as in training.
 
 Shapes: N scored tokens of all texts.
 """
@@ -22,9 +23,9 @@ from atlas.training.group_batch import group_batch
 
 Text = tuple[int, ...]
 
-_SHORT, _NUM_SHORT = 48, 8
-_LONG, _NUM_LONG = 300, 2
-CONTINUED = 8
+_SHORT, _NUM_SHORT = 16, 6
+_LONG, _NUM_LONG = 140, 1
+CONTINUED = 4
 """Tokens that a long text is continued by."""
 
 

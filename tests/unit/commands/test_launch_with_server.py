@@ -87,6 +87,17 @@ def test_what_is_started(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake")
+def test_the_teachers_server_makes_room_for_its_adapter(tmp_path: Path) -> None:
+    models = [
+        f"model_name_or_path={model(tmp_path / 't')}",
+        f"student_model={model(tmp_path / 's')}",
+    ]
+    for words, ranks in (([], [None, None]), (["use_peft=true", "lora_r=4"], [4, None])):
+        planned = plan(Request(words=("0", "0", RCL, *models, *words), port=free_pair()))
+        assert [server.lora_rank for server in planned.servers] == ranks
+
+
+@pytest.mark.usefixtures("fake")
 def test_servers_and_training_get_gpus_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,21 +51,14 @@ def test_an_adapter_is_added_to_the_weights_where_that_keeps_what_it_has_learned
     monkeypatch.setattr(llama_weights, "_MOST_CONVERTED", 10)
     assert chosen(model) is GenericDecoder
     monkeypatch.undo()
-    monkeypatch.setattr(llama_weights, "computing_dtype", lambda *_: torch.bfloat16)
+    monkeypatch.setattr(llama_weights, "computing_dtype", lambda _: torch.bfloat16)
     assert chosen(adapted_model("llama", torch.bfloat16)) is GenericDecoder
 
 
-@pytest.fixture
-def computes_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor that has bfloat16."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "with bfloat16"})
-
-
-@pytest.mark.usefixtures("computes_bf16")
 def test_what_trains_in_bfloat16_is_decoded_in_it() -> None:
     """Float32 masters through a copy of their projections, the rest as it is; or by autocast."""
     model: Any = tiny_model("qwen3", tie_word_embeddings=False)
-    decoder: Any = DecoderChoice(model, 0, autocast=True).decoder(PROMPTS, 20)
+    decoder: Any = DecoderChoice(model, 0, torch.bfloat16).decoder(PROMPTS, 20)
     assert isinstance(decoder, LlamaDecoder)
     weights = decoder._weights
     assert weights.embedding_VD.data_ptr() == model.model.embed_tokens.weight.data_ptr()
@@ -78,11 +71,10 @@ def test_what_trains_in_bfloat16_is_decoded_in_it() -> None:
         assert not torch.is_autocast_enabled("cpu")
 
 
-@pytest.mark.usefixtures("computes_bf16")
 @pytest.mark.parametrize("model", [tiny_model("gpt2"), adapted_model("llama")])
 def test_other_models_and_adapters_are_decoded_under_autocast(model: Any) -> None:
     """An adapter would be rounded away, added to weights that are rounded then."""
-    decoder: Any = DecoderChoice(model, 0, autocast=True).decoder(PROMPTS, 20)
+    decoder: Any = DecoderChoice(model, 0, torch.bfloat16).decoder(PROMPTS, 20)
     assert isinstance(decoder, GenericDecoder)
     with torch.no_grad(), decoder.computing():
         assert torch.get_autocast_dtype("cpu") == torch.bfloat16
@@ -90,15 +82,6 @@ def test_other_models_and_adapters_are_decoded_under_autocast(model: Any) -> Non
         decoder.admit(PROMPTS, 2)
     layers: Any = decoder._cache.layers
     assert {layer.keys.dtype for layer in layers} == {torch.bfloat16}
-
-
-def test_nothing_is_decoded_in_an_emulated_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"})
-    decoder: Any = DecoderChoice(tiny_model(), 0, autocast=True).decoder(PROMPTS, 20)
-    assert decoder._weights.head.weight.dtype == torch.float32
-    through: Any = DecoderChoice(tiny_model("gpt2"), 0, autocast=True).decoder(PROMPTS, 20)
-    with through.computing():
-        assert not torch.is_autocast_enabled("cpu")
 
 
 def test_so_do_models_that_are_not_quite_what_their_class_says() -> None:

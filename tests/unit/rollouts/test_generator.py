@@ -23,12 +23,11 @@ def subject() -> Subject:
 
 @pytest.fixture(scope="module", params=["from its weights", "through its own forward"])
 def in_bf16(request: pytest.FixtureRequest) -> Iterator[Subject]:
-    """The engine where training computes in bfloat16, on a processor that has it."""
+    """The engine where training computes in bfloat16."""
     model = contract_model()
     prepare_forward(model)
-    engine = LocalGenerator(model, tiny_tokenizer(), policy_version=4, autocast=True)
+    engine = LocalGenerator(model, tiny_tokenizer(), policy_version=4, dtype=torch.bfloat16)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "with bfloat16"})
         if request.param == "through its own forward":
             patch.setattr(decoder_choice, "unfit", lambda *_: "a test says so")
         yield Subject(engine=engine, model=model, version=4, autocast=True)

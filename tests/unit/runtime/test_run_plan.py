@@ -72,8 +72,8 @@ def test_one_device_for_grpo_of_eight_billion_wants_an_adapter_and_servers() -> 
 
 def test_grpo_holds_reference_student_and_their_caches() -> None:
     plan = planned(grpo("memory_limit_gb=80"))
-    assert plan.device.always["reference"] == 4 * 8_030_261_248
-    assert plan.device.always["student"] == 4 * 4_022_468_096
+    assert plan.device.always["reference"] == 2 * 8_030_261_248 + 2 * 128_256 * 4096
+    assert plan.device.always["student"] == 2 * 4_022_468_096
     assert plan.device.rollouts
     assert plan.setup.tokens == 16384
     served = planned(
@@ -83,6 +83,14 @@ def test_grpo_holds_reference_student_and_their_caches() -> None:
     assert served.device.always["student"] == plan.device.always["student"]
     without = planned(grpo("memory_limit_gb=80", "beta=0"))
     assert "reference" not in without.device.always
+
+
+def test_eight_gpus_hold_eight_billion_weights_in_full_once_rollouts_are_served() -> None:
+    config = grpo("memory_limit_gb=80")
+    plan = planned(config, 8)
+    assert not plan.fits
+    served = "engine=fsdp rollout_engine=vllm student_server_url=http://…"
+    assert any(way.endswith(served) for way in fitting_settings(config, plan, num_devices=8))
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])

@@ -51,6 +51,7 @@ def test_what_is_offloaded_is_counted_in_cpu_memory() -> None:
         "optimiser states": 4_000_000,
         "weights": 2_000_000,
         "gradients": 2_000_000,
+        "whole copy of the weights": 2_000_000,
     }
     assert "weights" not in plan_device(setup(engine="deepspeed", offload=True)).on_cpu
 
@@ -69,8 +70,27 @@ def test_an_adapter_is_trained_and_the_rest_is_frozen() -> None:
 
 
 def test_reference_and_student_are_whole_on_every_device() -> None:
-    plan = plan_device(setup(precision="bf16"), reference=True, student=SHAPE)
+    """In bf16 all of the student is halved, and of the reference what isn't its embedding."""
+    plan = plan_device(setup(), reference=True, student=SHAPE)
     assert plan.always["reference"] == plan.always["student"] == 4 * SHAPE.num_parameters
+    half = plan_device(setup(precision="bf16"), reference=True, student=SHAPE)
+    assert half.always["student"] == 2 * SHAPE.num_parameters
+    assert half.always["reference"] == 2 * SHAPE.num_parameters + 2 * 1000 * 100
+
+
+@pytest.mark.parametrize("stage", [0, 3])
+def test_where_weights_are_divided_a_whole_copy_is_held_by_whoever_samples_or_saves(
+    stage: int,
+) -> None:
+    engine = "deepspeed" if stage else "fsdp"
+    divided = setup(engine=engine, zero_stage=stage, num_devices=4)
+    name = "whole copy of the weights"
+    assert plan_device(divided, whole=True).always[name] == 4 * SHAPE.num_parameters
+    served = plan_device(divided)
+    assert name not in served.always
+    assert served.on_cpu[name] == SHAPE.num_parameters
+    plain = plan_device(setup(), whole=True)
+    assert name not in {**plain.always, **plain.on_cpu}
 
 
 def test_update_and_rollouts_take_turns_and_so_do_teacher_and_student() -> None:
@@ -82,6 +102,11 @@ def test_update_and_rollouts_take_turns_and_so_do_teacher_and_student() -> None:
     plan = plan_device(setup(), rollouts=caches)
     assert plan.rollouts == {"student": 2 * 10 * 50 * 4 * 4 * 20}
     assert plan.peak == sum(plan.always.values()) + sum(plan.update.values())
+    teacher = Rollouts(shape=SHAPE, rows=4, tokens=10, copied=True)
+    assert plan_device(setup(precision="bf16"), rollouts={"teacher": teacher}).rollouts == {
+        "teacher": 2 * 10 * 50 * 2 * 4 * 10,
+        "bf16 copy to sample from": 2 * SHAPE.num_parameters,
+    }
     many = plan_device(setup(), rollouts={"teacher": Rollouts(shape=SHAPE, rows=999, tokens=99)})
     assert many.peak == sum(many.always.values()) + many.rollouts["teacher"]
 
@@ -89,5 +114,6 @@ def test_update_and_rollouts_take_turns_and_so_do_teacher_and_student() -> None:
 def test_layers_are_gathered_where_weights_are_divided() -> None:
     plan = plan_device(setup(engine="fsdp", num_devices=2))
     layer = (1_000_000 - 100_000) // 10
-    assert plan.update["gathered layers"] == 2 * layer * 4
+    # Two layers; embedding and head of 100,000 weights each, and their gradients.
+    assert plan.update["gathered layers"] == 4 * (2 * layer + 2 * 200_000)
     assert "gathered layers" not in plan_device(setup(engine="ddp", num_devices=2)).update

@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.serve.connection import Connection, ControlError, DeadlinePassed, ServerUnreachable
+from atlas.serve.connection import (
+    ADAPTER_PATH,
+    Connection,
+    ControlError,
+    DeadlinePassed,
+    ServerUnreachable,
+)
 
 
 class Told(BaseHTTPRequestHandler):
@@ -78,6 +84,13 @@ def test_a_refusal_names_the_phase_and_quotes_the_server(
         Connection(url, "t").post("/x", phase="pause", deadline_s=5)
     assert caught.value.phase == "pause"
     assert "\n" not in str(caught.value)
+
+
+def test_a_server_without_adapters_says_how_to_get_one(told: Any) -> None:
+    url, handler = told
+    handler.answers[ADAPTER_PATH] = (404, "{}")
+    with pytest.raises(ControlError, match=r"takes no adapters; .* --max-lora-rank"):
+        Connection(url, "t").post(ADAPTER_PATH, phase="load", deadline_s=5)
 
 
 def test_a_hang_ends_at_the_deadline(told: Any) -> None:

@@ -37,7 +37,7 @@ class Recorder:
         if method == "atlas_state":
             return self.states
         self.calls.append(method)
-        return [{}]
+        return self.states if method == "atlas_load_adapter" else [{}]
 
 
 class OneWay:
@@ -68,17 +68,23 @@ def test_an_update_is_whole_before_anybody_generates(made: Made) -> None:
 
 
 def test_an_adapter_too(made: Made, tmp_path: Path) -> None:
+    """The first is loaded by vLLM, later ones take its place in the workers."""
     client, recorder = made
-    client.load_adapter(tmp_path, 8, in_flight="keep")
-    load = ["/v1/load_lora_adapter", "atlas_mark"]
     # Requests that are kept hold blocks of the old weights, which go too.
     reset = "/reset_prefix_cache?reset_running_requests=true"
-    assert recorder.calls == ["/pause?mode=keep", *load, reset, *UPDATE[3:]]
+    recorder.states = [{"loaded": False}]
+    client.load_adapter(tmp_path, 8, in_flight="keep")
+    load = ["/v1/unload_lora_adapter", "/v1/load_lora_adapter"]
+    first = ["atlas_load_adapter", *load, "atlas_keep_adapter"]
+    assert recorder.calls == ["/pause?mode=keep", *first, reset, *UPDATE[3:]]
     assert recorder.bodies["/v1/load_lora_adapter"] == {
         "lora_name": "policy",
         "lora_path": str(tmp_path),
-        "load_inplace": True,
     }
+    recorder.calls.clear()
+    recorder.states = [{"loaded": True}]
+    client.load_adapter(tmp_path, 9, in_flight="keep")
+    assert recorder.calls == ["/pause?mode=keep", "atlas_load_adapter", reset, *UPDATE[3:]]
 
 
 @pytest.mark.parametrize("place", range(1, 5))

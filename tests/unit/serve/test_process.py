@@ -87,5 +87,6 @@ def test_a_child_of_a_server_that_was_killed_is_stopped_too(tmp_path: Path) -> N
 
 def test_the_code_that_a_server_sees_is_this_package_alone(tmp_path: Path) -> None:
     with start(tmp_path) as server:
-        assert [path.name for path in server._code.iterdir()] == ["atlas"]
+        names = sorted(path.name for path in server._code.iterdir())
+        assert names == ["atlas", "atlas_serving-0.dist-info"]
         assert (server._code / "atlas" / "serve" / "inside" / "gate.py").exists()

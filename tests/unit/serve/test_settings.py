@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from atlas.errors import AtlasError
 from atlas.serve.interpreter import Interpreter
 from atlas.serve.settings import ServerSettings, cpu_notes, server_command, server_environ
 
@@ -85,6 +86,17 @@ def test_every_server_has_the_gate_and_the_extension() -> None:
     assert value(command, "--middleware") == "atlas.serve.inside.gate.Gate"
     assert value(command, "--worker-extension-cls") == "atlas.serve.inside.worker.AtlasWorker"
     assert "--weight-transfer-config" not in command
+
+
+@pytest.mark.parametrize(("rank", "served"), [(1, 1), (4, 8), (16, 16), (257, 320), (512, 512)])
+def test_room_is_made_for_the_next_rank_that_vllm_knows(rank: int, served: int) -> None:
+    command = server_command(ServerSettings(model="m", lora_rank=rank), GPU, {})
+    assert value(command, "--max-lora-rank") == str(served)
+
+
+def test_no_room_is_made_for_ranks_that_vllm_does_not_know() -> None:
+    with pytest.raises(AtlasError, match="up to rank 512, not 513; lower lora_r"):
+        server_command(ServerSettings(model="m", lora_rank=513), GPU, {})
 
 
 def test_options_become_flags() -> None:

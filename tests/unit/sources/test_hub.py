@@ -1,8 +1,12 @@
-"""Data sets as a source: local parquet, JSON and folders; the hub itself can't be reached here."""
+"""Data sets as a source: local parquet, JSON and folders; the hub itself can't be reached."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +186,50 @@ def test_what_can_t_be_read_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_hub_out_of_reach_says_what_else_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(AtlasError, match=r"nobody/nothing can't be loaded: .*local folder or file"):
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
+    """What is asked of a hub that the run takes for out of reach; the cache is a fresh folder."""
+    asked: list[str] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    monkeypatch.setattr("atlas.runtime.hub.hub_answers", lambda endpoint: False)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        monkeypatch.setattr("datasets.config.HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        threading.Thread(target=server.serve_forever).start()
+        yield asked
+        server.shutdown()
+
+
+def test_a_hub_out_of_reach_says_what_else_works(requests: list[str]) -> None:
+    with pytest.raises(
+        AtlasError, match=r"nobody/nothing can't be loaded: .*no hub can be reached"
+    ):
         get_hub_dataset("nobody/nothing")
+    assert requests == []
     with pytest.raises(AtlasError, match="give dataset_name_or_path"):
         get_hub_dataset()
+
+
+def test_a_hub_out_of_reach_isn_t_asked_for_what_its_cache_has(
+    requests: list[str], tmp_path: Path
+) -> None:
+    parquet(tmp_path / "rows" / "train.parquet", GUIDE)
+    datasets.load_dataset(str(tmp_path / "rows"), split="train", cache_dir=str(tmp_path / "first"))
+    # As a set of the hub lies there: under its owner's name.
+    shutil.copytree(tmp_path / "first" / "rows", tmp_path / "cache" / "somebody___rows")
+    found = get_hub_dataset("somebody/rows")
+    assert found.rl == get_hub_dataset(tmp_path / "rows").rl
+    assert requests == []
+    assert datasets.config.HF_HUB_OFFLINE is False

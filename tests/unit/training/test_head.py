@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from atlas.errors import AtlasError
+from atlas.objectives.logit_change import LogitChange
 from atlas.training.forward import completion_logprobs
 from atlas.training.group_batch import group_batch
 from atlas.training.head import logit_change
@@ -54,6 +55,18 @@ def test_logits_are_changed_as_the_model_changes_them(kind: str) -> None:
     for name, p in model.named_parameters():
         scale = float(wanted[name].abs().max())
         torch.testing.assert_close(p.grad, wanted[name], rtol=0, atol=1e-5 * scale, msg=name)
+
+
+def test_dropout_is_no_unknown_change() -> None:
+    """A model is met first while it trains: two passes of it differ, its logits don't."""
+    model: Any = tiny_model("gpt2").train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    ids = torch.tensor([[5, 6, 7]])
+    assert not torch.allclose(model(ids).logits, model(ids).logits)
+    assert logit_change(model) == LogitChange()
+    assert all(module.training for module in model.modules())
 
 
 def test_an_unknown_change_is_refused() -> None:

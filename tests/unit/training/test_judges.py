@@ -27,6 +27,7 @@ from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import Stopped, StopRequest
 from atlas.training.groups import Classroom, roll_out
 from atlas.training.grpo import train_grpo
+from atlas.training.judges import joint_metrics
 from atlas.types import Score, Task
 
 
@@ -71,6 +72,19 @@ def test_judges_are_rewarded_logged_explained_and_go_on_counting(
     explained = (run.path / "rim_explanations.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in explained] == [1, 2, 3]
     assert json.loads(explained[0])["rim_explanations"][0].keys() == {"helpfulness", "process"}
+
+
+def test_ranks_tell_of_the_judges_together() -> None:
+    shares = [
+        {"rim_rewards": 0.2, "judges/calls": 3.0, "judges/abstention_rate": 0.5},
+        {"rim_rewards": 0.6, "judges/calls": 4.0, "judges/cost": 0.5},
+    ]
+    assert joint_metrics(shares) == {
+        "rim_rewards": pytest.approx(0.4),
+        "judges/calls": 7.0,
+        "judges/abstention_rate": 0.5,
+        "judges/cost": 0.5,
+    }
 
 
 def test_scorers_read_one_share_while_the_next_is_generated(

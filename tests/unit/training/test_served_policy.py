@@ -7,7 +7,7 @@ server goes through the same in ``tests/serving``.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -54,9 +54,11 @@ class Server:
             url=self.url, model="policy", window=64, version="0.32.0", dialect=GENERATE_DIALECT
         )
 
-    async def score(self, text: tuple[int, ...]) -> tuple[float, ...]:
+    async def scores(self, texts: Sequence[tuple[int, ...]]) -> list[float]:
         self._check()
-        return tuple(trainer_scores(self.model, [text[:1]], [text[1:]]).tolist())
+        return trainer_scores(
+            self.model, [text[:1] for text in texts], [text[1:] for text in texts]
+        ).tolist()
 
     async def cached_tokens(self, text: tuple[int, ...]) -> int:
         self._check()
@@ -214,7 +216,7 @@ def test_a_cache_that_wasnt_reset_stops_the_run() -> None:
         policy.publish(0)
         server.resets = False
         stir(model, 1)
-        with pytest.raises(AtlasError, match=r"prefix cache.*not reset.*version 1: 32 tokens"):
+        with pytest.raises(AtlasError, match=r"prefix cache.*not reset.*version 1: 16 tokens"):
             policy.publish(1)
 
 

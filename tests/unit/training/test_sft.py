@@ -16,6 +16,7 @@ from atlas.checkpoints import load_model
 from atlas.config.sft import SFTConfig
 from atlas.datasets.chat import Example, make_example
 from atlas.errors import AtlasError
+from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import Stopped, StopRequest
@@ -105,7 +106,8 @@ def test_final_is_the_best_of_all_measured_after_an_interruption_too(
     assert figures["best_step"] == others["best_step"] == best
     assert figures["eval_loss"] == others["eval_loss"] == losses[best]
     left, right = (load_model(run.final) for run in (straight, broken))
-    assert evaluation_loss(left, held, batch_size=2) == pytest.approx(losses[best], rel=1e-5)
+    engine = PlainEngine(left, learning_rate=0.1, total_steps=1)
+    assert evaluation_loss(engine, held, batch_size=2) == pytest.approx(losses[best], rel=1e-5)
     for name, tensor in left.state_dict().items():
         assert torch.equal(tensor, right.state_dict()[name]), name
     assert f"final/ is step {best} of 6, the lowest eval loss" in broken.log.read_text()

@@ -24,9 +24,13 @@ EXAMPLES = [
 ]
 
 
+def engine_of(model: LlamaForCausalLM) -> PlainEngine:
+    return PlainEngine(model, learning_rate=1e-2, total_steps=99, scheduler="constant")
+
+
 def train(model: LlamaForCausalLM, steps: list[Step], folder: Path) -> float:
     """Run the steps; returns the last loss."""
-    engine = PlainEngine(model, learning_rate=1e-2, total_steps=99, scheduler="constant")
+    engine = engine_of(model)
     run = RunDir.create(folder, "sft")
     with MetricSink(run, stage="sft", total_steps=len(steps)) as sink:
         return run_steps(
@@ -45,7 +49,8 @@ def test_the_loss_is_that_of_transformers(model: LlamaForCausalLM) -> None:
     labels = ids_BT.masked_fill(~trained_BT, -100)
     with torch.no_grad():
         expected = model(input_ids=ids_BT, labels=labels).loss.item()
-    assert evaluation_loss(model, EXAMPLES, batch_size=2) == pytest.approx(expected, rel=1e-5)
+    found = evaluation_loss(engine_of(model), EXAMPLES, batch_size=2)
+    assert found == pytest.approx(expected, rel=1e-5)
 
 
 def test_accumulation_equals_one_big_batch(tmp_path: Path, model: LlamaForCausalLM) -> None:
@@ -58,6 +63,6 @@ def test_accumulation_equals_one_big_batch(tmp_path: Path, model: LlamaForCausal
 
 
 def test_it_learns(tmp_path: Path, model: LlamaForCausalLM) -> None:
-    before = evaluation_loss(model, EXAMPLES, batch_size=3)
+    before = evaluation_loss(engine_of(model), EXAMPLES, batch_size=3)
     train(model, [[EXAMPLES]] * 30, tmp_path / "run")
-    assert evaluation_loss(model, EXAMPLES, batch_size=3) < 0.2 * before
+    assert evaluation_loss(engine_of(model), EXAMPLES, batch_size=3) < 0.2 * before

@@ -7,6 +7,7 @@ it is back, so that a limit isn't passed by the calls that were on their way whe
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, fields
 
 from atlas.errors import AtlasError
@@ -44,6 +45,16 @@ class Usage:
             **{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(self)}
         )
 
+    def part(self, parts: int) -> Usage:
+        """Return one of so many equal parts, counts rounded up.
+
+        Example:
+            >>> Usage(calls=3, cost=1.0).part(2)
+            Usage(calls=2, retries=0, input_tokens=0, output_tokens=0, cost=0.5)
+        """
+        counts = {f.name: math.ceil(getattr(self, f.name) / parts) for f in fields(self)}
+        return Usage(**{**counts, "cost": self.cost / parts})
+
 
 class Budget:
     """Limits that all judges of a run share. Belongs to one event loop.
@@ -52,7 +63,8 @@ class Budget:
         max_calls: None: no limit; likewise the others.
         max_tokens: In and out.
         max_cost: In the currency of the prices.
-        spent: What an earlier part of the run has spent already.
+        spent: What an earlier part of the run has spent already, of this part of the limits.
+        parts: Equal parts that the limits are cut into, of which this budget is one.
     """
 
     def __init__(
@@ -62,12 +74,14 @@ class Budget:
         max_tokens: int | None = None,
         max_cost: float | None = None,
         spent: Usage | None = None,
+        parts: int = 1,
     ) -> None:
         self._limits = {
             "max_calls": max_calls,
             "max_total_tokens": max_tokens,
             "max_cost": max_cost,
         }
+        self._parts = parts
         self._spent = spent or Usage()
         self._reserved = Usage()
         self._settled = asyncio.Condition()
@@ -106,14 +120,15 @@ class Budget:
             "max_cost": total.cost,
         }
         for name, limit in self._limits.items():
-            if limit is not None and values[name] > limit:
+            if limit is not None and values[name] > limit / self._parts:
                 return name
         return ""
 
     def _message(self, name: str) -> str:
+        share = "" if self._parts == 1 else f" (one of {self._parts} processes may use its part)"
         return (
             f"the judges' budget is used up: {self._spent.calls:,} calls, {self._spent.tokens:,} "
             f"tokens, cost {self._spent.cost:.4g}, and one more call could pass "
-            f"{name}={self._limits[name]}; raise {name} and run the same command again "
+            f"{name}={self._limits[name]}{share}; raise {name} and run the same command again "
             "(verdicts in the cache are free)"
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from transformers import PreTrainedModel
 
 from atlas.config.engine import EngineConfig, chosen_engine, read_deepspeed_file
+from atlas.errors import AtlasError
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.ddp import DDPEngine
 from atlas.runtime.engine.deepspeed import DeepSpeedEngine
@@ -14,6 +16,42 @@ from atlas.runtime.engine.deepspeed_settings import OurKeys, deepspeed_settings
 from atlas.runtime.engine.fsdp import FSDPEngine
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.engine.protocol import Engine
+from atlas.runtime.precision import training_device
+
+
+def shares_weights(config: EngineConfig, num_processes: int) -> bool:
+    """Tell whether each process will hold only a share of the weights, and where a whole copy.
+
+    Raises:
+        AtlasError: Keys contradict each other, or DeepSpeed's file can't be read.
+    """
+    name = chosen_engine(config, num_processes)
+    if name != "deepspeed":
+        return name == "fsdp"
+    assert config.deepspeed is not None  # chosen_engine saw to it
+    zero = read_deepspeed_file(config.deepspeed).get("zero_optimization")
+    return isinstance(zero, dict) and zero.get("stage") == 3
+
+
+def loading_device(config: EngineConfig, num_processes: int) -> torch.device:
+    """Return where the model is loaded: in CPU memory if it will be shared out, else for good.
+
+    Raises:
+        AtlasError: As for `shares_weights`; or weights would be shared out that are in 4 bits, or
+            whose layers are compiled.
+    """
+    if not shares_weights(config, num_processes):
+        return training_device()
+    for name in ("load_in_4bit", "torch_compile"):
+        if getattr(config, name):
+            raise AtlasError(
+                f"{name}=true and an engine that shares weights out (fsdp, or DeepSpeed's stage 3) "
+                f"don't go together; use engine=ddp, or leave {name} out"
+            )
+    # The checks before sharing out compute with it, which this attention does on a GPU only.
+    if config.attn_implementation == "flash_attention_2":
+        return training_device()
+    return torch.device("cpu")
 
 
 def engine_for(
@@ -22,6 +60,7 @@ def engine_for(
     *,
     total_steps: int,
     ranks: Ranks = ALONE,
+    whole: bool = False,
     ready: Callable[[PreTrainedModel], None] = lambda model: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Engine:
@@ -32,6 +71,7 @@ def engine_for(
         config: Of the job.
         total_steps: Length of the schedule, in optimiser steps.
         ranks: Who trains together.
+        whole: Every process computes with the whole model too, as when it samples from it.
         ready: Called with the very model that is trained, before any part of it is given away.
         say: Told what is done in another way than a file asks for.
 
@@ -49,6 +89,9 @@ def engine_for(
         "max_grad_norm": config.max_grad_norm,
     }
     name = chosen_engine(config, ranks.size)
+    home = torch.device("cpu" if ranks.is_main else "meta")
+    if whole:
+        home = training_device()
     if name == "deepspeed":
         assert config.deepspeed is not None  # chosen_engine saw to it
         settings, notes = deepspeed_settings(
@@ -64,9 +107,13 @@ def engine_for(
         )
         for note in notes:
             say(note)
-        return DeepSpeedEngine(model, ranks=ranks, settings=settings, ready=ready, **recipe)
+        return DeepSpeedEngine(
+            model, ranks=ranks, home=home, settings=settings, ready=ready, **recipe
+        )
     if name == "fsdp":
-        return FSDPEngine(model, ranks=ranks, ready=ready, offload=config.offload, **recipe)
+        return FSDPEngine(
+            model, ranks=ranks, home=home, ready=ready, offload=config.offload, **recipe
+        )
     ready(model)
     if name == "ddp":
         return DDPEngine(model, ranks=ranks, **recipe)

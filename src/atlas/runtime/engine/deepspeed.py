@@ -2,14 +2,13 @@
 
     stage 1    optimiser states are shared out
     stage 2    gradients too
-    stage 3    weights too; `model` is then a whole copy, as with FSDP
+    stage 3    weights too; `model` is then a whole copy, as with FSDP (fsdp.py)
 
 Optimiser, schedule, clipping and what a step is stay ours, so that every engine trains alike.
 """
 
 from __future__ import annotations
 
-import copy
 import importlib
 import logging
 import warnings
@@ -25,7 +24,8 @@ from atlas.errors import AtlasError
 from atlas.runtime.distributed import Ranks
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.engine.protocol import StepInfo
-from atlas.runtime.engine.runner import Runner, broadcast_weights
+from atlas.runtime.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
+from atlas.runtime.precision import training_device
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ class DeepSpeedEngine(PlainEngine):
         model: Trained in place up to stage 2; becomes the whole copy at stage 3. Rank 0's weights
             count.
         ranks: Who trains together.
+        home: Where this rank has the whole copy at stage 3; ``meta``: nowhere.
         settings: Of DeepSpeed (deepspeed_settings.py).
         ready: Called with the model that is trained before it is shared out.
         recipe: As for `PlainEngine`.
@@ -52,13 +53,14 @@ class DeepSpeedEngine(PlainEngine):
         model: PreTrainedModel,
         *,
         ranks: Ranks,
+        home: torch.device,
         settings: Mapping[str, Any],
         ready: Callable[[PreTrainedModel], None],
         **recipe: Any,
     ) -> None:
         broadcast_weights(model)
         shared = settings["zero_optimization"].get("stage", 0) == 3
-        trained = copy.deepcopy(model) if shared else model
+        trained, model = doubled(model, home) if shared else (model, model)
         ready(trained)
         super().__init__(trained, **recipe)
         self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
@@ -66,7 +68,7 @@ class DeepSpeedEngine(PlainEngine):
         self._net: Any = _initialize(Runner(trained), self._optimizer, settings)
         _make_states(self._net.optimizer, self._optimizer)
         self._shared = shared
-        self.model = model
+        self.model = at_home(model, home) if shared else model
         self.world_size = ranks.size
         self._ranks = ranks
 
@@ -96,27 +98,30 @@ class DeepSpeedEngine(PlainEngine):
             )
         return StepInfo(grad_norm=float(norm), learning_rate=rate)
 
-    @torch.no_grad()
+    @property
+    def device(self) -> torch.device:
+        """Where layers are gathered; shares may be in CPU memory."""
+        return training_device()
+
     def refresh(self) -> None:
         """Gather all weights into `model`, where it is a copy."""
         if not self._shared:
             return
-        for whole, share in zip(self.model.parameters(), self.trained.parameters(), strict=True):
-            if whole.requires_grad:
-                whole.copy_(_library().utils.safe_get_full_fp32_param(share))
+        gather = _library().utils.safe_get_full_fp32_param
+        shares = (gather(p) for p in self.trained.parameters() if p.requires_grad)
+        gather_into(self.model, shares)
 
     def state(self) -> dict[str, Any]:
-        """Return the state of optimiser and schedule, whole on every rank."""
+        """Return the state of optimiser and schedule, whole on rank 0."""
         utils = _library().utils
         steps = [m["step"] for m in self._optimizer.state.values() if "step" in m]
         step = torch.as_tensor(float(steps[0]) if steps else 0.0)
-        moments = {
-            index: {
-                "step": step.clone(),
-                **{m: utils.safe_get_full_optimizer_state(p, m).cpu().clone() for m in _MOMENTS},
-            }
-            for index, p in enumerate(self._parameters)
-        }
+        moments: dict[int, dict[str, Tensor]] = {}
+        for index, p in enumerate(self._parameters):
+            wholes = {m: utils.safe_get_full_optimizer_state(p, m) for m in _MOMENTS}
+            if self._ranks.is_main:  # elsewhere one at a time is let go again
+                own = {m: whole.cpu().clone() for m, whole in wholes.items()}
+                moments[index] = {"step": step.clone(), **own}
         return {
             "optimizer": {"state": moments, "param_groups": self._plain_groups()},
             "schedule": self._schedule.state_dict(),
@@ -134,7 +139,8 @@ class DeepSpeedEngine(PlainEngine):
                 utils.safe_set_full_optimizer_state(parameter, value, name)
         for kept in self._optimizer.state.values():
             if "step" in kept:
-                kept["step"] = torch.as_tensor(moments[0]["step"]).clone()
+                place = kept[_MOMENTS[0]].device
+                kept["step"] = torch.as_tensor(moments[0]["step"], device=place).clone()
         self._schedule.load_state_dict(state["schedule"])
         for group, rate in zip(
             self._optimizer.param_groups, self._schedule.get_last_lr(), strict=True
@@ -159,7 +165,8 @@ def _make_states(zero: Any, optimizer: torch.optim.Optimizer) -> None:
     flat = getattr(zero, "single_partition_of_fp32_groups", None)
     for share in zero.fp32_partitioned_groups_flat if flat is None else flat:
         moments = {name: torch.zeros_like(share) for name in _MOMENTS}
-        optimizer.state[share] = {"step": torch.zeros(()), **moments}
+        # AdamW's fused kernel wants the count where the weights are.
+        optimizer.state[share] = {"step": torch.zeros((), device=share.device), **moments}
     if flat is not None:
         zero._lazy_init_hp_params_optimizer_state()
 
@@ -187,11 +194,18 @@ def _initialize(
     net: nn.Module, optimizer: torch.optim.Optimizer, settings: Mapping[str, Any]
 ) -> Any:
     library = _library()
-    if next(net.parameters()).device.type == "cpu":
+    backend = "nccl"
+    if training_device().type == "cpu":
+        backend = "gloo"
         # Its own exchange through shared memory would be compiled first, a minute on each machine.
         importlib.import_module("deepspeed.ops").__compatible_ops__["deepspeed_shm_comm"] = False
     try:
-        library.init_distributed(dist_backend=torch.distributed.get_backend())
+        library.init_distributed(dist_backend=backend)
+        if settings["zero_optimization"].get("stage", 0) == 3:
+            # One weight after the other: left to itself it moves all to the device first.
+            library.zero.Init(module=net, config_dict_or_path=dict(settings), dtype=torch.float32)
+            for buffer in net.buffers():
+                buffer.data = buffer.data.to(training_device())
         net_engine, *_ = library.initialize(model=net, optimizer=optimizer, config=dict(settings))
     except (AssertionError, ValueError, RuntimeError) as error:
         raise AtlasError(f"DeepSpeed refuses its settings: {error}") from error

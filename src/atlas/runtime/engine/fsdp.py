@@ -3,15 +3,14 @@
 A layer's weights are gathered when it is computed and given up afterwards; its gradients are added
 up and dealt out as soon as its backward pass is done.
 
-    memory a rank    (weights + gradients + states) / ranks + the largest layer + one whole copy
+    memory a rank    (weights + gradients + states) / ranks + the largest layer
 
-The whole copy is `model`: to sample with, to evaluate and to save. It takes no gradients, and
-`refresh` gathers into it.
+and one whole copy, `model`, into which `refresh` gathers: beside them where processes sample from
+it, else in rank 0's CPU memory, to be saved and published.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,7 +22,8 @@ from transformers import PreTrainedModel
 
 from atlas.runtime.distributed import Ranks
 from atlas.runtime.engine.plain import PlainEngine
-from atlas.runtime.engine.runner import Runner, broadcast_weights
+from atlas.runtime.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
+from atlas.runtime.precision import training_device
 
 T = TypeVar("T")
 
@@ -32,8 +32,10 @@ class FSDPEngine(PlainEngine):
     """Every rank holds a share of what is trained.
 
     Args:
-        model: Becomes the whole copy; rank 0's weights count.
+        model: Becomes the whole copy; rank 0's weights count. In CPU memory, so that no device has
+            to hold all of it while it is shared out.
         ranks: Who trains together.
+        home: Where this rank has the whole copy then; ``meta``: nowhere.
         ready: Called with the model that is trained before it is shared out.
         offload: Keep shares in CPU memory between uses.
         recipe: As for `PlainEngine`.
@@ -44,16 +46,17 @@ class FSDPEngine(PlainEngine):
         model: PreTrainedModel,
         *,
         ranks: Ranks,
+        home: torch.device,
         ready: Callable[[PreTrainedModel], None],
         offload: bool = False,
         **recipe: Any,
     ) -> None:
         broadcast_weights(model)
-        trained = copy.deepcopy(model)
+        trained, model = doubled(model, home)
         ready(trained)
         self._net = _shared_out(Runner(trained), offload=offload)
         super().__init__(trained, **recipe)
-        self.model = model
+        self.model = at_home(model, home)
         self.world_size = ranks.size
         self._ranks = ranks
 
@@ -65,21 +68,25 @@ class FSDPEngine(PlainEngine):
         """Add the gradients of this rank's share of the loss."""
         (loss * self.world_size).backward()  # FSDP takes the mean over ranks
 
-    @torch.no_grad()
+    @property
+    def device(self) -> torch.device:
+        """Where layers are gathered; shares may be in CPU memory."""
+        return training_device()
+
     def refresh(self) -> None:
         """Gather all weights into `model`."""
-        for whole, share in zip(self.model.parameters(), self.trained.parameters(), strict=True):
-            if whole.requires_grad:
-                whole.copy_(_whole(share))
+        shares = (_whole(p) for p in self.trained.parameters() if p.requires_grad)
+        gather_into(self.model, shares)
 
     def state(self) -> dict[str, Any]:
-        """Return the state of optimiser and schedule, whole on every rank."""
+        """Return the state of optimiser and schedule, whole on rank 0."""
         state = super().state()
-        optimizer = state["optimizer"]
-        gathered = {
-            index: {name: _whole(value).cpu() for name, value in moments.items()}
-            for index, moments in optimizer["state"].items()
-        }
+        optimizer, kept = state["optimizer"], self._ranks.is_main
+        gathered: dict[int, dict[str, Tensor]] = {}
+        for index, moments in optimizer["state"].items():
+            wholes = {name: _whole(value) for name, value in moments.items()}
+            if kept:  # elsewhere one at a time is let go again
+                gathered[index] = {name: whole.cpu() for name, whole in wholes.items()}
         return {**state, "optimizer": {**optimizer, "state": gathered}}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -99,7 +106,7 @@ class FSDPEngine(PlainEngine):
 
 def _shared_out(net: Runner, *, offload: bool) -> nn.Module:
     """Share the layers out one by one, and then what is outside of them."""
-    on_accelerator = next(net.parameters()).device.type != "cpu"
+    on_accelerator = training_device().type != "cpu"
     policy = CPUOffloadPolicy() if offload and on_accelerator else OffloadPolicy()
     names = set(getattr(net.model, "_no_split_modules", None) or ())
     for module in list(net.modules()):

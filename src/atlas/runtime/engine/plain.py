@@ -71,6 +71,11 @@ class PlainEngine:
             ),
         )
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
     def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
         """Return what ``compute`` makes of the model."""
         return compute(self.model)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -31,10 +32,16 @@ class Engine(Protocol):
     """
 
     model: PreTrainedModel
-    """Whole on every rank, to sample with, to evaluate and to save. Where ranks hold shares of what
-    is trained, it is a copy, brought up to date by `refresh`."""
+    """Whole on rank 0, to save and to publish; on every rank where that samples from it, else a
+    shell without weights. Where ranks hold shares of what is trained, it is a copy, brought up to
+    date by `refresh`."""
     trained: PreTrainedModel
     """What `forward` computes on: `model`, or this rank's share of it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where passes are computed: what `forward` is given belongs there."""
+        ...
 
     @property
     def world_size(self) -> int:

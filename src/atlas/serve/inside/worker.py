@@ -47,6 +47,38 @@ class AtlasWorker:
         """Load weights from the trainer's memory on the same GPU, by its handles."""
         return _load(self, version, entries, lambda: open_handles(entries))
 
+    def atlas_load_adapter(self, version: int, name: str, path: str) -> Answer:
+        """Give an adapter that is loaded other weights, under the number that requests know it by.
+
+        Returns:
+            ``loaded`` False where none of that name is, so that vLLM has to load it first.
+        """
+        worker: Any = self
+        number = getattr(worker, "_atlas_adapters", {}).get(name)
+        if number is None or number not in worker.list_loras():
+            return {"loaded": False}
+        kind = importlib.import_module("vllm.lora.request").LoRARequest
+        try:
+            # Not vLLM's own load in place: that reads the folder again for every batch.
+            worker.add_lora(
+                kind(lora_name=name, lora_int_id=number, lora_path=path, load_inplace=True)
+            )
+        except Exception as error:
+            said, gone = f"{type(error).__name__}: {error}", number not in worker.list_loras()
+            if gone:
+                self._atlas_version, self._atlas_broken = None, said
+            return {"error": said, "broken": gone}
+        self._atlas_version, self._atlas_broken = version, None
+        return {"loaded": True, "version": version}
+
+    def atlas_keep_adapter(self, version: int, name: str) -> Answer:
+        """Record the adapter that vLLM has loaded last, by its name, and the version."""
+        worker: Any = self
+        known = getattr(worker, "_atlas_adapters", {})
+        worker._atlas_adapters = {**known, name: max(worker.list_loras())}
+        self._atlas_version, self._atlas_broken = version, None
+        return {"version": version}
+
     def atlas_mark(self, version: int) -> Answer:
         """Record the version of weights that vLLM's own transfer has loaded."""
         pack_heads(self.model_runner.get_model())  # type: ignore[attr-defined]

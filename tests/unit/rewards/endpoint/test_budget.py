@@ -40,6 +40,18 @@ def test_the_message_names_the_limit_and_what_was_spent() -> None:
         asyncio.run(spend())
 
 
+def test_processes_share_the_limits_in_equal_parts() -> None:
+    async def spend() -> int:
+        budget = Budget(max_calls=7, parts=2, spent=Usage(calls=3).part(2))
+        await budget.reserve(CALL)
+        await budget.settle(CALL, CALL)
+        with pytest.raises(AtlasError, match=r"max_calls=7 \(one of 2 processes may use its part"):
+            await budget.reserve(CALL)
+        return budget.spent.calls
+
+    assert asyncio.run(spend()) == 3
+
+
 def test_calls_on_their_way_count_with_the_most_they_can_cost() -> None:
     """Of a limit of two and a half calls, two go out; the third waits for what they did cost."""
 
