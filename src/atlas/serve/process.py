@@ -106,9 +106,12 @@ class ServerProcess:
         paths = ("/health", "/v1/models")
         ready = all(_status(self.settings, path, timeout_s) == 200 for path in paths)
         if ready:
-            # It can't be asked when it is dead.
-            self._shared |= shared_files(self.pid)
+            self.note_shared()
         return ready
+
+    def note_shared(self) -> None:
+        """Note its files in shared memory, which are removed after it: it can't be asked dead."""
+        self._shared |= shared_files(self.pid)
 
     def not_ready(self, deadline_s: float) -> str:
         """Return what to say about a server that takes longer than that to start."""
@@ -139,7 +142,7 @@ class ServerProcess:
         """
         # Later the number may be another's, and so it is used once.
         if self._stopped is None:
-            self._shared |= shared_files(self.pid)
+            self.note_shared()
             try:
                 if self.returncode is None:
                     self._process.terminate()

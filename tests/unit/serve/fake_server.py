@@ -1,7 +1,8 @@
 """Stands in for an interpreter with vLLM: takes its flags, answers like it, fails on request.
 
 What it does is in the environment variable FAKE, words with spaces between: ``never-ready``,
-``dies``, ``stubborn`` (ignores SIGTERM), ``child`` (starts a process that would outlive it).
+``dies``, ``stubborn`` (ignores SIGTERM), ``child`` (starts a process that would outlive it),
+``shares`` (has a file in shared memory, from the first request for /share on).
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ def fake_interpreter(folder: Path) -> Interpreter:
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if self.path == "/share" and "shares" in WORDS:
+            # Open until the process ends.
+            os.open(f"/dev/shm/atlas-fake-{os.getpid()}", os.O_CREAT | os.O_RDWR)
         self.send_response(503 if "never-ready" in WORDS else 200)
         self.end_headers()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,16 @@ def kill(server: Supervisor) -> int:
     return pid
 
 
+def answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def test_the_policy() -> None:
     policy = RestartPolicy(cooldown_s=600)
     assert policy.allows(1000, None)
@@ -68,6 +80,34 @@ def test_a_dead_server_is_started_again_once(tmp_path: Path) -> None:
         kill(server)
         with pytest.raises(AtlasError, match=r"ended by signal 9 599 s after it was started again"):
             server.check()
+
+
+@pytest.mark.parametrize("fake", ["shares", "shares never-ready"])
+def test_what_a_killed_server_had_in_shared_memory_is_removed(tmp_path: Path, fake: str) -> None:
+    """Also what it made after it was ready, or before; another process's files stay."""
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("there is no /dev/shm here")
+    server, clock = supervise(tmp_path, fake)
+    with server:
+        if fake == "shares":
+            server.wait_until_ready()
+        while not answers(f"{server.url}/share"):
+            time.sleep(0.02)
+        left = Path(f"/dev/shm/atlas-fake-{server.process.pid}")
+        other = left.with_name(f"{left.name}-other")
+        other.touch()
+        try:
+            assert left.exists()
+            clock.now += 2
+            assert server.check() == (fake == "shares")
+            kill(server)
+            assert left.exists()
+            server.stop()
+            assert not left.exists()
+            assert other.exists()
+        finally:
+            left.unlink(missing_ok=True)
+            other.unlink()
 
 
 def test_after_the_cooldown_a_death_counts_as_the_first(tmp_path: Path) -> None:
