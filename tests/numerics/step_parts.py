@@ -45,6 +45,11 @@ class HoldingEngine:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = self.trained = model
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
     def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
         """Compute on the model."""
         return compute(self.model)
