@@ -20,7 +20,7 @@ from atlas.runtime.precision import training_device
 
 
 def shares_weights(config: EngineConfig, num_processes: int) -> bool:
-    """Tell whether each process will hold only a share of the weights, and where a whole copy.
+    """Tell whether each process will hold only a share of the weights.
 
     Raises:
         AtlasError: Keys contradict each other, or DeepSpeed's file can't be read.

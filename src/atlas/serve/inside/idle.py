@@ -2,8 +2,7 @@
 
 vLLM's processes look for messages in a busy loop until none has come for a second. On a CPU the
 processors that they take are those that the others of them, and the trainer, compute with: on two
-cores a server generates a quarter more tokens a second without, and what a trainer computes between
-two requests takes a fifth of the time.
+cores, what a trainer computes between two requests takes a fifth of the time without.
 """
 
 from __future__ import annotations
