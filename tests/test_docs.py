@@ -344,6 +344,8 @@ def test_every_direct_dependency_has_a_reason() -> None:
     assert comparison == requirement_names(project["optional-dependencies"]["bench"])
     several = [row[0] for row in table(text, "Several processes", "Why")]
     assert several == requirement_names(project["optional-dependencies"]["deepspeed"])
+    graphics = [row[0] for row in table(text, "GPUs", "Why")]
+    assert graphics == requirement_names(project["optional-dependencies"]["cuda"])
 
 
 def test_shares_of_the_corpus_are_those_that_are_drawn() -> None:

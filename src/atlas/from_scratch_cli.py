@@ -1,7 +1,9 @@
 """The command line of guide A: ``prepare_grpo_data.py`` and ``train_atlas.py``.
 
-The same two are commands of ``atlas``: ``atlas prepare-data`` and ``atlas ranked``; and
-``atlas selftest`` is what its troubleshooting calls verifying the GRPO implementation.
+The same two are commands of ``atlas``: ``atlas prepare-data`` and ``atlas ranked``, which the guide
+calls GRPO and which is offline, so ``atlas grpo_offline`` is another name for it. ``atlas
+selftest`` is what its troubleshooting calls verifying the GRPO implementation, and ``atlas ask``
+shows why PyTorch is needed "for training only".
 """
 
 from __future__ import annotations
@@ -10,8 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-FAMILIES = "chain_sum,basic_arithmetic,leg_counting"
 
 prepare_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 train_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -29,9 +29,16 @@ def prepare_data(
             "records; hub: a data set's name, or a parquet or JSON file"
         ),
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="hub: which split of the set, train where none is named")
+    ] = None,
     tasks: Annotated[
-        str, typer.Option(help="Task families of reasoning-gym, with commas between")
-    ] = FAMILIES,
+        str | None,
+        typer.Option(
+            help="tasks: families of reasoning-gym, with commas between; without it chain_sum, "
+            "basic_arithmetic and leg_counting"
+        ),
+    ] = None,
     size: Annotated[int, typer.Option(help="Prompts of the training data, at most", min=1)] = 6000,
     validation_size: Annotated[
         int, typer.Option(help="Prompts of the validation data, at most", min=1)
@@ -46,7 +53,8 @@ def prepare_data(
     request = command.Request(
         output_dir=output_dir,
         path=path,
-        tasks=[family.strip() for family in tasks.split(",") if family.strip()],
+        split=split,
+        tasks=tasks and [family.strip() for family in tasks.split(",") if family.strip()],
         size=size,
         validation_size=validation_size,
         responses_per_prompt=responses_per_prompt,
@@ -81,8 +89,21 @@ def selftest() -> None:
     command.run()
 
 
+def ask(
+    model: Annotated[Path, typer.Argument(help="A folder that train_atlas.py wrote")],
+    prompt: Annotated[str, typer.Argument(help="What the model is asked")],
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens", min=1)] = 128,
+) -> None:
+    """Ask a model from scratch, with NumPy alone: PyTorch isn't loaded."""
+    from atlas.commands import ask as command
+
+    command.run(model, prompt, max_new_tokens=max_new_tokens)
+
+
 def register(app: typer.Typer) -> None:
-    """Add all three as commands."""
+    """Add them as commands."""
     app.command("prepare-data")(prepare_data)
     app.command("ranked")(ranked)
+    app.command("grpo_offline", hidden=True)(ranked)
     app.command("selftest")(selftest)
+    app.command("ask")(ask)

@@ -13,10 +13,6 @@ from typing import Any, Final, Literal
 
 FinishReason = Literal["stop", "length"]
 
-VERIFIER_NAMES: Final = (
-    *("exact", "json_schema", "math", "numeric", "python_tests", "reference", "regex"),
-)
-"""Verifiers of this house, by the name that a task may give as its family."""
 REFERENCE: Final = "reference"
 """The family of tasks without a verifier of their own: answers must say what the reference says."""
 

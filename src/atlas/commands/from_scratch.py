@@ -83,6 +83,13 @@ def show_plan(config: RankedConfig, plan: Plan, *, num_prompts: int) -> None:
         f"{config.max_steps or steps} steps of the ranked stage",
         soft_wrap=True,
     )
+    if "ranked" in config.stages:
+        console.print(
+            f"Loss: {config.likelihood_weight:g} x the likelihood weighted by preference "
+            f"(likelihood_weight) + {config.grpo_preference_weight:g} x the pairwise term "
+            "(grpo_preference_weight: in the guide's formula the 0.5 is there)",
+            soft_wrap=True,
+        )
     if "pretrain" not in config.stages and config.model_name_or_path is None:
         console.print(
             "Note: preferences alone teach random weights little; leave 'pretrain' in stages, or "

@@ -17,6 +17,7 @@ from atlas.datasets.ranked import (
     read_ranked,
     write_ranked,
 )
+from atlas.datasets.split import task_key
 from atlas.datasets.tasks import Split
 from atlas.errors import AtlasError
 from atlas.session import Session
@@ -29,6 +30,7 @@ from atlas.traces.postgres import PostgresTraceStore
 from atlas.traces.store import SessionQuery
 from atlas.types import task_id
 
+FAMILIES = ("chain_sum", "basic_arithmetic", "leg_counting")
 TRAINING = "grpo_training.json"
 VALIDATION = "validation.json"
 _WITHOUT_EVENTS = SessionQuery(include_trajectory_events=False, include_learning_data=False)
@@ -40,7 +42,10 @@ class Request:
 
     output_dir: Path
     path: str | None
-    tasks: Sequence[str]
+    tasks: Sequence[str] | None
+    """Families of reasoning-gym; None: the default ones."""
+    split: str | None
+    """Part of a hub's data set; None: ``train``."""
     size: int
     validation_size: int
     responses_per_prompt: int
@@ -58,6 +63,7 @@ def run(source: str, request: Request) -> None:
         raise AtlasError(
             f"--responses-per-prompt is {request.responses_per_prompt}; it must be from 2 to 16"
         )
+    _refuse_unread(source, request)
     started = time.monotonic()
     train, validation = SOURCES[source](request)
     for name, records in ((TRAINING, train), (VALIDATION, validation)):
@@ -78,7 +84,7 @@ def from_tasks(request: Request) -> Sets:
 
     def made(size: int, split: Split) -> list[RankedRecord]:
         return ranked_from_tasks(
-            request.tasks,
+            request.tasks or FAMILIES,
             size,
             responses_per_prompt=request.responses_per_prompt,
             seed=request.seed,
@@ -98,14 +104,17 @@ def from_traces(request: Request) -> Sets:
 
 def from_jsonl(request: Request) -> Sets:
     """Ranked records of one's own, in a JSON or JSONL file."""
-    return _split(read_ranked(_named(request, "a JSON or JSONL file of records")), request)
+    records = read_ranked(_named(request, "a JSON or JSONL file of records"))
+    return _split([record.at_most(request.responses_per_prompt) for record in records], request)
 
 
 def from_hub(request: Request) -> Sets:
     """A preference set of the Hugging Face hub, or local files of its shape."""
     name = _named(request, "the name of a data set")
     wanted = request.size + request.validation_size
-    records = ranked_from_hub(name, responses_per_prompt=request.responses_per_prompt)
+    records = ranked_from_hub(
+        name, split=request.split, responses_per_prompt=request.responses_per_prompt
+    )
     return _split(list(islice(records, wanted)), request)
 
 
@@ -126,6 +135,20 @@ def _from_sessions(sessions: Iterable[Session], request: Request) -> Sets:
     return _split(records, request)
 
 
+def _refuse_unread(source: str, request: Request) -> None:
+    """Raise AtlasError where an option is given that the source doesn't read."""
+    for option, value, readers in (
+        ("--tasks", request.tasks, ("tasks",)),
+        ("--split", request.split, ("hub",)),
+        ("--path", request.path, ("traces", "jsonl", "hub")),
+    ):
+        if value is not None and source not in readers:
+            raise AtlasError(
+                f"{option} is for --source {' or '.join(readers)}, and the source is {source}; "
+                "leave it out, or name the source"
+            )
+
+
 def _named(request: Request, what: str) -> str:
     if request.path is None:
         raise AtlasError(f"--path is missing; give {what}")
@@ -133,12 +156,16 @@ def _named(request: Request, what: str) -> str:
 
 
 def _split(records: Sequence[RankedRecord], request: Request) -> Sets:
-    """Split by the hash of the prompt, so that a prompt is never on both sides."""
+    """Split by the hash of the prompt's key: a prompt in other words stays on its side."""
     by_prompt = {record.prompt: record for record in records}
     if len(by_prompt) < 2:
         raise AtlasError(f"{len(by_prompt)} prompts can be ranked; two at least are needed")
-    ordered = sorted(by_prompt.values(), key=lambda record: task_id(record.prompt))
+    key_of = {prompt: task_id(task_key(prompt)) for prompt in by_prompt}
+    ordered = sorted(by_prompt.values(), key=lambda record: (key_of[record.prompt], record.prompt))
     held = max(1, min(request.validation_size, len(ordered) // 10))
+    last = key_of[ordered[held - 1].prompt]
+    while held < len(ordered) and key_of[ordered[held].prompt] == last:
+        held += 1
     validation, train = ordered[:held], ordered[held : held + request.size]
     random.Random(request.seed).shuffle(train)
     return train, validation

@@ -19,8 +19,8 @@ class DataConfig(EngineConfig):
 
     data_source: str | None = key(
         None,
-        "Where the data comes from: runtime_traces, runtime_pg or hub. Left out, it follows from "
-        "export_path, db_url or dataset_name_or_path.",
+        "Where the data comes from: runtime_traces, runtime_pg, hub or ranked. Left out, it "
+        "follows from export_path, db_url, dataset_name_or_path or ranked_path.",
     )
     allow_targets: tuple[str, ...] | None = key(
         None, "Functions of your own that data_source may name; taken from the command line only."
@@ -40,6 +40,11 @@ class DataConfig(EngineConfig):
     dataset_config: str | None = key(None, "Which configuration of that data set, by its name.")
     dataset_files: str | None = key(None, "Which files of that data set, as a path or pattern.")
     dataset_split: str = key("train", "Which split of that data set is read.")
+    ranked_path: str | None = key(
+        None,
+        "File of prompts with ranked responses (ranked): SFT learns the best one, GRPO takes the "
+        "prompts.",
+    )
     min_reward: float = key(
         0.8, "Only sessions with at least this reward are learned from by SFT.", ge=0, le=1
     )

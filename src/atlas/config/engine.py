@@ -77,6 +77,57 @@ def chosen_engine(config: EngineConfig, num_processes: int) -> EngineName:
     return "ddp" if num_processes > 1 else "plain"
 
 
+def shares_weights(config: EngineConfig, num_processes: int) -> bool:
+    """Tell whether each process will hold only a share of the weights.
+
+    Raises:
+        AtlasError: Keys contradict each other, or DeepSpeed's file can't be read.
+    """
+    name = chosen_engine(config, num_processes)
+    if name == "deepspeed":
+        assert config.deepspeed is not None  # chosen_engine saw to it
+        return zero_stage(config.deepspeed) == 3
+    return name == "fsdp"
+
+
+def unshareable(config: EngineConfig, num_processes: int) -> str | None:
+    """Return the key that keeps weights from being shared out as they would be; None: nothing does.
+
+    Weights in 4 bits, and compiled layers, can't be.
+
+    Raises:
+        AtlasError: As for `shares_weights`.
+    """
+    if not shares_weights(config, num_processes):
+        return None
+    return next((name for name in ("load_in_4bit", "torch_compile") if getattr(config, name)), None)
+
+
+def check_sharing(config: EngineConfig, num_processes: int) -> None:
+    """Refuse to share out what can't be.
+
+    Raises:
+        AtlasError: It would be; or as for `shares_weights`.
+    """
+    name = unshareable(config, num_processes)
+    if name is not None:
+        raise AtlasError(
+            f"{name}=true and an engine that shares weights out (fsdp, or DeepSpeed's stage 3) "
+            f"don't go together; use engine=ddp, or leave {name} out"
+        )
+
+
+def zero_stage(path: str) -> int:
+    """Return which stage of ZeRO DeepSpeed's file asks for; 0 where it asks for none.
+
+    Raises:
+        AtlasError: It can't be read.
+    """
+    zero = read_deepspeed_file(path).get("zero_optimization")
+    stage = zero.get("stage", 0) if isinstance(zero, dict) else 0
+    return stage if isinstance(stage, int) else 0
+
+
 def read_deepspeed_file(path: str) -> dict[str, Any]:
     """Return the content of DeepSpeed's file.
 

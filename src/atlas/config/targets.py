@@ -57,6 +57,12 @@ SOURCES: Mapping[str, Source] = {
         places=("dataset_name_or_path",),
         keys=_SPLIT | {"dataset_name_or_path", "dataset_config", "dataset_files", "dataset_split"},
     ),
+    "ranked": Source(
+        target="atlas.sources.ranked.get_ranked_dataset",
+        aliases=frozenset(),
+        places=("ranked_path",),
+        keys=_SPLIT | {"ranked_path"},
+    ),
 }
 """By the value of the key ``data_source``."""
 

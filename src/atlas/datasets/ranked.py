@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -57,6 +57,22 @@ class RankedRecord:
         """[K] ranks from 1, the best; equal scores share a rank and none is skipped."""
         places = {score: place for place, score in enumerate(sorted(set(self.scores))[::-1], 1)}
         return tuple(places[score] for score in self.scores)
+
+    def at_most(self, count: int) -> RankedRecord:
+        """Return the record with ``count`` of its responses, at least 2: the best, the worst, and
+        those between them spread evenly; the best first.
+        """
+        total = len(self.responses)
+        if total <= count:
+            return self
+        order = sorted(range(total), key=lambda k: -self.scores[k])
+        kept = [order[round(i * (total - 1) / (count - 1))] for i in range(count)]
+        return replace(
+            self,
+            responses=tuple(self.responses[k] for k in kept),
+            scores=tuple(self.scores[k] for k in kept),
+            kinds=tuple(self.kinds[k] for k in kept) if self.kinds else (),
+        )
 
 
 def read_ranked(path: str | Path) -> list[RankedRecord]:

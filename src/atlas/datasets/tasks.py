@@ -16,8 +16,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import reasoning_gym
-
 from atlas.errors import AtlasError
 from atlas.types import Task, task_id
 
@@ -140,6 +138,8 @@ def _in_last_part(identity: str) -> bool:
 
 def check_family(family: str) -> None:
     """Raise AtlasError, naming the nearest, when reasoning-gym has no such family."""
+    import reasoning_gym  # noqa: PLC0415 - slow to import
+
     known = reasoning_gym.factory.DATASETS
     if family not in known:
         near = difflib.get_close_matches(family, known, n=1)
@@ -149,6 +149,8 @@ def check_family(family: str) -> None:
 
 def task_stream(family: str, seed: int) -> Iterator[Task]:
     """Yield tasks without end; reasoning-gym draws task i from seed + i."""
+    import reasoning_gym  # noqa: PLC0415 - slow to import
+
     check_family(family)
     # Each seed gets a stretch of its own, so that seeds 0 and 1 don't overlap but for one task.
     start = random.Random(f"{family}/{seed}").randrange(2**40)

@@ -34,13 +34,12 @@ from atlas.errors import AtlasError
 from atlas.from_scratch.model_folder import (
     SAFETENSORS,
     VOCABULARY,
-    WEIGHTS,
     plain_array,
     vocabulary_text,
 )
 from atlas.prompts.chat import encode
 from atlas.small_lm.gguf_file import write_gguf
-from atlas.small_lm.pickled import Array, as_float32, read_pickled, write_pickled
+from atlas.small_lm.pickled import WEIGHTS, Array, as_float32, read_pickled, write_pickled
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 

@@ -19,10 +19,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from atlas.checkpoints import copy_model, load_tokenizer
-from atlas.small_lm.pickled import BFLOAT16, Array, write_pickled
+from atlas.small_lm.pickled import BFLOAT16, WEIGHTS, Array, write_pickled
 
 SAFETENSORS = "model.safetensors"
-WEIGHTS = "model_weights.pkl"
 VOCABULARY = "vocabulary.json"
 STATS = "training_stats.json"
 

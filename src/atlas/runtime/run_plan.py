@@ -13,7 +13,13 @@ from typing import Any, TypeVar
 import torch
 
 from atlas.config.data import DataConfig
-from atlas.config.engine import chosen_engine, read_deepspeed_file
+from atlas.config.engine import (
+    check_sharing,
+    chosen_engine,
+    read_deepspeed_file,
+    unshareable,
+    zero_stage,
+)
 from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.schema import keys_of
 from atlas.config.sft import SFTConfig
@@ -59,8 +65,10 @@ def plan_run(config: SFTConfig | GRPOConfig, *, num_devices: int, on_node: int) 
         on_node: Of these on one machine, where they share its memory if there is no GPU.
 
     Raises:
-        AtlasError: Nothing is known of the shape of a model.
+        AtlasError: Nothing is known of the shape of a model, or its weights can't be shared out as
+            they are.
     """
+    check_sharing(config, num_devices)
     shape = shape_of_model(config.model_name_or_path)
     student = _student_of(config)
     return _plan(config, shape, student, num_devices, _limit(config, on_node))
@@ -75,12 +83,15 @@ def fitting_settings(
     found: list[str] = []
     for words, changed in _changes(config):
         does_more = any(set(fewer.split()) <= set(words.split()) for fewer in found)
-        if not does_more and _plan(changed, plan.setup.shape, student, num_devices, limit).fits:
+        if does_more or unshareable(changed, num_devices):
+            continue
+        if _plan(changed, plan.setup.shape, student, num_devices, limit).fits:
             found.append(words)
     lean = _with(config, gradient_checkpointing=True, deepspeed=None, **_smallest_pass(config))
     devices = max(2, num_devices * 2)
-    while devices <= _MOST_DEVICES:
-        if _plan(_with(lean, engine="fsdp"), plan.setup.shape, student, devices, limit).fits:
+    lean = _with(lean, engine="fsdp")
+    while devices <= _MOST_DEVICES and not unshareable(lean, devices):
+        if _plan(lean, plan.setup.shape, student, devices, limit).fits:
             found.append(f"{devices} devices with engine=fsdp and gradient_checkpointing=true")
             break
         devices *= 2
@@ -201,7 +212,7 @@ def _engine(config: DataConfig, num_devices: int) -> tuple[Engine, int, bool]:
         return engine, 0, config.offload
     zero = read_deepspeed_file(config.deepspeed).get("zero_optimization", {})
     device = zero.get("offload_optimizer", {}).get("device", "none")
-    return engine, int(zero.get("stage", 0)), device != "none"
+    return engine, zero_stage(config.deepspeed), device != "none"
 
 
 def _precision(config: DataConfig) -> Precision:

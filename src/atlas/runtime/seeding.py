@@ -13,7 +13,6 @@ import json
 import random
 
 import numpy as np
-import torch
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
@@ -33,6 +32,8 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
 def seed_everything(seed: int, *names: str | int) -> int:
     """Seed Python, NumPy and PyTorch with ``derive_seed(seed, *names)``, and return that."""
+    import torch  # noqa: PLC0415 - slow to import, and most who derive seeds don't need it
+
     derived = derive_seed(seed, *names)
     random.seed(derived)
     np.random.seed(derived % 2**32)

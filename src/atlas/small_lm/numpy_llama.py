@@ -1,7 +1,7 @@
 """A trained small model without PyTorch: NumPy alone runs ``models/atlas_*``.
 
-Input: a folder with ``model_weights.pkl``, ``config.json`` and ``tokenizer.json``. Output: logits,
-and greedy answers. It is the Llama of `transformers`, written down::
+Input: a folder with ``model_weights.pkl``, ``config.json``, ``tokenizer.json`` and its chat
+template. Output: logits, and greedy answers. It is the Llama of `transformers`, written down::
 
     x = E[ids]
     each layer:  x += O attention(rope(Q n(x)), rope(K n(x)), V n(x))
@@ -9,27 +9,32 @@ and greedy answers. It is the Llama of `transformers`, written down::
     logits = E n(x)                                         E: the embedding, tied
 
 RMSNorm: Zhang and Sennrich 2019, eq. 4. RoPE: Su et al. 2021, section 3.2.2, halves rotated.
-SwiGLU: Shazeer 2020, eq. 6. No cache and no batch: for looking and for checking, not for serving.
+SwiGLU: Shazeer 2020, eq. 6. Grouped heads: Ainslie et al. 2023, section 2.2. One row at a time:
+for looking and for checking, not for serving.
 
-Shapes: T tokens, D hidden, H heads, V vocabulary.
+Shapes: T tokens, S with the tokens before them, D hidden, H heads, d numbers a head, V vocabulary.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from atlas.errors import AtlasError
-from atlas.small_lm.pickled import as_float32, read_pickled
+from atlas.small_lm.pickled import WEIGHTS, as_float32, read_pickled
 
 Floats = NDArray[np.float32]
+Cache = dict[str, tuple[Floats, Floats]]
+"""Layer -> its keys and values so far, [H, S, d] each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,76 +44,134 @@ class NumpyLlama:
     config: Mapping[str, Any]
     weights: Mapping[str, Floats]
     tokenizer: Tokenizer
+    template: str
+    """Writes a dialogue as text (Jinja)."""
 
     @classmethod
     def load(cls, folder: str | Path) -> NumpyLlama:
         """Load a folder that ``train_atlas.py`` wrote.
 
         Raises:
-            AtlasError: A file is missing or refused, or the model is no Llama.
+            AtlasError: A file is missing or refused, or the model is none that is written here.
         """
         folder = Path(folder)
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
         except Exception as error:  # tokenizers raises plain Exception for a missing file
             raise AtlasError(f"{folder} holds no model: {error}") from error
-        if config.get("model_type") != "llama":
-            raise AtlasError(f"{folder} is a {config.get('model_type')}; NumPy runs llama only")
+        _refuse_other_models(folder, config)
+        if not (folder / WEIGHTS).is_file():
+            raise AtlasError(
+                f"{folder} has no {WEIGHTS}; atlas export {folder} --format pkl --output FOLDER "
+                "writes it"
+            )
         weights = {
             name: as_float32(dtype, array)
-            for name, (dtype, array) in read_pickled(folder / "model_weights.pkl").items()
+            for name, (dtype, array) in read_pickled(folder / WEIGHTS).items()
         }
-        return cls(config, weights, tokenizer)
+        return cls(config, weights, tokenizer, template)
 
-    def logits(self, ids: Sequence[int]) -> Floats:
-        """Return the logits after every token, [T, V]."""
+    def logits(self, ids: Sequence[int], cache: Cache | None = None) -> Floats:
+        """Return the logits after every token, [T, V].
+
+        Args:
+            ids: [T] tokens.
+            cache: What an earlier call with the tokens before them left; it is brought up to date.
+        """
+        cache = {} if cache is None else cache
         embedding_VD = self.weights["model.embed_tokens.weight"]
         x_TD = embedding_VD[np.asarray(ids)]
         for layer in range(self.config["num_hidden_layers"]):
             name = f"model.layers.{layer}"
-            x_TD = x_TD + self._attention(name, self._norm(f"{name}.input_layernorm", x_TD))
+            normed_TD = self._norm(f"{name}.input_layernorm", x_TD)
+            x_TD = x_TD + self._attention(name, normed_TD, cache)
             x_TD = x_TD + self._gated(name, self._norm(f"{name}.post_attention_layernorm", x_TD))
         head_VD = self.weights.get("lm_head.weight", embedding_VD)
         return self._norm("model.norm", x_TD) @ head_VD.T
 
     def answer(self, prompt: str, *, max_new_tokens: int = 128) -> str:
         """Answer a prompt greedily, as the model was trained to: a user's turn, then its own."""
-        ids = self.tokenizer.encode(f"<|user|>{prompt}<|end|><|assistant|>").ids
-        start, end = len(ids), self.config["eos_token_id"]
-        for _ in range(max_new_tokens):
-            ids.append(int(self.logits(ids)[-1].argmax()))
-            if ids[-1] == end:
+        return "".join(self.stream(prompt, max_new_tokens=max_new_tokens)).strip()
+
+    def stream(self, prompt: str, *, max_new_tokens: int = 128) -> Iterator[str]:
+        """Yield the same answer piece by piece, as it is written.
+
+        Raises:
+            AtlasError: The prompt is longer than the model's window, or the template fails.
+        """
+        new = self.tokenizer.encode(self.render(prompt), add_special_tokens=False).ids
+        room = self.config["max_position_embeddings"] - len(new)
+        if room < 1:
+            raise AtlasError(
+                f"the prompt has {len(new)} tokens, and the model's window "
+                f"{self.config['max_position_embeddings']}; shorten it"
+            )
+        ends = self.config["eos_token_id"]
+        cache: Cache = {}
+        said: list[int] = []
+        text = shown = ""
+        for _ in range(min(max_new_tokens, room)):
+            new = [int(self.logits(new, cache)[-1].argmax())]
+            if new[0] in (ends if isinstance(ends, list) else [ends]):
                 break
-        return self.tokenizer.decode(ids[start:], skip_special_tokens=True).strip()
+            said += new
+            text = self.tokenizer.decode(said, skip_special_tokens=True)
+            half = text.endswith("\ufffd")  # of a character: its rest comes with the next token
+            if not half:
+                yield text[len(shown) :]
+                shown = text
+        yield text[len(shown) :]
+
+    def render(self, prompt: str) -> str:
+        """Return a dialogue of the user's turn and the opening of the model's, as text.
+
+        Raises:
+            AtlasError: The template fails.
+        """
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        messages = [{"role": "user", "content": prompt}]
+        try:
+            template = environment.from_string(self.template)
+            return template.render(messages=messages, add_generation_prompt=True)
+        except TemplateError as error:
+            raise AtlasError(f"the model's chat template fails: {error}") from error
 
     def _norm(self, name: str, x_TD: Floats) -> Floats:
         scale = np.sqrt((x_TD**2).mean(-1, keepdims=True) + self.config["rms_norm_eps"])
         normed_TD: Floats = (x_TD / scale).astype(np.float32)
         return self.weights[f"{name}.weight"] * normed_TD
 
-    def _attention(self, layer: str, x_TD: Floats) -> Floats:
+    def _attention(self, layer: str, x_TD: Floats, cache: Cache) -> Floats:
         length, width = x_TD.shape
         heads = self.config["num_attention_heads"]
+        size = self.config.get("head_dim") or width // heads
         q, k, v = (
             (x_TD @ self.weights[f"{layer}.self_attn.{p}_proj.weight"].T)
-            .reshape(length, heads, width // heads)
+            .reshape(length, -1, size)
             .transpose(1, 0, 2)
             for p in "qkv"
         )
-        q, k = self._rotated(q), self._rotated(k)
-        scores_HTT = q @ k.transpose(0, 2, 1) / np.sqrt(width // heads)
-        scores_HTT = np.where(np.tri(length, dtype=bool), scores_HTT, -np.inf)
-        scores_HTT = np.exp(scores_HTT - scores_HTT.max(-1, keepdims=True))
-        mixed = (scores_HTT / scores_HTT.sum(-1, keepdims=True)) @ v
-        merged_TD = mixed.transpose(1, 0, 2).reshape(length, width)
+        before = cache[layer][0].shape[1] if layer in cache else 0
+        q, k = self._rotated(q, before), self._rotated(k, before)
+        if before:
+            k = np.concatenate([cache[layer][0], k], axis=1)
+            v = np.concatenate([cache[layer][1], v], axis=1)
+        cache[layer] = k, v
+        k_HSd, v_HSd = (np.repeat(x, heads // x.shape[0], axis=0) for x in (k, v))
+        scores_HTS = q @ k_HSd.transpose(0, 2, 1) / np.sqrt(size)
+        seen_TS = np.tri(length, before + length, before, dtype=bool)
+        scores_HTS = np.where(seen_TS, scores_HTS, -np.inf)
+        scores_HTS = np.exp(scores_HTS - scores_HTS.max(-1, keepdims=True))
+        mixed = (scores_HTS / scores_HTS.sum(-1, keepdims=True)) @ v_HSd
+        merged_TD = mixed.transpose(1, 0, 2).reshape(length, heads * size)
         return merged_TD @ self.weights[f"{layer}.self_attn.o_proj.weight"].T
 
-    def _rotated(self, x_HTd: Floats) -> Floats:
+    def _rotated(self, x_HTd: Floats, before: int) -> Floats:
         half = x_HTd.shape[-1] // 2
-        rope = self.config.get("rope_parameters") or self.config
-        steps = rope.get("rope_theta", 10_000.0) ** (-np.arange(half) / half)
-        angles = np.arange(x_HTd.shape[1])[:, None] * steps
+        steps = _rope(self.config).get("rope_theta", 10_000.0) ** (-np.arange(half) / half)
+        angles = np.arange(before, before + x_HTd.shape[1])[:, None] * steps
         cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
         first, second = x_HTd[..., :half], x_HTd[..., half:]
         return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
@@ -121,3 +184,34 @@ class NumpyLlama:
 
 
 _GATED = ("gate", "up", "down")
+
+
+def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what says how positions turn, in the files of transformers 5 or of those before."""
+    return config.get("rope_parameters") or config.get("rope_scaling") or config
+
+
+def _refuse_other_models(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise AtlasError where a model computes something that isn't written here."""
+    found = {
+        "model_type": config.get("model_type"),
+        "hidden_act": config.get("hidden_act", "silu"),
+        "rope_type": _rope(config).get("rope_type", "default"),
+        "attention_bias": config.get("attention_bias", False),
+        "mlp_bias": config.get("mlp_bias", False),
+    }
+    for name, value in found.items():
+        if value != _WRITTEN[name]:
+            raise AtlasError(
+                f"{folder}: {name} is {value}, and NumPy runs {_WRITTEN[name]} only; "
+                "load it in transformers"
+            )
+
+
+_WRITTEN: Mapping[str, Any] = {
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "rope_type": "default",
+    "attention_bias": False,
+    "mlp_bias": False,
+}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from atlas.errors import AtlasError
 from atlas.runtime.files import replacing
 
+WEIGHTS: Final = "model_weights.pkl"
 FORMAT: Final = "atlas.weights/1"
 BFLOAT16: Final = "bfloat16"
 """NumPy has no such type: its 16 bits are kept as unsigned integers, under this name."""

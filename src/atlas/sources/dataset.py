@@ -6,11 +6,13 @@ kept of a session: its messages, or its task with the reference answer; never it
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from atlas.datasets.sft import Dialogue
+from atlas.datasets.split import Side, side_of
+from atlas.prompts import Message
 from atlas.types import Task
 
 T = TypeVar("T")
@@ -72,4 +74,66 @@ def restricted(dataset: TraceDataset, sessions: Collection[str]) -> TraceDataset
             train=tuple(prompt for prompt in rl.train if not kept.isdisjoint(prompt.sessions)),
             eval=tuple(prompt for prompt in rl.eval if not kept.isdisjoint(prompt.sessions)),
         ),
+    )
+
+
+def dialogue_samples(
+    rows: Iterable[tuple[str, tuple[str, tuple[Message, ...]] | None]],
+    eval_share: float,
+    *,
+    reason: str,
+) -> Samples[Dialogue]:
+    """Return the dialogues of rows, each on the side of its task.
+
+    Args:
+        rows: What names a row, and its task with its messages, or None.
+        eval_share: Share of the tasks that is held out.
+        reason: What a row without a dialogue counts as.
+    """
+    sides: dict[Side, list[Dialogue]] = {"train": [], "eval": []}
+    num_read = missing = 0
+    for key, found in rows:
+        num_read += 1
+        if found is None:
+            missing += 1
+            continue
+        task, messages = found
+        sides[side_of(task, eval_share)].append(Dialogue(session=key, messages=messages))
+    return Samples(
+        train=tuple(sides["train"]),
+        eval=tuple(sides["eval"]),
+        num_read=num_read,
+        left_out={reason: missing} if missing else {},
+    )
+
+
+def prompt_samples(
+    rows: Iterable[tuple[str, Task | None]], eval_share: float, *, reason: str
+) -> Samples[Prompt]:
+    """Return the tasks of rows, each once and with all rows that it is in, in the order of ids.
+
+    Args:
+        rows: What names a row, and its task or None.
+        eval_share: Share of the tasks that is held out.
+        reason: What a row without a task counts as.
+    """
+    tasks: dict[str, Task] = {}
+    met: dict[str, list[str]] = {}
+    num_read = missing = 0
+    for key, task in rows:
+        num_read += 1
+        if task is None:
+            missing += 1
+            continue
+        tasks.setdefault(task.id, task)
+        met.setdefault(task.id, []).append(key)
+    sides: dict[Side, list[Prompt]] = {"train": [], "eval": []}
+    for identity in sorted(tasks):
+        prompt = Prompt(task=tasks[identity], sessions=tuple(met[identity]))
+        sides[side_of(prompt.task.question, eval_share)].append(prompt)
+    return Samples(
+        train=tuple(sides["train"]),
+        eval=tuple(sides["eval"]),
+        num_read=num_read,
+        left_out={reason: missing} if missing else {},
     )

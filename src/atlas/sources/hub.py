@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, cast
@@ -19,13 +18,10 @@ from datasets import load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
 from datasets.utils.logging import disable_progress_bar
 
-from atlas.datasets.sft import Dialogue
-from atlas.datasets.split import side_of
 from atlas.errors import AtlasError
 from atlas.runtime.hub import local_files_only
-from atlas.sources.columns import Columns, Row, dialogue_in, find_columns, task_in
-from atlas.sources.dataset import Prompt, Samples, TraceDataset, Use
-from atlas.types import Task
+from atlas.sources.columns import Row, dialogue_in, find_columns, task_in
+from atlas.sources.dataset import Samples, TraceDataset, Use, dialogue_samples, prompt_samples
 
 _NAMES: Final = ("id", "problem_id")
 _READERS: Final = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}
@@ -85,8 +81,20 @@ def get_hub_dataset(
     return TraceDataset(
         source=name,
         filters={key: value for key, value in chosen.items() if value is not None},
-        sft=_dialogues(rows(), columns, eval_split_ratio) if columns.teachings else Samples(),
-        rl=_prompts(rows(), columns, eval_split_ratio) if columns.question else Samples(),
+        sft=dialogue_samples(
+            ((key, dialogue_in(row, columns)) for key, row in rows()),
+            eval_split_ratio,
+            reason="rows without a question and an answer of the assistant",
+        )
+        if columns.teachings
+        else Samples(),
+        rl=prompt_samples(
+            ((key, task_in(row, columns)) for key, row in rows()),
+            eval_split_ratio,
+            reason="rows without a question and a reference answer",
+        )
+        if columns.question
+        else Samples(),
     )
 
 
@@ -143,47 +151,4 @@ def _unloadable(name: str, error: Exception) -> AtlasError:
     return AtlasError(
         f"data set {name} can't be loaded: {reason.rstrip('.')}; check its name and the network, "
         "or give a local folder or file"
-    )
-
-
-def _dialogues(
-    rows: Iterator[tuple[str, Row]], columns: Columns, eval_share: float
-) -> Samples[Dialogue]:
-    sides: dict[str, list[Dialogue]] = {"train": [], "eval": []}
-    left_out: Counter[str] = Counter()
-    num_read = 0
-    for key, row in rows:
-        num_read += 1
-        found = dialogue_in(row, columns)
-        if found is None:
-            left_out["rows without a question and an answer of the assistant"] += 1
-            continue
-        task, messages = found
-        sides[side_of(task, eval_share)].append(Dialogue(session=key, messages=messages))
-    return Samples(
-        train=tuple(sides["train"]), eval=tuple(sides["eval"]), num_read=num_read, left_out=left_out
-    )
-
-
-def _prompts(
-    rows: Iterator[tuple[str, Row]], columns: Columns, eval_share: float
-) -> Samples[Prompt]:
-    tasks: dict[str, Task] = {}
-    met: dict[str, list[str]] = {}
-    left_out: Counter[str] = Counter()
-    num_read = 0
-    for key, row in rows:
-        num_read += 1
-        task = task_in(row, columns)
-        if task is None:
-            left_out["rows without a question and a reference answer"] += 1
-            continue
-        tasks.setdefault(task.id, task)
-        met.setdefault(task.id, []).append(key)
-    sides: dict[str, list[Prompt]] = {"train": [], "eval": []}
-    for identity in sorted(tasks):
-        prompt = Prompt(task=tasks[identity], sessions=tuple(met[identity]))
-        sides[side_of(prompt.task.question, eval_share)].append(prompt)
-    return Samples(
-        train=tuple(sides["train"]), eval=tuple(sides["eval"]), num_read=num_read, left_out=left_out
     )

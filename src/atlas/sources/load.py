@@ -34,7 +34,8 @@ def load_trace_dataset(
     if name is None:
         raise AtlasError(
             f"{config.output_dir}: nothing says what to train on; add data=runtime_traces "
-            "export_path=…, data=runtime_pg db_url=… or data=hub dataset_name_or_path=…"
+            "export_path=…, data=runtime_pg db_url=…, data=hub dataset_name_or_path=… or "
+            "data=ranked ranked_path=…"
         )
     function = _function(SOURCES[name].target if name in SOURCES else name)
     taken = _parameters(function, name)

@@ -17,8 +17,7 @@ def ranked_from_sessions(
 
     Args:
         sessions: Taken one by one; of each task only answers and rewards are kept.
-        responses_per_prompt: K at most; where a task has more answers, the best and the worst are
-            kept and those between them spread evenly.
+        responses_per_prompt: K at most.
 
     Returns:
         The records, in the order in which their tasks came first, and the number of tasks that
@@ -38,25 +37,12 @@ def ranked_from_sessions(
     records = [
         RankedRecord(
             prompt=prompt,
-            responses=tuple(text for text, _ in chosen),
-            scores=tuple(score for _, score in chosen),
+            responses=tuple(sorted(scored, key=lambda text: (-scored[text], text))),
+            scores=tuple(sorted(scored.values(), reverse=True)),
             task=verifiable.get(prompt),
             source="sessions",
-        )
+        ).at_most(responses_per_prompt)
         for prompt, scored in answers.items()
         if len(set(scored.values())) > 1
-        and (chosen := _spread(sorted(scored.items(), key=_by_score), responses_per_prompt))
     ]
     return records, len(answers) - len(records)
-
-
-def _by_score(scored: tuple[str, float]) -> tuple[float, str]:
-    text, score = scored
-    return -score, text
-
-
-def _spread(scored: list[tuple[str, float]], count: int) -> list[tuple[str, float]]:
-    """Return ``count`` of a sorted list, its ends among them."""
-    if len(scored) <= count:
-        return scored
-    return [scored[round(i * (len(scored) - 1) / (count - 1))] for i in range(count)]

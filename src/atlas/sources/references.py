@@ -20,12 +20,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import reasoning_gym
-
-from atlas.rewards.verifiers import read_answer
+from atlas.rewards.verifiers import VERIFIERS, has_scorer, read_answer
 from atlas.session import Session
 from atlas.traces.record import task_of
-from atlas.types import REFERENCE, VERIFIER_NAMES, Task
+from atlas.types import REFERENCE, Task
 
 LONGEST: Final = 200
 """Characters of a final answer that another answer can be held against."""
@@ -56,7 +54,7 @@ def find_reference(session: Session, key: str, *, trusted: bool) -> Reference | 
     question, place = session.task.strip(), (session.score or 0.0, len(key), key)
     recorded = task_of(session)
     if recorded is not None:
-        known = recorded.family in {*VERIFIER_NAMES, *reasoning_gym.factory.DATASETS}
+        known = recorded.family in VERIFIERS or has_scorer(recorded.family)
         task = Task(
             question=question,
             answer=recorded.answer,

@@ -12,16 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atlas.config.grpo import GRPOConfig
 from atlas.rewards.composition import JUDGES
 from atlas.rewards.endpoint.budget import Usage
 from atlas.rewards.exchange import TeachingScorer
 from atlas.rewards.judged import judge_teachings
-from atlas.rewards.rim import RIMReward
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.files import disk_errors
+
+if TYPE_CHECKING:
+    from atlas.rewards.rim import RIMReward
 
 
 class TrainingJudges:
@@ -48,6 +50,8 @@ class TrainingJudges:
         self._ranks = ranks
         self._rim: RIMReward | None = None
         if config.rim_config is not None and config.reward != "uplift":
+            from atlas.rewards.rim import RIMReward  # noqa: PLC0415 - slow to import
+
             own = Usage(**(spent or {})).part(ranks.size)
             self._rim = RIMReward(config.rim_config, spent=own, parts=ranks.size)
         self._explanations = explanations

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,8 +19,9 @@ from atlas.rollouts.generator import Generator, Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.training.policy import trains_in_bf16
-from atlas.training.policy_servers import open_served_policy, open_student_pool
-from atlas.training.served_policy import ServedPolicy
+
+if TYPE_CHECKING:
+    from atlas.training.served_policy import ServedPolicy
 
 
 class PolicyEngine(Protocol):
@@ -83,6 +84,8 @@ def _local(policy: ToSample) -> PolicyEngine:
 
 
 def _vllm(policy: ToSample) -> ServedPolicy:
+    from atlas.training.policy_servers import open_served_policy  # noqa: PLC0415 - slow to import
+
     return open_served_policy(
         policy.config,
         policy.model,
@@ -117,4 +120,6 @@ def student_generator(
     """
     if config.student_server_url is None:
         return LocalGenerator(model, tokenizer)
+    from atlas.training.policy_servers import open_student_pool  # noqa: PLC0415 - slow to import
+
     return open_student_pool(config, model, tokenizer)

@@ -55,7 +55,7 @@ def test_any_other_name_is_refused(target: str) -> None:
 def test_the_nearest_is_named() -> None:
     with pytest.raises(AtlasError, match="did you mean 'runtime_traces'"):
         source_name("runtime_trace")
-    with pytest.raises(AtlasError, match="there are: runtime_traces, runtime_pg, hub;"):
+    with pytest.raises(AtlasError, match="there are: runtime_traces, runtime_pg, hub, ranked;"):
         source_name("os.system")
 
 

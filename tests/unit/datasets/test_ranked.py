@@ -109,3 +109,18 @@ def test_a_prompt_in_both_sets_is_named() -> None:
     with pytest.raises(AtlasError, match=r"1 prompts .* '1 \+ 1\?' first"):
         check_no_shared_prompt([record], [record])
     check_no_shared_prompt([record], [])
+
+
+def test_of_many_responses_the_best_the_worst_and_some_between_are_kept() -> None:
+    record = RankedRecord(
+        prompt="?",
+        responses=tuple("fbdace"),
+        scores=(1.0, 5.0, 3.0, 6.0, 4.0, 2.0),
+        kinds=tuple("FBDACE"),
+        source="7",
+    )
+    cut = record.at_most(3)
+    assert (cut.responses, cut.scores, cut.kinds) == (tuple("acf"), (6.0, 4.0, 1.0), tuple("ACF"))
+    assert (cut.prompt, cut.source) == ("?", "7")
+    assert record.at_most(2).responses == ("a", "f")
+    assert record.at_most(6) is record

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from atlas.config import GRPOConfig, SFTConfig, load_config
+from atlas.errors import AtlasError
 from atlas.runtime.run_plan import RunPlan, fitting_settings, plan_run, refusal
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -91,6 +92,17 @@ def test_eight_gpus_hold_eight_billion_weights_in_full_once_rollouts_are_served(
     assert not plan.fits
     served = "engine=fsdp rollout_engine=vllm student_server_url=http://…"
     assert any(way.endswith(served) for way in fitting_settings(config, plan, num_devices=8))
+
+
+@pytest.mark.parametrize("name", ["load_in_4bit", "torch_compile"])
+def test_what_cannot_be_shared_out_is_neither_planned_nor_named(name: str) -> None:
+    words = ["memory_limit_gb=20", "use_peft=true", f"{name}=true"]
+    with pytest.raises(AtlasError, match=f"{name}=true and an engine that shares weights out"):
+        planned(grpo(*words, "engine=fsdp"), 2)
+    config = grpo(*words)
+    plan = planned(config)
+    assert not plan.fits
+    assert not any("fsdp" in way for way in fitting_settings(config, plan, num_devices=1))
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])

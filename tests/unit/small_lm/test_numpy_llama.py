@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,20 +15,20 @@ from transformers import PreTrainedModel
 
 from atlas.checkpoints import save_model
 from atlas.errors import AtlasError
-from atlas.small_lm.numpy_llama import NumpyLlama
+from atlas.small_lm.numpy_llama import Cache, NumpyLlama
 from atlas.small_lm.pickled import write_pickled
 from atlas.small_lm.tokenizer import train_tokenizer
 
 
-@pytest.fixture(params=[True, False], ids=["tied", "untied"])
+@pytest.fixture(params=["tied", "untied", "grouped"])
 def saved(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, PreTrainedModel]:
     tokenizer = train_tokenizer(["Calculate 1 + 2. Answer: 3"], vocab_size=290)
     model = tiny_model(
         vocab_size=len(tokenizer),
-        num_key_value_heads=4,
+        num_key_value_heads=2 if request.param == "grouped" else 4,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        tie_word_embeddings=request.param,
+        tie_word_embeddings=request.param != "untied",
     )
     arrays = {name: ("float32", p.detach().numpy()) for name, p in model.named_parameters()}
     save_model(tmp_path / "m", model, tokenizer)
@@ -40,6 +44,14 @@ def test_logits_are_those_of_transformers(saved: tuple[Path, PreTrainedModel]) -
     assert np.allclose(NumpyLlama.load(folder).logits(ids), expected, atol=1e-4)
 
 
+def test_a_cache_changes_nothing(saved: tuple[Path, PreTrainedModel]) -> None:
+    small = NumpyLlama.load(saved[0])
+    ids = [5, 6, 200, 7, 7, 40]
+    cache: Cache = {}
+    pieces = [small.logits(part, cache) for part in (ids[:3], ids[3:4], ids[4:])]
+    assert np.allclose(np.concatenate(pieces), small.logits(ids), atol=1e-5)
+
+
 def test_answers_are_greedy_and_end_where_the_model_ends(
     saved: tuple[Path, PreTrainedModel],
 ) -> None:
@@ -52,13 +64,69 @@ def test_answers_are_greedy_and_end_where_the_model_ends(
     )[0]
     expected = small.tokenizer.decode(row[len(prompt) :].tolist(), skip_special_tokens=True)
     assert small.answer("1 + 2", max_new_tokens=6) == expected.strip()
+    # Half of a character waits for its rest; only the last piece may be cut.
+    *pieces, _ = small.stream("1 + 2", max_new_tokens=6)
+    assert not [piece for piece in pieces if piece.endswith("\ufffd")]
 
 
-def test_what_is_no_llama_is_told(saved: tuple[Path, PreTrainedModel]) -> None:
+def test_the_model_s_own_template_is_used(saved: tuple[Path, PreTrainedModel]) -> None:
     folder, _ = saved
-    config = json.loads((folder / "config.json").read_text()) | {"model_type": "gpt2"}
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}Q: {{ m['content'] }}\n{% endfor %}A:"
+    )
+    assert NumpyLlama.load(folder).render("1 + 2") == "Q: 1 + 2\nA:"
+    (folder / "chat_template.jinja").write_text("{{ ().__class__.__bases__ }}")
+    with pytest.raises(AtlasError, match="chat template fails: access to attribute"):
+        NumpyLlama.load(folder).render("1 + 2")
+
+
+def test_a_prompt_beyond_the_window_is_told(saved: tuple[Path, PreTrainedModel]) -> None:
+    with pytest.raises(AtlasError, match=r"and the model's window 64; shorten it"):
+        NumpyLlama.load(saved[0]).answer("1 + 2 " * 40)
+
+
+def test_asking_needs_no_torch(saved: tuple[Path, PreTrainedModel]) -> None:
+    folder, _ = saved
+    code = (
+        "import sys; sys.argv = ['atlas', 'ask', sys.argv[1], '1 + 2', '--max-new-tokens', '6']\n"
+        "from atlas.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules), 'torch was loaded'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+    )
+    assert done.returncode == 0, done.stderr
+    expected = NumpyLlama.load(folder).answer("1 + 2", max_new_tokens=6)
+    assert "".join(done.stdout.split()) == "".join(expected.split())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"model_type": "gpt2"}, "model_type is gpt2, and NumPy runs llama only"),
+        ({"rope_parameters": {"rope_type": "llama3"}}, "rope_type is llama3"),
+        ({"attention_bias": True}, "attention_bias is True"),
+    ],
+)
+def test_what_it_can_t_compute_is_refused(
+    saved: tuple[Path, PreTrainedModel], changed: dict[str, Any], message: str
+) -> None:
+    folder, _ = saved
+    config = json.loads((folder / "config.json").read_text()) | changed
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(AtlasError, match="is a gpt2; NumPy runs llama only"):
+    with pytest.raises(AtlasError, match=message):
+        NumpyLlama.load(folder)
+
+
+def test_a_missing_file_is_told(saved: tuple[Path, PreTrainedModel]) -> None:
+    folder, _ = saved
+    (folder / "model_weights.pkl").unlink()
+    with pytest.raises(AtlasError, match=r"has no model_weights.pkl; atlas export .* --format pkl"):
         NumpyLlama.load(folder)
     (folder / "tokenizer.json").unlink()
     with pytest.raises(AtlasError, match="holds no model"):

@@ -44,6 +44,27 @@ def test_pairs_of_conversations_are_read(tmp_path: Path) -> None:
     assert (record.prompt, record.responses, record.scores) == ("Q", ("good", "bad"), (1.0, 0.0))
 
 
+def test_scores_of_pairs_are_taken_where_both_are_there(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "a", "chosen": "x", "rejected": "y", "score_chosen": 0.0, "score_rejected": -2},
+        {"prompt": "b", "chosen": "x", "rejected": "y", "score_chosen": 7.0},
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, second = ranked_from_hub(str(path), responses_per_prompt=2)
+    assert (first.scores, second.scores) == ((0.0, -2.0), (1.0, 0.0))
+
+
+def test_a_score_that_is_no_number_makes_room_for_the_next(tmp_path: Path) -> None:
+    completions = [
+        {"response": "x", "fine-grained_score": "N/A", "overall_score": 2.0},
+        {"response": "y", "fine-grained_score": "4.5", "overall_score": 9.0},
+    ]
+    path = parquet(tmp_path, [{"prompt": "a", "completions": completions}])
+    (record,) = ranked_from_hub(path, responses_per_prompt=2)
+    assert record.scores == (2.0, 4.5)
+
+
 def test_other_columns_are_named(tmp_path: Path) -> None:
     with pytest.raises(AtlasError, match="row 0 has the columns text, label; ranked data needs"):
         list(

@@ -5,6 +5,7 @@ Input: a `Task` and what the student wrote. Output: a `Verdict`, which may be "c
 
 from __future__ import annotations
 
+from atlas.rewards.verifiers.reasoning import has_scorer
 from atlas.rewards.verifiers.reference import says_the_same
 from atlas.rewards.verifiers.registry import (
     VERIFIERS,
@@ -22,6 +23,7 @@ __all__ = [
     "Verdict",
     "Verifier",
     "accepts_reference",
+    "has_scorer",
     "outcome",
     "outcomes",
     "read_answer",

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import reasoning_gym
-
 from atlas.rewards.verifiers.verdict import Verdict, read_answer
 from atlas.types import Task
 
@@ -23,10 +21,14 @@ def reasoning_verdict(task: Task, text: str) -> Verdict:
 
 def has_scorer(family: str) -> bool:
     """Tell whether reasoning-gym has a data set of this name."""
+    import reasoning_gym  # noqa: PLC0415 - slow to import
+
     return family in reasoning_gym.factory.DATASETS
 
 
 @cache
 def _scorer(family: str) -> Callable[[str, dict[str, object]], float]:
+    import reasoning_gym  # noqa: PLC0415 - slow to import
+
     scorer: Any = reasoning_gym.get_score_answer_fn(family)
     return scorer

@@ -7,8 +7,13 @@ from collections.abc import Callable
 import torch
 from transformers import PreTrainedModel
 
-from atlas.config.engine import EngineConfig, chosen_engine, read_deepspeed_file
-from atlas.errors import AtlasError
+from atlas.config.engine import (
+    EngineConfig,
+    check_sharing,
+    chosen_engine,
+    read_deepspeed_file,
+    shares_weights,
+)
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.ddp import DDPEngine
 from atlas.runtime.engine.deepspeed import DeepSpeedEngine
@@ -19,35 +24,15 @@ from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.precision import training_device
 
 
-def shares_weights(config: EngineConfig, num_processes: int) -> bool:
-    """Tell whether each process will hold only a share of the weights.
-
-    Raises:
-        AtlasError: Keys contradict each other, or DeepSpeed's file can't be read.
-    """
-    name = chosen_engine(config, num_processes)
-    if name != "deepspeed":
-        return name == "fsdp"
-    assert config.deepspeed is not None  # chosen_engine saw to it
-    zero = read_deepspeed_file(config.deepspeed).get("zero_optimization")
-    return isinstance(zero, dict) and zero.get("stage") == 3
-
-
 def loading_device(config: EngineConfig, num_processes: int) -> torch.device:
     """Return where the model is loaded: in CPU memory if it will be shared out, else for good.
 
     Raises:
-        AtlasError: As for `shares_weights`; or weights would be shared out that are in 4 bits, or
-            whose layers are compiled.
+        AtlasError: As for `shares_weights`, or `check_sharing` refuses.
     """
     if not shares_weights(config, num_processes):
         return training_device()
-    for name in ("load_in_4bit", "torch_compile"):
-        if getattr(config, name):
-            raise AtlasError(
-                f"{name}=true and an engine that shares weights out (fsdp, or DeepSpeed's stage 3) "
-                f"don't go together; use engine=ddp, or leave {name} out"
-            )
+    check_sharing(config, num_processes)
     # The checks before sharing out compute with it, which this attention does on a GPU only.
     if config.attn_implementation == "flash_attention_2":
         return training_device()
