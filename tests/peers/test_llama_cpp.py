@@ -1,0 +1,130 @@
+"""llama.cpp loads what `atlas export --format gguf` writes, and says what the model says.
+
+It runs in a process of its own, which serves on loopback: the same tokens, the same likelihoods and,
+through its own reading of the chat template, the same answers.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from atlas.checkpoints import load_tokenizer, save_model
+from atlas.datasets.tasks import mixed_tasks
+from atlas.evaluation.answers import greedy_answers
+from atlas.from_scratch.exporting import export_model
+from atlas.runtime.shipped import model_path
+
+TEXTS = (
+    "Calculate 12 + 3 - 145.",
+    "Größe, naïve, 数学 - (x)",
+    "It's 36,\n  isn't   it?",
+)
+SERVE = """
+import sys, xllamacpp
+settings = xllamacpp.CommonParams()
+settings.model.path = sys.argv[1]
+settings.n_ctx = 512
+settings.n_parallel = 1
+settings.warmup = False
+server = xllamacpp.Server(settings)
+print(server.listening_address, flush=True)
+sys.stdin.read()
+"""
+Ask = Any
+
+
+@pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=["f32", "bf16"])
+def source(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """The shipped model, in the precision that it is kept in."""
+    folder = tmp_path_factory.mktemp("gguf")
+    shipped = model_path("base")
+    load: Any = AutoModelForCausalLM.from_pretrained
+    save_model(folder / "model", load(shipped, dtype=request.param), load_tokenizer(shipped))
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def ask(source: Path) -> Iterator[Ask]:
+    """Post a request to a llama.cpp that has loaded the exported file."""
+    output = source.parent / "model.gguf"
+    export_model(source, output, "gguf")
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(output)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        address = server.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:"), address
+
+        def post(path: str, body: Mapping[str, Any]) -> Any:
+            request = urllib.request.Request(
+                address + path,
+                json.dumps(body).encode(),
+                {"Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                return json.load(reply)
+
+        yield post
+        server.stdin.close()
+
+
+def test_texts_become_the_same_tokens(source: Path, ask: Ask) -> None:
+    tokenizer = load_tokenizer(source)
+    for text in TEXTS:
+        said = ask("/tokenize", {"content": text})["tokens"]
+        assert said == tokenizer.encode(text, add_special_tokens=False)
+
+
+def test_the_next_token_is_as_likely(source: Path, ask: Ask) -> None:
+    load: Any = AutoModelForCausalLM.from_pretrained
+    ids = load_tokenizer(source).encode(TEXTS[0], add_special_tokens=False)
+    with torch.no_grad():
+        logits_V = load(source, dtype=torch.float32)(torch.tensor([ids])).logits[0, -1]
+    expected = logits_V.log_softmax(-1)
+    body = {"prompt": ids, "n_predict": 1, "temperature": 0, "n_probs": 5}
+    (place,) = ask("/completion", body)["completion_probabilities"]
+    found = {entry["id"]: entry["logprob"] for entry in place["top_logprobs"]}
+    assert len(found) == 5
+    for token, logprob in found.items():
+        # llama.cpp rounds what it multiplies with bfloat16 weights.
+        assert logprob == pytest.approx(float(expected[token]), abs=0.05)
+
+
+def test_answers_are_the_same(source: Path, ask: Ask) -> None:
+    tasks = mixed_tasks(("chain_sum", "leg_counting"), 12, seed=0)
+    load: Any = AutoModelForCausalLM.from_pretrained
+    model, tokenizer = load(source, dtype=torch.float32), load_tokenizer(source)
+    expected = greedy_answers(model, tokenizer, tasks, max_new_tokens=64)
+    said = [
+        ask(
+            "/v1/chat/completions",
+            {
+                "messages": [{"role": "user", "content": task.question}],
+                "temperature": 0,
+                "max_tokens": 64,
+            },
+        )["choices"][0]["message"]["content"]
+        for task in tasks
+    ]
+    equal = sum(a.strip() == b.text.strip() for a, b in zip(said, expected, strict=True))
+    assert equal >= (12 if source_is_exact(source) else 9), list(zip(said, expected, strict=True))
+
+
+def source_is_exact(source: Path) -> bool:
+    """With float32 weights both compute alike; bfloat16 weights are multiplied in other ways."""
+    return json.loads((source / "config.json").read_text())["dtype"] == "float32"
