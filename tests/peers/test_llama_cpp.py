@@ -1,7 +1,7 @@
 """llama.cpp loads what `atlas export --format gguf` writes, and says what the model says.
 
-It runs in a process of its own, which serves on loopback: the same tokens, the same likelihoods and,
-through its own reading of the chat template, the same answers.
+It runs in a process of its own, which serves on loopback: the same tokens, the same likelihoods,
+and through its own reading of the chat template the same answers.
 """
 
 from __future__ import annotations
