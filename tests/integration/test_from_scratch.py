@@ -144,22 +144,3 @@ def test_the_figures_have_the_format_that_is_shipped(trained: tuple[Path, str]) 
     assert list(Draft202012Validator(schema).iter_errors(stats)) == []
     assert stats.keys() == schema["properties"].keys()
     assert stats["evaluate"].keys() == schema["properties"]["evaluate"]["properties"].keys()
-
-
-def test_a_model_that_cannot_fit_is_refused_with_what_would(trained: tuple[Path, str]) -> None:
-    folder, _ = trained
-    words = ["model_size=1.1B", "memory_limit_gb=16"]
-    refused = script(folder, "train_atlas.py", *words, "precision=float32")
-    assert refused.returncode == 2
-    assert "model_size 1.1B needs" in refused.stderr
-    assert "precision=bf16_weights" in refused.stderr
-    assert not (folder / "runs" / "atlas_1.1B").exists()
-
-
-def test_a_misspelt_key_is_named_with_the_nearest(trained: tuple[Path, str]) -> None:
-    folder, _ = trained
-    (folder / "typo.json").write_text(json.dumps(CONFIG | {"learning_rat": 1}))
-    refused = script(folder, "train_atlas.py", "--config", "typo.json")
-    assert refused.returncode == 2
-    assert "unknown key 'learning_rat'" in refused.stderr
-    assert "did you mean 'learning_rate'?" in refused.stderr

@@ -23,6 +23,7 @@ from atlas.runtime.files import write_atomic
 from atlas.runtime.links import publish, refuse_foreign
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stages import run_stages
+from atlas.training.from_scratch import num_ranked_steps
 
 LOGS = {"training.log": "training.log", "tensorboard": "tensorboard"}
 _SMALL = 20_000_000
@@ -77,46 +78,58 @@ def show_plan(config: RankedConfig, plan: Plan, *, num_prompts: int) -> None:
         faster, memory = plan.passed_over
         why = f", the fastest that fit ({faster} would take {memory.total / 1e9:.1f} GB)"
     console.print(f"Settings: {plan.settings}{why}", soft_wrap=True)
-    steps = max(1, round(num_prompts * config.epochs / config.batch_size))
-    console.print(
-        f"Data: {num_prompts} prompts, {config.batch_size} a step, {config.epochs:g} epochs: "
-        f"{config.max_steps or steps} steps of the ranked stage",
-        soft_wrap=True,
-    )
     if "ranked" in config.stages:
-        console.print(
-            f"Loss: {config.likelihood_weight:g} x the likelihood weighted by preference "
-            f"(likelihood_weight) + {config.grpo_preference_weight:g} x the pairwise term "
-            "(grpo_preference_weight: in the guide's formula the 0.5 is there)",
-            soft_wrap=True,
-        )
-    if "pretrain" not in config.stages and config.model_name_or_path is None:
-        console.print(
-            "Note: preferences alone teach random weights little; leave 'pretrain' in stages, or "
-            "set model_name_or_path.",
-            soft_wrap=True,
-        )
-    if plan.num_parameters < _SMALL and config.learning_rate < 5e-5:
-        console.print(
-            f"Note: learning_rate {config.learning_rate:g} hardly moves a model of this size in "
-            "the ranked stage; 3e-4 does.",
-            soft_wrap=True,
-        )
+        _show_ranked(config, num_parameters=plan.num_parameters, num_prompts=num_prompts)
     console.print(f"Log: tail -f {Path(config.log_dir) / 'training.log'}", soft_wrap=True)
+
+
+def _show_ranked(config: RankedConfig, *, num_parameters: int, num_prompts: int) -> None:
+    """Print how long the ranked stage is, what it minimises, and what would keep it from that."""
+    lines = [
+        f"Data: {num_prompts} prompts, {config.batch_size} a step, {config.epochs:g} epochs: "
+        f"{num_ranked_steps(config, num_prompts)} steps of the ranked stage",
+        f"Loss: {config.likelihood_weight:g} x the likelihood weighted by preference "
+        f"(likelihood_weight) + {config.grpo_preference_weight:g} x the pairwise term "
+        "(grpo_preference_weight: in the guide's formula the 0.5 is there)",
+    ]
+    if "pretrain" not in config.stages and config.model_name_or_path is None:
+        lines.append(
+            "Note: preferences alone teach random weights little; leave 'pretrain' in stages, or "
+            "set model_name_or_path."
+        )
+    if num_parameters < _SMALL and config.learning_rate < 5e-5:
+        lines.append(
+            f"Note: learning_rate {config.learning_rate:g} hardly moves a model of this size in "
+            "the ranked stage; 3e-4 does."
+        )
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def show_results(run_dir: RunDir) -> None:
     """Print the figures of a finished run, and where the model is."""
+    if not run_dir.stage_done("save"):
+        entries = run_dir.stage_summary("tokenizer")["entries"]
+        console.print(
+            f"tokenizer: {run_dir.path / 'tokenizer'}, {entries} entries; train with it by "
+            f"tokenizer={run_dir.path / 'tokenizer'}",
+            markup=False,
+            soft_wrap=True,
+        )
+        return
     figures = run_dir.stage_summary("evaluate")
     table = Table(title=f"Measured on {figures['validation_prompts']} validation prompts")
-    for column in ("", "random weights", "after stage 0", "after the ranked stage"):
+    before = "after stage 0" if run_dir.stage_done("pretrain") else "at the start"
+    titles = {RANDOM: "random weights", BEFORE: before, AFTER: "after the ranked stage"}
+    titles = {name: text for name, text in titles.items() if f"{name}_loss" in figures}
+    for column in ("", *titles.values()):
         table.add_column(column)
     for title, name in (
         ("better response likelier (pairs)", "ranking_accuracy"),
         ("loss of the best response, nats a token", "loss"),
         ("own answers verified right", "verified"),
     ):
-        row = [figures.get(f"{stage}_{name}") for stage in (RANDOM, BEFORE, AFTER)]
+        row = [figures.get(f"{stage}_{name}") for stage in titles]
         table.add_row(title, *(_cell(value) for value in row))
     console.print(table)
     if "verified_gain" in figures:

@@ -94,14 +94,12 @@ class FromScratch:
 
 
 def stages_of(job: FromScratch) -> Mapping[str, Stage]:
-    """Return the stages of a job in their order; evaluation and saving are never left out."""
-    chosen: dict[str, Callable[..., Mapping[str, Any]]] = {
-        "tokenizer": make_tokenizer,
-        **({"pretrain": pretraining} if "pretrain" in job.config.stages else {}),
-        **({"ranked": ranking} if "ranked" in job.config.stages else {}),
-        "evaluate": evaluate,
-        "save": save,
-    }
+    """Return the stages of a job in their order; what trains a model also measures and saves it."""
+    training = {"pretrain": pretraining, "ranked": ranking}
+    chosen: dict[str, Callable[..., Mapping[str, Any]]] = {"tokenizer": make_tokenizer}
+    chosen |= {name: stage for name, stage in training.items() if name in job.config.stages}
+    if len(chosen) > 1:
+        chosen |= {"evaluate": evaluate, "save": save}
     return {name: partial(stage, job) for name, stage in chosen.items()}
 
 

@@ -128,8 +128,7 @@ def rank(job: Training, model: MakeModel, examples: Sequence[RankedExample]) -> 
         ``loss`` of the last logged steps, ``steps``.
     """
     config = job.config
-    total = max(1, math.ceil(len(examples) * config.epochs / config.batch_size))
-    total = min(total, config.max_steps) if config.max_steps else total
+    total = num_ranked_steps(config, len(examples))
 
     def loop(engine: PlainEngine, first: int, **common: Any) -> float:
         steps = ranked_steps(
@@ -142,6 +141,12 @@ def rank(job: Training, model: MakeModel, examples: Sequence[RankedExample]) -> 
         return run_group_steps(engine, steps, objective_of(config), job.precision, **common)
 
     return _stage(job, "ranked", model, loop, total=total)
+
+
+def num_ranked_steps(config: RankedConfig, num_prompts: int) -> int:
+    """Return how many optimiser steps the ranked stage has."""
+    steps = max(1, math.ceil(num_prompts * config.epochs / config.batch_size))
+    return min(steps, config.max_steps) if config.max_steps else steps
 
 
 def _stage(
