@@ -34,6 +34,8 @@ LAYOUT_VERSION = 1
 """Of the folders and files named above. It rises when an older run can no longer be read."""
 
 _LOCK = ".lock"
+_SET_UP = frozenset({"run.json", "config.yaml", "settings.json", lineage.FILE})
+"""What is written before the first step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +49,9 @@ class RunDir:
     @classmethod
     def create(cls, path: Path | str, kind: str, *, fresh: bool = False) -> RunDir:
         """Make the run directory, or go on with the one that is there.
+
+        One that was given settings and did nothing with them is made anew: a check before the first
+        step refused them, and what it advised must be possible.
 
         Args:
             path: The folder. It may be missing or empty.
@@ -64,7 +69,10 @@ class RunDir:
             _check_kind(path, _read_run_json(path), kind)
             _delete_contents(path)
         if path.is_dir() and not _is_empty(path):
-            return cls.open(path, kind)
+            run = cls.open(path, kind)
+            if not _only_set_up(path):
+                return run
+            _delete_contents(path)
         written = {
             "layout_version": LAYOUT_VERSION,
             "kind": kind,
@@ -240,6 +248,12 @@ def _check_kind(path: Path, run: Mapping[str, Any], kind: str) -> None:
 def _is_empty(path: Path) -> bool:
     """Hidden files don't count: our lock, an interrupted write, a file manager's."""
     return all(entry.name.startswith(".") for entry in path.iterdir())
+
+
+def _only_set_up(path: Path) -> bool:
+    """Tell whether a run was given its settings, and has done nothing yet."""
+    names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+    return "config.yaml" in names and names <= _SET_UP
 
 
 def _delete_contents(path: Path) -> None:

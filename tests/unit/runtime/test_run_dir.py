@@ -50,6 +50,23 @@ def test_fresh_deletes_what_an_earlier_run_left(tmp_path: Path) -> None:
     assert (keep / "precious").exists()
 
 
+def test_a_run_that_did_nothing_with_its_settings_takes_others(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", "sft")
+    run.config.write_text("seed: 1")
+    run.lineage.write_text("{}")
+    again = RunDir.create(tmp_path / "run", "sft")
+    assert not again.config.exists()
+    assert not again.lineage.exists()
+    again.config.write_text("seed: 2")
+    again.log.write_text("step 1")
+    assert RunDir.create(tmp_path / "run", "sft").config.read_text() == "seed: 2"
+    # Somebody may be at it, before the first step.
+    again.log.unlink()
+    with again.lock(), pytest.raises(AtlasError, match="is in use by process"):
+        RunDir.create(tmp_path / "run", "sft")
+    assert again.config.read_text() == "seed: 2"
+
+
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, fresh: bool) -> None:
     (tmp_path / "thesis.tex").write_text("all my work")
