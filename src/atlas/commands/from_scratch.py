@@ -66,7 +66,8 @@ def run(source: str, overrides: Sequence[str], *, fresh: bool, resume: bool = Fa
 
 def show_plan(config: RankedConfig, plan: Plan, *, num_prompts: int) -> None:
     """Print what will be trained, and what it takes."""
-    console.print(f"Total parameters: {plan.num_parameters:,}  ({config.model_size})")
+    model = config.model_name_or_path or config.model_size
+    console.print(f"Total parameters: {plan.num_parameters:,}  ({model})", soft_wrap=True)
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in plan.memory.parts.items())
     console.print(
         f"Memory: {plan.memory.total / 1e9:.1f} GB of {plan.limit / 1e9:.1f} GB {plan.limit_is} "

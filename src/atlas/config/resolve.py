@@ -217,10 +217,17 @@ def _resolve_batch(config: GRPOConfig, given: Collection[str], world_size: int) 
 
 def _resolve_folders(config: RankedConfig) -> RankedConfig:
     name = f"atlas_{config.model_size}"
+    model_dir = f"models/{name}" if config.model_dir == AUTO else config.model_dir
+    start = config.model_name_or_path
+    if start is not None and Path(start).absolute() == Path(model_dir).absolute():
+        raise AtlasError(
+            f"model_name_or_path and model_dir are both {model_dir}: the result would take the "
+            "place of what it began with; give another model_dir"
+        )
     return replace(
         config,
         output_dir=f"runs/{name}" if config.output_dir == AUTO else config.output_dir,
-        model_dir=f"models/{name}" if config.model_dir == AUTO else config.model_dir,
+        model_dir=model_dir,
     )
 
 

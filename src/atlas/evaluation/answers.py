@@ -32,6 +32,7 @@ def greedy_answers(
     tasks: Sequence[Task],
     *,
     max_new_tokens: int,
+    max_rows: int = 512,
 ) -> list[Answered]:
     """Return the model's greedy answer to each task's question, asked in a user's turn.
 
@@ -40,10 +41,11 @@ def greedy_answers(
         tokenizer: With a chat template.
         tasks: With their reference answers.
         max_new_tokens: Longer answers are cut, and mostly wrong then.
+        max_rows: Answers written at a time; memory grows with them.
     """
     prompts = [encode(tokenizer, [{"role": "user", "content": task.question}]) for task in tasks]
     sampling = Sampling(max_new_tokens=max_new_tokens)
-    completions = LocalGenerator(model, tokenizer).generate(prompts, sampling)
+    completions = LocalGenerator(model, tokenizer, max_rows=max_rows).generate(prompts, sampling)
     return [
         Answered(
             text=completion.text,

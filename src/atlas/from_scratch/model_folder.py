@@ -47,11 +47,17 @@ def save_model_folder(source: Path, folder: Path, stats: Mapping[str, Any]) -> i
         folder,
         extra={
             VOCABULARY: vocabulary_text(load_tokenizer(source)),
-            STATS: json.dumps({"parameters": parameters, **stats}, indent=2) + "\n",
+            STATS: _json({"parameters": parameters, **stats}),
         },
         also={WEIGHTS: lambda path: write_pickled(path, mapped_arrays(source / SAFETENSORS))},
     )
     return parameters
+
+
+def _json(stats: Mapping[str, Any]) -> str:
+    """Return figures as JSON, which has no NaN: null is written for it."""
+    plain = json.loads(json.dumps(stats), parse_constant=lambda name: None)
+    return json.dumps(plain, indent=2) + "\n"
 
 
 def vocabulary_text(tokenizer: PreTrainedTokenizerBase) -> str:

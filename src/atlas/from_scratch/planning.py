@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
+from atlas.checkpoints import load_tokenizer
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.datasets.ranked import RankedRecord
 from atlas.errors import AtlasError
 from atlas.runtime.memory_plan import (
+    LIBRARIES,
     MemoryPlan,
     ModelShape,
     Precision,
@@ -26,11 +29,16 @@ from atlas.runtime.memory_plan import (
     memory_limit,
     plan_training,
 )
+from atlas.runtime.model_shapes import shape_of_model
 from atlas.runtime.precision import computes_bf16
 from atlas.small_lm.sizes import SIZES, num_parameters, size_named
 
 _GB = 1e9
 _TOKENS = (8192, 4096, 2048, 1024, 512)
+_MOST_ROWS = 512
+"""More answers at a time aren't faster."""
+_ALWAYS_THERE = 2_000_000_000
+"""Bytes that answers may take where training took less."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +82,15 @@ def plan_run(config: RankedConfig, *, longest: int = 0) -> Plan:
         longest: Tokens of the longest prompt with all its responses; they go through together.
 
     Raises:
-        AtlasError: It doesn't fit; settings that would are named.
+        AtlasError: It doesn't fit; settings that would are named. Or ``max_seq_length`` is longer
+            than the model's window.
     """
+    shape = shape_of(config)
+    if 0 < shape.window < config.max_seq_length:
+        raise AtlasError(
+            f"max_seq_length is {config.max_seq_length}, but the window of {_model_of(config)} is "
+            f"{shape.window} tokens; lower it"
+        )
     limit, limit_is = memory_limit()
     if config.memory_limit_gb:
         limit, limit_is = int(config.memory_limit_gb * _GB), "memory_limit_gb"
@@ -86,7 +101,7 @@ def plan_run(config: RankedConfig, *, longest: int = 0) -> Plan:
     if chosen is None:
         raise AtlasError(_refusal(config, limit, limit_is, longest))
     return Plan(
-        num_parameters=shape_of(config).num_parameters,
+        num_parameters=shape.num_parameters,
         settings=chosen[0],
         memory=chosen[1],
         limit=limit,
@@ -109,16 +124,26 @@ def longest_of(records: Iterable[RankedRecord], config: RankedConfig) -> int:
 
 
 def shape_of(config: RankedConfig) -> ModelShape:
-    """Return what of the configured size decides its memory."""
+    """Return what decides the memory of the configured size, or of the model that is named."""
+    if config.model_name_or_path is not None:
+        return shape_of_model(config.model_name_or_path)
     size = size_named(config.model_size)
-    rows = max(size.vocab + size.reserved, config.vocab_size)
+    entries = config.vocab_size if config.tokenizer == AUTO else _entries(config.tokenizer)
+    rows = max(size.vocab + size.reserved, entries)
     return ModelShape(
         num_parameters=num_parameters(size, rows),
         num_layers=size.layers,
         hidden=size.hidden,
         intermediate=size.intermediate,
         vocab=rows,
+        kv_width=size.hidden,
+        window=size.window,
     )
+
+
+@cache
+def _entries(tokenizer: str) -> int:
+    return len(load_tokenizer(tokenizer))
 
 
 def memory_of(config: RankedConfig, settings: Settings, longest: int) -> MemoryPlan:
@@ -133,6 +158,27 @@ def memory_of(config: RankedConfig, settings: Settings, longest: int) -> MemoryP
         computes_bf16=computes_bf16(),
     )
     return plan_training(shape_of(config), work)
+
+
+def answer_rows(config: RankedConfig, settings: Settings, *, longest: int, tokens: int) -> int:
+    """Return how many answers can be written at a time in what the training took, or in 2 GB.
+
+    Gradients and states are gone then; in their place are the weights as they are decoded from,
+    and the keys and values of every answer, whose buffers grow by halves.
+
+    Args:
+        config: Of the run.
+        settings: That it trained with.
+        longest: As for `plan_run`.
+        tokens: Of the longest prompt with its answer.
+    """
+    shape = shape_of(config)
+    size = 2 if settings.precision == "bf16_weights" and computes_bf16() else 4
+    held = LIBRARIES + 2 * size * shape.num_parameters
+    row = 2 * shape.num_layers * shape.kv_width * size * tokens * 3 // 2
+    least = min(_ALWAYS_THERE, int(config.memory_limit_gb * _GB) or _ALWAYS_THERE)
+    room = max(least, memory_of(config, settings, longest).total) - held
+    return max(1, min(_MOST_ROWS, room // row))
 
 
 def _candidates(config: RankedConfig) -> Iterator[Settings]:
@@ -159,9 +205,13 @@ def _refusal(config: RankedConfig, limit: int, limit_is: str, longest: int) -> s
     hints = [name for name, other in _changes(config) if _fits(other, limit, longest)]
     hint = f"; it fits with {' or '.join(hints[:2])}" if hints else ""
     return (
-        f"model_size {config.model_size} needs {least / _GB:.1f} GB, but {limit / _GB:.1f} GB is "
+        f"{_model_of(config)} needs {least / _GB:.1f} GB, but {limit / _GB:.1f} GB is "
         f"{limit_is}{hint}"
     )
+
+
+def _model_of(config: RankedConfig) -> str:
+    return config.model_name_or_path or f"model_size {config.model_size}"
 
 
 def _fits(config: RankedConfig, limit: int, longest: int) -> bool:
@@ -180,6 +230,8 @@ def _changes(config: RankedConfig) -> Iterator[tuple[str, RankedConfig]]:
             config = replace(config, **{name: value})  # pyright: ignore[reportArgumentType]
             words.append(f"{name}={str(value).lower()}")
             yield ", ".join(words), config
+    if config.model_name_or_path is not None:
+        return
     sizes = list(SIZES)
     for name in reversed(sizes[: sizes.index(config.model_size)]):
         smaller = [*words, f"model_size={name}"]

@@ -42,6 +42,8 @@ class Proof:
     precision: Precision
     max_new_tokens: int
     """Longest own answer."""
+    max_rows: int = 512
+    """Answers written at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +99,11 @@ def _figures_of(
     }
     if proof.tasks and name != RANDOM:
         answers = greedy_answers(
-            model, proof.tokenizer, proof.tasks, max_new_tokens=proof.max_new_tokens
+            model,
+            proof.tokenizer,
+            proof.tasks,
+            max_new_tokens=proof.max_new_tokens,
+            max_rows=proof.max_rows,
         )
         right = sum(answer.correct for answer in answers)
         figures[f"{name}_verified"] = _plain(wilson(right, len(answers)))

@@ -27,8 +27,9 @@ from atlas.config.ranked import AUTO, RankedConfig
 from atlas.datasets.ranked import RankedRecord
 from atlas.errors import AtlasError
 from atlas.from_scratch.model_folder import save_model_folder
-from atlas.from_scratch.planning import Settings
+from atlas.from_scratch.planning import Settings, answer_rows, longest_of
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
+from atlas.prompts.chat import encode
 from atlas.runtime.files import write_atomic
 from atlas.runtime.precision import computes_bf16, training_device
 from atlas.runtime.progress import Progress
@@ -143,14 +144,20 @@ def evaluate(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping
     """Measure the model before and after the ranked stage on the validation data."""
     training = job.training(progress, stop)
     config = job.config
-    examples, _ = ranked_examples(
-        job.validation, training.tokenizer, max_length=config.max_seq_length
-    )
-    tasks = [record.task for record in job.validation if record.task is not None]
+    tokenizer = training.tokenizer
+    examples, _ = ranked_examples(job.validation, tokenizer, max_length=config.max_seq_length)
+    asked = [
+        (record.task, len(encode(tokenizer, [{"role": "user", "content": record.prompt}])))
+        for record in job.validation
+        if record.task is not None
+    ]
+    # A longer prompt leaves no room for an answer.
+    asked = [(task, length) for task, length in asked if length < config.max_seq_length]
+    asked = asked[: config.eval_prompts]
     models: dict[str, Callable[[], PreTrainedModel]] = {}
     if "pretrain" in config.stages and config.model_name_or_path is None:
-        models[RANDOM] = partial(_beginning, job, training.tokenizer)
-    models[BEFORE] = partial(_stage_zero, job, training.tokenizer)
+        models[RANDOM] = partial(_beginning, job, tokenizer)
+    models[BEFORE] = partial(_stage_zero, job, tokenizer)
     if "ranked" in config.stages:
         dtype = weights_dtype(training.bf16_weights)
         models[AFTER] = partial(load_model, job.run.final, dtype=dtype)
@@ -158,10 +165,16 @@ def evaluate(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping
         {name: partial(_measured, load) for name, load in models.items()},
         Proof(
             examples=examples,
-            tasks=tasks[: config.eval_prompts],
-            tokenizer=training.tokenizer,
+            tasks=[task for task, _ in asked],
+            tokenizer=tokenizer,
             precision=training.precision,
             max_new_tokens=config.eval_max_new_tokens,
+            max_rows=answer_rows(
+                config,
+                job.settings,
+                longest=longest_of(job.train, config),
+                tokens=max((length for _, length in asked), default=1) + config.eval_max_new_tokens,
+            ),
         ),
         progress=progress,
         stop=stop,
@@ -176,7 +189,7 @@ def save(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping[str
     progress.begin(1)
     source = job.run.final if "ranked" in job.config.stages else pretrained_folder(job.run)
     stats = {
-        "model_size": job.config.model_size,
+        "model_size": None if job.config.model_name_or_path else job.config.model_size,
         "seed": job.config.seed,
         "precision": job.settings.precision,
         "gradient_checkpointing": job.settings.gradient_checkpointing,

@@ -16,7 +16,7 @@ key/value head, D width of a head, L longest prompt, T columns written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -57,14 +57,10 @@ class SharedCache:
             self._prompts = list(layers)
             self._own = [_no_columns(keys, len(self._groups)) for keys, _ in layers]
         else:
-            self._prompts = [
-                (_stacked(old[0], new[0]), _stacked(old[1], new[1]))
-                for old, new in zip(self._prompts, layers, strict=True)
-            ]
-            self._own = [
-                (_more_rows(keys, len(self._groups)), _more_rows(values, len(self._groups)))
-                for keys, values in self._own
-            ]
+            for layer, (keys, values) in enumerate(layers):
+                old_keys, old_values = self._prompts[layer]
+                self._prompts[layer] = _stacked(old_keys, keys), _stacked(old_values, values)
+            self._change_own(lambda part: _more_rows(part, len(self._groups)))
         self._lay_out()
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -78,10 +74,8 @@ class SharedCache:
         if len(groups) < len(self._lengths):
             kept_S = torch.tensor(groups, device=device)
             longest = max(self._lengths[group] for group in groups)
-            self._prompts = [
-                (keys[kept_S, :, :longest], values[kept_S, :, :longest])
-                for keys, values in self._prompts
-            ]
+            for layer, (keys, values) in enumerate(self._prompts):
+                self._prompts[layer] = keys[kept_S, :, :longest], values[kept_S, :, :longest]
         self._lengths = [self._lengths[group] for group in groups]
         self._groups = [place[self._groups[row]] for row in rows]
         unused = min(self._starts[row] for row in rows)
@@ -90,23 +84,20 @@ class SharedCache:
         self._num_written -= unused
         kept_B = torch.tensor(rows, device=device)
         room = self._num_written + _ROOM
-        self._own = [
-            (
-                _with_room(keys[:, :, written][kept_B], room),
-                _with_room(values[:, :, written][kept_B], room),
-            )
-            for keys, values in self._own
-        ]
+        self._change_own(lambda part: _with_room(part[:, :, written][kept_B], room))
         self._lay_out()
+
+    def _change_own(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Replace the own part, a layer at a time: only one is in memory twice."""
+        for layer, (keys, values) in enumerate(self._own):
+            self._own[layer] = change(keys), change(values)
 
     def begin_step(self) -> None:
         """Make a column for one more token of every row."""
         room = self._own[0][0].shape[2]
         if self._num_written == room:
             room = max(room + _ROOM, int(room * _GROWTH))
-            self._own = [
-                (_with_room(keys, room), _with_room(values, room)) for keys, values in self._own
-            ]
+            self._change_own(lambda part: _with_room(part, room))
         self._num_written += 1
         if self._late:
             columns = torch.arange(self._num_written, device=self._starts_B.device)

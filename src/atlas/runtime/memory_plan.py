@@ -43,6 +43,8 @@ class ModelShape:
     vocab: int
     kv_width: int = 0
     """Numbers that one layer keeps of a token as its key: key/value heads times their width."""
+    window: int = 0
+    """Most tokens of a sequence; 0: not said."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -38,6 +38,7 @@ def shape_of_model(name: str) -> ModelShape:
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         vocab=text.vocab_size,
         kv_width=(getattr(text, "num_key_value_heads", None) or heads) * head_dim,
+        window=getattr(text, "max_position_embeddings", None) or 0,
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from atlas.config import (
     GRPOConfig,
     QuickstartConfig,
+    RankedConfig,
     SFTConfig,
     compose_config,
     explain,
@@ -126,3 +127,10 @@ def test_keys_of_servers_without_servers_are_refused(setting: dict[str, Any]) ->
     with pytest.raises(AtlasError, match=rf"{name} and rollout_engine=local contradict"):
         resolve(GRPOConfig(**base))
     resolve(GRPOConfig(**base, rollout_engine="vllm"))
+
+
+def test_a_model_never_takes_the_place_of_what_it_began_with() -> None:
+    with pytest.raises(AtlasError, match="model_name_or_path and model_dir are both models/atlas_"):
+        load_config(RankedConfig, None, ["model_size=nano", "model_name_or_path=models/atlas_nano"])
+    kept = ["model_size=nano", "model_name_or_path=models/atlas_nano", "model_dir=models/b"]
+    assert load_config(RankedConfig, None, kept).output_dir == "runs/atlas_nano"

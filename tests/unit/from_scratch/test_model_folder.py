@@ -19,12 +19,14 @@ def test_the_folder_holds_the_model_twice_and_its_figures(
 ) -> None:
     model = tiny_model("llama", dtype, vocab_size=len(tokenizer))
     save_model(tmp_path / "final", model, tokenizer)
-    parameters = save_model_folder(tmp_path / "final", tmp_path / "models" / "m", {"seed": 3})
+    parameters = save_model_folder(
+        tmp_path / "final", tmp_path / "models" / "m", {"seed": 3, "loss": float("nan")}
+    )
     folder = tmp_path / "models" / "m"
     assert parameters == model.num_parameters()
     assert is_whole(folder)
-    stats = json.loads((folder / "training_stats.json").read_text())
-    assert stats == {"parameters": parameters, "seed": 3}
+    written = json.loads((folder / "training_stats.json").read_text())
+    assert written == {"parameters": parameters, "seed": 3, "loss": None}  # JSON has no NaN
     vocabulary = json.loads((folder / "vocabulary.json").read_text())
     assert list(vocabulary.values()) == sorted(vocabulary.values())
     assert vocabulary == tokenizer.get_vocab()

@@ -93,3 +93,42 @@ def test_what_cannot_fit_is_refused_with_settings_that_would(computes: bool) -> 
     assert plan_run(config(**taken_up)).memory.total <= 16e9
     with pytest.raises(AtlasError, match=r"needs .* it fits with model_size=(350M|125M)"):
         plan_run(config(memory_limit_gb=4.0, max_tokens_per_micro_batch=512))
+
+
+def test_answers_are_written_within_what_the_training_took(computes: bool) -> None:
+    """400 answers of the 1.1B model at a time would take as much as everything else together."""
+    guide = config(batch_size=4)
+    plan = plan_run(guide, longest=640)
+    rows = planning.answer_rows(guide, plan.settings, longest=640, tokens=200)
+    size = 2 if computes else 4
+    cache = 36 * 2 * 1536 * size * 200  # keys and values of one answer
+    weights = 2 * size * plan.num_parameters
+    assert 8 <= rows < 400
+    assert rows * cache * 1.5 + weights <= plan.memory.total
+    assert planning.answer_rows(guide, plan.settings, longest=640, tokens=10**6) == 1
+    small = config(model_size="nano")
+    settings = plan_run(small).settings
+    assert planning.answer_rows(small, settings, longest=640, tokens=200) == 512
+
+
+def test_a_model_that_is_named_is_planned_and_not_the_size() -> None:
+    plan = plan_run(config(model_name_or_path="base", stages=("tokenizer", "ranked")))
+    assert plan.num_parameters == 914_560
+    with pytest.raises(AtlasError, match=r"^base needs .* is memory_limit_gb$"):
+        plan_run(config(model_name_or_path="base", memory_limit_gb=0.1))
+
+
+def test_a_tokenizer_that_is_named_widens_the_embedding() -> None:
+    assert plan_run(config(model_size="nano", tokenizer="base")).num_parameters == 914_560
+    wide = config(model_size="nano", vocab_size=1000)
+    assert plan_run(wide).num_parameters == 914_560 + (1000 - 480) * 128
+
+
+def test_a_sequence_longer_than_the_window_is_refused() -> None:
+    with pytest.raises(
+        AtlasError, match="max_seq_length is 513, but the window of model_size nano is 512 tokens"
+    ):
+        plan_run(config(model_size="nano", max_seq_length=513))
+    assert plan_run(config(model_size="small", max_seq_length=513))
+    with pytest.raises(AtlasError, match="but the window of base is 512 tokens"):
+        plan_run(config(model_name_or_path="base", max_seq_length=600))
