@@ -1,12 +1,13 @@
 """The guide's 1.1B model in 16 GB: three steps by its own configuration, saved and loaded again.
 
-    python benchmarks/from_scratch_memory.py                 about ten minutes on two cores
+    python benchmarks/from_scratch_memory.py                 a quarter of an hour on two cores
     python benchmarks/from_scratch_memory.py --size small    a minute, to see that it runs
 
 ``train_config.json`` as the guide writes it (1.1B, batch 4), every sequence 128 tokens, and the
-planner told that there are 16 GB. Printed is the largest resident memory of the training process,
-pages of mapped files included, and whether the saved folder gives the logits of the trained model,
-in `transformers` and from its pickle.
+planner told that there are 16 GB. Then the model answers 48 prompts, of which it must not take all
+at a time. Printed is the largest resident memory of the training process, pages of mapped files
+included, and whether the saved folder gives the logits of the trained model, in `transformers` and
+from its pickle.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.console import Console
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT, RESPONSE, RESPONSES = 60, 64, 2
 """Digits, each a token; with the marks of both turns a sequence is 128 tokens."""
+ANSWERS, ANSWER = 48, 64
 LEAN = ("precision=bf16_weights", "gradient_checkpointing=true")
 
 console = Console(highlight=False, width=120)
@@ -43,15 +45,15 @@ def main() -> None:
     if arguments.check:
         sys.stdout.write(json.dumps(differences(folder)))
         return
-    for name, prompts in (("train", 12), ("validation", 4)):
-        write_data(folder / f"{name}.json", prompts, seed=prompts)
+    write_data(folder / "train.json", 12, response=RESPONSE)
+    write_data(folder / "validation.json", ANSWERS, response=4)
     started = time.monotonic()
     train(folder, arguments)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
     minutes = (time.monotonic() - started) / 60
     console.print(
-        f"{arguments.size}: three steps and saving in {minutes:.1f} minutes, at most {peak:.2f} GB "
-        f"resident; the aim is below {arguments.limit_gb:g}"
+        f"{arguments.size}: three steps, answers and saving in {minutes:.1f} minutes, at most "
+        f"{peak:.2f} GB resident; the aim is below {arguments.limit_gb:g}"
     )
     check = [sys.executable, __file__, "--check", "--folder", str(folder)]
     found = json.loads(subprocess.run(check, check=True, capture_output=True, text=True).stdout)
@@ -61,9 +63,9 @@ def main() -> None:
         sys.exit(1)
 
 
-def write_data(path: Path, prompts: int, *, seed: int) -> None:
-    """Write ranked records in which every sequence has one length."""
-    rng = random.Random(seed)
+def write_data(path: Path, prompts: int, *, response: int) -> None:
+    """Write ranked records in which every sequence has one length, and a task to verify."""
+    rng = random.Random(prompts)
 
     def digits(count: int) -> str:
         return " ".join(rng.choice("0123456789") for _ in range(count))
@@ -72,7 +74,8 @@ def write_data(path: Path, prompts: int, *, seed: int) -> None:
     records = [
         {
             "prompt": digits(PROMPT),
-            "responses": [{"text": digits(RESPONSE), "rank": k + 1} for k in range(RESPONSES)],
+            "responses": [{"text": digits(response), "rank": k + 1} for k in range(RESPONSES)],
+            "task": {"family": "exact", "answer": "7"},
         }
         for _ in range(prompts)
     ]
@@ -92,6 +95,7 @@ def train(folder: Path, arguments: argparse.Namespace) -> None:
         f"model_dir={folder / 'model'}",
         f"log_dir={folder / 'logs'}",
         *("stages=[tokenizer,ranked]", "max_steps=3", "logging_steps=1"),
+        f"eval_max_new_tokens={ANSWER}",
         *(() if arguments.size == "1.1B" else LEAN),
     ]
     done = subprocess.run(command, check=False)
