@@ -7,8 +7,8 @@ removed where it isn't equal: logits on a fixed row of tokens, ids of fixed text
     pkl           a folder with plain arrays, that NumPy alone runs (small_lm/numpy_llama.py)
     gguf          one file for llama.cpp and its family (small_lm/gguf_file.py)
 
-A folder whose weights are in ``model_weights.pkl`` only is read through the unpickler that refuses
-everything but arrays.
+A folder whose weights are in ``model_weights.pkl`` only is read without unpickling, and
+refused where it holds anything but arrays.
 """
 
 from __future__ import annotations
