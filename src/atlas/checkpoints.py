@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -31,7 +32,7 @@ from transformers.utils.logging import disable_progress_bar
 from atlas.errors import AtlasError
 from atlas.models.lora import is_adapted, merged_model, save_adapter
 from atlas.runtime.accelerator import name_accelerator
-from atlas.runtime.files import disk_errors, write_atomic
+from atlas.runtime.files import disk_errors, give_usual_mode, place_errors, write_atomic
 from atlas.runtime.hub import local_files_only
 from atlas.runtime.shipped import model_path
 
@@ -64,7 +65,7 @@ def save_model(
         also: More files of any kind, by name; each function is given the path to write.
 
     Raises:
-        AtlasError: The disk is full.
+        AtlasError: The disk is full, or nothing can be written there.
     """
 
     def write(temporary: Path) -> None:
@@ -182,6 +183,23 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         raise AtlasError(_unloadable("tokenizer", folder, error)) from error
 
 
+def kept_dtype(folder: str | Path) -> torch.dtype:
+    """Return the precision that a model folder's weights are kept in: bfloat16, or else float32.
+
+    Raises:
+        AtlasError: There is no such folder, or no model in it.
+    """
+    try:
+        config = AutoConfig.from_pretrained(
+            model_path(folder),
+            trust_remote_code=False,
+            local_files_only=local_files_only(model_path(folder)),
+        )
+    except (OSError, ValueError) as error:
+        raise AtlasError(_unloadable("model", folder, error)) from error
+    return torch.bfloat16 if config.dtype == torch.bfloat16 else torch.float32
+
+
 def is_whole(folder: Path) -> bool:
     """Tell whether every file of a folder is as its manifest says."""
     try:
@@ -230,18 +248,21 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     temporary = folder.parent / f".{folder.name}.partial"
     old = folder.parent / f".{folder.name}.old"
     with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        with place_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
         if old.exists() and not folder.exists():
             # A process died between the two renames below: this is the only one there is.
             old.rename(folder)
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        temporary.mkdir()
+        with place_errors(folder):
+            temporary.mkdir()
         try:
             write(temporary)
             files = sorted(path for path in temporary.rglob("*") if path.is_file())
             manifest = {path.relative_to(temporary).as_posix(): _sha256(path) for path in files}
             for path in files:
+                give_usual_mode(path)  # safetensors makes files that only their owner can read
                 _fsync(path)
             write_atomic(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         except BaseException:

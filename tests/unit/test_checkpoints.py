@@ -242,6 +242,17 @@ def test_saving_again_replaces_the_folder_with_all_its_files(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
 
 
+def test_the_users_umask_decides_who_may_read_a_model(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save_model(tmp_path / "final", tiny_model(), tiny_tokenizer(), with_bin=True)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "final").iterdir()}
+    assert "model.safetensors" in modes
+    assert modes == dict.fromkeys(modes, 0o640)
+
+
 @pytest.mark.parametrize("moment", ["weights", "manifest"])
 def test_a_full_disk_leaves_the_older_folder_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str

@@ -29,7 +29,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from atlas.checkpoints import load_model, load_tokenizer, save_model
+from atlas.checkpoints import kept_dtype, load_model, load_tokenizer, save_model
 from atlas.errors import AtlasError
 from atlas.from_scratch.model_folder import (
     SAFETENSORS,
@@ -38,6 +38,7 @@ from atlas.from_scratch.model_folder import (
     vocabulary_text,
 )
 from atlas.prompts.chat import encode
+from atlas.runtime.files import place_errors
 from atlas.small_lm.gguf_file import write_gguf
 from atlas.small_lm.pickled import WEIGHTS, Array, as_float32, read_pickled, write_pickled
 
@@ -93,8 +94,8 @@ def export_model(source: Path, output: Path, name: str) -> Exported:
     chosen = FORMATS[name]
     loaded = load_any(source)
     texts = texts_for(loaded[1])
-    chosen.write(loaded, output)
     try:
+        chosen.write(loaded, output)
         before = said_by(*loaded, texts)
         del loaded  # one model in memory at a time
         difference = _compare(before, said_by(*chosen.load(output), texts), texts, output)
@@ -118,7 +119,7 @@ def load_any(folder: Path) -> Loaded:
     """
     if not (folder / SAFETENSORS).is_file() and (folder / WEIGHTS).is_file():
         return _load_pickled(folder)
-    return load_model(folder, dtype=_kept_in(folder)), load_tokenizer(folder)
+    return load_model(folder, dtype=kept_dtype(folder)), load_tokenizer(folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +184,13 @@ def _write_safetensors(loaded: Loaded, output: Path) -> None:
 
 
 def _load_folder(output: Path) -> Loaded:
-    return load_model(output, dtype=_kept_in(output)), load_tokenizer(output)
+    return load_model(output, dtype=kept_dtype(output)), load_tokenizer(output)
 
 
 def _write_pickle(loaded: Loaded, output: Path) -> None:
     model, tokenizer = loaded
-    output.mkdir(parents=True)
+    with place_errors(output):
+        output.mkdir(parents=True)
     model.config.save_pretrained(output)
     tokenizer.save_pretrained(output)
     (output / VOCABULARY).write_text(vocabulary_text(tokenizer), encoding="utf-8")
@@ -217,7 +219,6 @@ def _load_pickled(folder: Path) -> Loaded:
 
 def _write_gguf(loaded: Loaded, output: Path) -> None:
     model, tokenizer = loaded
-    output.parent.mkdir(parents=True, exist_ok=True)
     write_gguf(output, model.config, arrays_of(model), tokenizer)
 
 
@@ -235,16 +236,11 @@ def arrays_of(model: PreTrainedModel) -> dict[str, tuple[str, Array]]:
     return {name: plain_array(p.detach().cpu()) for name, p in model.named_parameters()}
 
 
-def _kept_in(folder: Path) -> torch.dtype:
-    dtype = AutoConfig.from_pretrained(folder, trust_remote_code=False).dtype
-    return torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
-
-
 def _remove(output: Path) -> None:
     if output.is_dir():
         shutil.rmtree(output)
-    else:
-        output.unlink(missing_ok=True)
+    elif output.exists():
+        output.unlink()
 
 
 FORMATS: Mapping[str, Format] = {

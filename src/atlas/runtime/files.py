@@ -29,7 +29,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     Text is UTF-8. Missing parent folders are made.
 
     Raises:
-        AtlasError: The disk is full; ``path`` is as it was before.
+        AtlasError: The disk is full, or nothing can be written there; ``path`` is as it was before.
     """
     content = data.encode() if isinstance(data, str) else data
     with replacing(path, num_bytes=len(content)) as temporary:
@@ -47,19 +47,20 @@ def replacing(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
         num_bytes: How much will be written, if known, for the message of a full disk.
 
     Raises:
-        AtlasError: The disk is full.
+        AtlasError: The disk is full, or nothing can be written there.
     """
     with disk_errors(path, num_bytes):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        with place_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
             yield temporary
             _sync(temporary)
-            # mkstemp makes files that only their owner can read; the user's umask decides here.
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
+            give_usual_mode(temporary)  # mkstemp makes files that only their owner can read
+            with place_errors(path):
+                temporary.replace(path)
             _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
@@ -102,6 +103,25 @@ def disk_errors(path: Path, num_bytes: int | None = None) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def place_errors(path: Path) -> Iterator[None]:
+    """Turn a place where the block can't make ``path`` into one line that names it and the reason.
+
+    Raises:
+        AtlasError: The system refused it. A full disk passes as it is, for `disk_errors`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        file = next((p for p in path.parents if p.is_file()), None)
+        reason = error.strerror or str(error) if file is None else f"{file} is a file"
+        raise AtlasError(
+            f"{path} can't be written: {reason}; choose another place for it"
+        ) from error
+
+
 def require_free_space(path: Path, num_bytes: int) -> None:
     """Check before a long job that the disk under ``path`` has room for what it will write.
 
@@ -123,6 +143,11 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def give_usual_mode(path: Path) -> None:
+    """Let others read and write a file as the user's umask says, as if it had just been opened."""
+    path.chmod(0o666 & ~_umask())
 
 
 def _umask() -> int:

@@ -80,6 +80,7 @@ class RunDir:
             "atlas_version": atlas.__version__,
         }
         try:
+            path.mkdir(parents=True, exist_ok=True)
             write_atomic(path / "run.json", json.dumps(written, indent=2) + "\n")
         except OSError as error:
             raise AtlasError(

@@ -18,10 +18,10 @@ Shapes: T tokens, S with the tokens before them, D hidden, H heads, d numbers a 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from jinja2 import TemplateError
@@ -55,12 +55,9 @@ class NumpyLlama:
             AtlasError: A file is missing or refused, or the model is none that is written here.
         """
         folder = Path(folder)
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-        except Exception as error:  # tokenizers raises plain Exception for a missing file
-            raise AtlasError(f"{folder} holds no model: {error}") from error
+        config = _read(folder / "config.json", json.loads)
+        tokenizer = _read(folder / "tokenizer.json", Tokenizer.from_str)
+        template = _read(folder / "chat_template.jinja", str)
         _refuse_other_models(folder, config)
         if not (folder / WEIGHTS).is_file():
             raise AtlasError(
@@ -189,6 +186,25 @@ _GATED = ("gate", "up", "down")
 def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what says how positions turn, in the files of transformers 5 or of those before."""
     return config.get("rope_parameters") or config.get("rope_scaling") or config
+
+
+_T = TypeVar("_T")
+
+
+def _read(path: Path, parsed: Callable[[str], _T]) -> _T:
+    """Return what a file of a model holds.
+
+    Raises:
+        AtlasError: It is missing, or broken.
+    """
+    try:
+        return parsed(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise AtlasError(
+            f"{path.parent} holds no model that can be asked: {path.name} is missing"
+        ) from error
+    except Exception as error:  # tokenizers raises plain Exception
+        raise AtlasError(f"{path} can't be read: {error}") from error
 
 
 def _refuse_other_models(folder: Path, config: Mapping[str, Any]) -> None:

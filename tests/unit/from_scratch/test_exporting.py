@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -132,3 +133,32 @@ def test_an_unknown_format_and_a_taken_place_are_told(source: Path, tmp_path: Pa
         export_model(source, tmp_path / "out", "onnx")
     with pytest.raises(AtlasError, match=r"is there; name a new place with --output"):
         export_model(source, source, "pkl")
+
+
+def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("nosuch", "empty"):
+        with pytest.raises(AtlasError, match=f"no model can be loaded from '.*{name}': ") as caught:
+            export_model(tmp_path / name, tmp_path / "out", "pkl")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+@pytest.mark.parametrize("place", ["/proc/nosuch/out", "{source}/config.json/out"])
+def test_a_place_that_cannot_be_written_is_told(source: Path, name: str, place: str) -> None:
+    output = Path(place.format(source=source))
+    with pytest.raises(AtlasError, match=f"{output} can't be written: "):
+        export_model(source, output, name)
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_a_disk_that_fills_up_leaves_nothing(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(AtlasError, match="the disk is full"):
+        export_model(source, tmp_path / "out", name)
+    assert not (tmp_path / "out").exists()

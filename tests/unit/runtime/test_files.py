@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,6 +40,37 @@ def test_the_users_umask_decides_who_may_read(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("/proc/nosuch/a/b.txt", "No such file or directory"),
+        ("{folder}/file/b.txt", "{folder}/file is a file"),
+        ("{folder}/file/a/b.txt", "{folder}/file is a file"),
+        ("{folder}/taken", "Is a directory"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, place: str, reason: str) -> None:
+    (tmp_path / "file").write_text("there")
+    (tmp_path / "taken").mkdir()
+    path, reason = (text.format(folder=tmp_path) for text in (place, reason))
+    with pytest.raises(AtlasError) as caught:
+        write_atomic(Path(path), "x")
+    assert str(caught.value) == f"{path} can't be written: {reason}; choose another place for it"
+    assert names(tmp_path) == ["file", "taken"]
+    assert (tmp_path / "file").read_text() == "there"
+
+
+def test_a_disk_too_full_for_a_new_file_is_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    with pytest.raises(AtlasError, match="the disk is full"):
+        write_atomic(tmp_path / "a", "x")
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(

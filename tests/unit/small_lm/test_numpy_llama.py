@@ -128,6 +128,17 @@ def test_a_missing_file_is_told(saved: tuple[Path, PreTrainedModel]) -> None:
     (folder / "model_weights.pkl").unlink()
     with pytest.raises(AtlasError, match=r"has no model_weights.pkl; atlas export .* --format pkl"):
         NumpyLlama.load(folder)
-    (folder / "tokenizer.json").unlink()
-    with pytest.raises(AtlasError, match="holds no model"):
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "chat_template.jinja"])
+def test_a_file_that_is_missing_or_broken_is_named(
+    saved: tuple[Path, PreTrainedModel], name: str
+) -> None:
+    folder, _ = saved
+    (folder / name).write_bytes(b"\xff{")
+    with pytest.raises(AtlasError, match=f"{folder / name} can't be read: ") as caught:
+        NumpyLlama.load(folder)
+    assert "\n" not in str(caught.value)
+    (folder / name).unlink()
+    with pytest.raises(AtlasError, match=f"{folder} holds no model that .* {name} is missing"):
         NumpyLlama.load(folder)
