@@ -48,7 +48,16 @@ class Example:
     @property
     def num_trained(self) -> int:
         """The tokens in the loss: T, but for those that are only read."""
-        return len(self.ids) - self.prompt_length - sum(end - start for start, end in self.read)
+        after = len(self.ids) - self.first_trained
+        return max(0, after) - sum(end - start for start, end in self.read)
+
+    @property
+    def first_trained(self) -> int:
+        """Where the loss begins: after the prompt, and not before the second token.
+
+        Nothing stands before the first token that could predict it, even where there is no prompt.
+        """
+        return max(1, self.prompt_length)
 
     @property
     def num_turns(self) -> int:
@@ -140,7 +149,7 @@ def collate(
     trained_BT = torch.zeros(len(examples), longest, dtype=torch.bool)
     for row, example in enumerate(examples):
         ids_BT[row, : len(example.ids)] = torch.tensor(example.ids)
-        trained_BT[row, example.prompt_length : len(example.ids)] = True
+        trained_BT[row, example.first_trained : len(example.ids)] = True
         for start, end in example.read:
             trained_BT[row, start:end] = False
     return ids_BT.to(device), trained_BT.to(device)

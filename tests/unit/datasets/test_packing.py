@@ -37,7 +37,8 @@ def test_a_row_is_learned_as_its_examples_are() -> None:
 def test_the_first_token_of_an_example_without_prompt_is_predicted_by_nothing() -> None:
     row = join([example(2, 0), example(2, 0)])
     _, trained_BT = collate([row], pad_id=0)
-    assert trained_BT.int().tolist() == [[1, 1, 0, 1]]
+    assert trained_BT.int().tolist() == [[0, 1, 0, 1]]
+    assert row.num_trained == 2
 
 
 def test_rows_without_packing_have_no_positions() -> None:

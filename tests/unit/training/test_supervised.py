@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,27 @@ def test_accumulation_equals_one_big_batch(tmp_path: Path, model: LlamaForCausal
     assert cut == pytest.approx(whole, rel=1e-5)
     for left, right in zip(model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(left, right, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_row_that_is_learned_whole_is_a_mean_over_what_is_predicted(
+    tmp_path: Path, model: LlamaForCausalLM, cut: int
+) -> None:
+    """Nothing predicts a row's first token, so that L tokens are L - 1 in the mean."""
+    texts = [(5, 6, 7, 8, 1), (9, 10, 11, 12, 1), (12, 13, 14, 15, 16)]
+    rows = [Example(ids=ids, prompt_length=0) for ids in texts]
+    ids_BT = torch.tensor(texts)
+    logits_BTV = model(ids_BT).logits[:, :-1]
+    expected = torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten())
+    expected.backward()
+    squares = [(p.grad**2).sum() for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    step = [rows[i : i + cut] for i in range(0, len(rows), cut)]
+    loss = train(model, [step], tmp_path)
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    norm = float(torch.stack(squares).sum().sqrt())
+    assert json.loads(line)["train/grad_norm"] == pytest.approx(norm, rel=1e-4)
 
 
 def test_it_learns(tmp_path: Path, model: LlamaForCausalLM) -> None:
