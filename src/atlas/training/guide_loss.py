@@ -45,7 +45,12 @@ def compute_log_probs(
         prompt: What was asked.
         responses: K texts.
         reduction: ``mean`` over a response's tokens, or their ``sum``.
+
+    Raises:
+        ValueError: There is no response.
     """
+    if not responses:
+        raise ValueError("responses is empty; give one at least")
     record = RankedRecord(prompt=prompt, responses=tuple(responses), scores=(0.0,) * len(responses))
     examples, _ = ranked_examples([record], tokenizer, max_length=_ANY_LENGTH)
     (batch,) = batches_of(model, examples, Precision(autocast=False, max_tokens=_ANY_LENGTH))
@@ -58,7 +63,7 @@ def grpo_loss(
     tokenizer: PreTrainedTokenizerBase,
     prompt: str,
     responses: Sequence[str],
-    rankings: Sequence[float],
+    rankings: Sequence[float] | Tensor,
     *,
     temperature: float = 1.0,
     pairwise_weight: float = 0.5,
@@ -70,17 +75,20 @@ def grpo_loss(
         tokenizer: With a chat template.
         prompt: What was asked.
         responses: K texts.
-        rankings: K numbers, higher is better; ranks (1 is best) with a minus before them.
+        rankings: K numbers or a tensor [K], higher is better; ranks (1 is best) with a minus before
+            them.
         temperature: Multiplies the rankings, as the guide writes it: higher prefers the best more.
         pairwise_weight: Of the second term.
 
     Raises:
-        ValueError: There are not as many rankings as responses.
+        ValueError: There is no response, or there are not as many rankings as responses.
     """
-    if len(rankings) != len(responses):
-        raise ValueError(f"{len(responses)} responses, but {len(rankings)} rankings")
+    scores_K = torch.as_tensor(rankings, dtype=torch.float32).detach()
+    if scores_K.shape != (len(responses),):
+        shape = "" if scores_K.dim() == 1 else f" of shape {list(scores_K.shape)}"
+        raise ValueError(f"{len(responses)} responses, but {scores_K.numel()} rankings{shape}")
     log_probs_1K = compute_log_probs(model, tokenizer, prompt, responses).unsqueeze(0)
-    scores_1K = torch.tensor([rankings], dtype=log_probs_1K.dtype, device=log_probs_1K.device)
+    scores_1K = scores_K.to(log_probs_1K).unsqueeze(0)
     mask_1K = torch.ones_like(scores_1K, dtype=torch.bool)
     return ranked_loss(
         log_probs_1K,

@@ -72,3 +72,24 @@ def test_rankings_must_be_as_many(
 ) -> None:
     with pytest.raises(ValueError, match="2 responses, but 1 rankings"):
         grpo_loss(model, tokenizer, PROMPT, ["a", "b"], [1.0])
+    with pytest.raises(ValueError, match=r"2 responses, but 2 rankings of shape \[1, 2\]"):
+        grpo_loss(model, tokenizer, PROMPT, ["a", "b"], torch.tensor([[1.0, 2.0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
+def test_rankings_may_be_a_tensor(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
+) -> None:
+    responses = ["Answer: 3", "Answer: 4"]
+    expected = grpo_loss(model, tokenizer, PROMPT, responses, [2.0, 1.0])
+    found = grpo_loss(model, tokenizer, PROMPT, responses, torch.tensor([2, 1], dtype=dtype))
+    assert found.item() == expected.item()
+
+
+def test_there_must_be_a_response(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    with pytest.raises(ValueError, match="responses is empty; give one at least"):
+        grpo_loss(model, tokenizer, PROMPT, [], [])
+    with pytest.raises(ValueError, match="responses is empty; give one at least"):
+        compute_log_probs(model, tokenizer, PROMPT, [])
