@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -163,7 +164,7 @@ def load_model(
             # Only for accelerators: on the processor a map of devices brings hooks for nothing.
             device_map=None if device is None or device.type == "cpu" else {"": device},
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
         raise AtlasError(_unloadable("model", folder, error)) from error
 
 
@@ -195,7 +196,7 @@ def kept_dtype(folder: str | Path) -> torch.dtype:
             trust_remote_code=False,
             local_files_only=local_files_only(model_path(folder)),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise AtlasError(_unloadable("model", folder, error)) from error
     return torch.bfloat16 if config.dtype == torch.bfloat16 else torch.float32
 
