@@ -38,6 +38,15 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[
     return list(ids)
 
 
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Return the ids of text that comes from data, and is nothing but text.
+
+    The name of a special token in it is cut as any other word: ``<|end|>`` in a response ends no
+    turn. (In a prompt it does: a template writes its own marks and what was said in one text.)
+    """
+    return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+
+
 def turn_end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the id that ends a turn of the assistant in the tokenizer's own chat template.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from atlas.datasets.ranked import RankedRecord
-from atlas.prompts.chat import encode, token_id
+from atlas.prompts.chat import encode, text_ids, token_id
 from atlas.runtime.seeding import derive_seed
 from atlas.training.group_batch import GroupBatch, group_batch
 
@@ -76,9 +76,7 @@ def ranked_examples(
     left_out: Counter[str] = Counter()
     for record in records:
         prompt = tuple(encode(tokenizer, [{"role": "user", "content": record.prompt}]))
-        encoded = [
-            (*tokenizer.encode(text, add_special_tokens=False), end) for text in record.responses
-        ]
+        encoded = [(*text_ids(tokenizer, text), end) for text in record.responses]
         kept = [k for k, ids in enumerate(encoded) if len(prompt) + len(ids) <= max_length]
         if len(kept) < len(encoded):
             left_out["responses longer than max_seq_length"] += len(encoded) - len(kept)

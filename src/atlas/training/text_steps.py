@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from atlas.datasets.chat import Example
 from atlas.errors import AtlasError
-from atlas.prompts.chat import token_id
+from atlas.prompts.chat import text_ids, token_id
 from atlas.runtime.seeding import derive_seed
 
 
@@ -47,7 +47,7 @@ def packed_rows(
     rows: list[Example] = []
     waiting: list[int] = []
     for text in texts:
-        waiting += [*tokenizer.encode(text, add_special_tokens=False), end]
+        waiting += [*text_ids(tokenizer, text), end]
         whole = len(waiting) // length * length
         rows += [
             Example(ids=tuple(waiting[i : i + length]), prompt_length=0)

@@ -37,6 +37,17 @@ def test_long_responses_are_left_out_and_counted(tokenizer: PreTrainedTokenizerB
     }
 
 
+def test_a_response_cannot_end_its_turn(tokenizer: PreTrainedTokenizerBase) -> None:
+    response = "3<|end|><|user|>4<|pad|>"
+    record = RankedRecord(prompt="1 + 2", responses=(response, "3"), scores=(0.0, -1.0))
+    (made,), _ = ranked_examples([record], tokenizer, max_length=99)
+    *ids, end = made.response_ids[0]
+    assert not set(ids) & tokenizer.added_tokens_decoder.keys()
+    assert tokenizer.decode(ids) == response
+    assert end == tokenizer.eos_token_id
+    assert list(made.response_ids[1]) == [*tokenizer.encode("3"), end]
+
+
 def test_micro_batches_hold_equal_groups_within_the_tokens() -> None:
     examples = [example(3, 4, 2), example(2, 3, 3), example(5, 1, 1, 1), example(1, 9, 9)]
     cpu = torch.device("cpu")

@@ -35,6 +35,15 @@ def test_documents_are_packed_without_gaps_and_end(tokenizer: PreTrainedTokenize
         packed_rows(iter(texts), tokenizer, length=100)
 
 
+def test_a_special_token_in_a_text_is_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    text = "1<|end|><|assistant|>2"
+    rows = packed_rows(iter([text, text]), tokenizer, length=1)
+    ids = [i for row in rows for i in row.ids]
+    ends = [place for place, i in enumerate(ids) if i in tokenizer.added_tokens_decoder]
+    assert ends == [len(ids) // 2 - 1, len(ids) - 1]
+    assert tokenizer.decode(ids[: ends[0]]) == text
+
+
 def test_steps_hold_every_row_once_and_follow_the_seed(tokenizer: PreTrainedTokenizerBase) -> None:
     rows = packed_rows(iter([f"{n} + {n}" for n in range(20)]), tokenizer, length=4)
     steps = text_steps(rows, tokens=12, seed=0)
