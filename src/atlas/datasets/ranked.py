@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,9 @@ from jsonschema.exceptions import best_match
 from atlas.errors import AtlasError
 from atlas.runtime.files import replacing
 from atlas.types import Task
+
+_HALF = re.compile("[\ud800-\udfff]")
+"""What JSON can escape, and neither UTF-8 nor a tokenizer takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -260,6 +264,8 @@ def _record(item: Any, where: str) -> RankedRecord:
     if error is not None:
         place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
         raise AtlasError(f"{where}{place and f', {place[1:]}'}: {_short(error.message)}")
+    if _HALF.search(json.dumps(item, ensure_ascii=False)):
+        raise AtlasError(f"{where}: it holds half of a surrogate pair, which is no text")
     responses = item["responses"]
     scores = tuple(_scores(responses, where))
     _refuse_contradiction(responses, scores, where)

@@ -91,6 +91,7 @@ def broken(**changes: Any) -> dict[str, Any]:
             "record 1, responses[1]: the same text as responses[0] with another rank",
         ),
         (broken(responses=[{"text": "a", "score": 10**400}]), "the score must be finite"),
+        (broken(prompt="a \ud83d"), "record 1: it holds half of a surrogate pair"),
     ],
 )
 def test_a_broken_record_is_named_with_its_reason(
