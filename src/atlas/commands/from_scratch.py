@@ -14,7 +14,7 @@ from atlas.commands.terminal import StageBar, console, display, stoppable
 from atlas.config.compose import load_config
 from atlas.config.ranked import RankedConfig
 from atlas.config.resolve import keep_config
-from atlas.datasets.ranked import RankedRecord, check_no_shared_prompt, read_ranked
+from atlas.datasets.ranked import RankedRecord, check_no_shared_prompt, num_unranked, read_ranked
 from atlas.errors import AtlasError
 from atlas.from_scratch.inputs import digests_of, keep_inputs
 from atlas.from_scratch.model_folder import claim_folder
@@ -39,7 +39,7 @@ def run(source: str, overrides: Sequence[str], *, fresh: bool, resume: bool = Fa
         torch.set_num_threads(config.num_threads)
     records, validation = _data(config)
     plan = plan_run(config, longest=longest_of(records, config))
-    show_plan(config, plan, num_prompts=len(records))
+    show_plan(config, plan, records)
     job = _begun(config, plan, records, validation, fresh=fresh, resume=resume)
     run_dir = job.run
     hint = "The same command goes on from the last checkpoint; --fresh starts over."
@@ -94,7 +94,7 @@ def _begun(
     )
 
 
-def show_plan(config: RankedConfig, plan: Plan, *, num_prompts: int) -> None:
+def show_plan(config: RankedConfig, plan: Plan, records: Sequence[RankedRecord]) -> None:
     """Print what will be trained, and what it takes."""
     model = config.model_name_or_path or config.model_size
     console.print(f"Total parameters: {plan.num_parameters:,}  ({model})", soft_wrap=True)
@@ -110,19 +110,25 @@ def show_plan(config: RankedConfig, plan: Plan, *, num_prompts: int) -> None:
         why = f", the fastest that fit ({faster} would take {memory.total / 1e9:.1f} GB)"
     console.print(f"Settings: {plan.settings}{why}", soft_wrap=True)
     if "ranked" in config.stages:
-        _show_ranked(config, num_parameters=plan.num_parameters, num_prompts=num_prompts)
+        _show_ranked(config, plan.num_parameters, records)
     console.print(f"Log: tail -f {Path(config.log_dir) / 'training.log'}", soft_wrap=True)
 
 
-def _show_ranked(config: RankedConfig, *, num_parameters: int, num_prompts: int) -> None:
+def _show_ranked(
+    config: RankedConfig, num_parameters: int, records: Sequence[RankedRecord]
+) -> None:
     """Print how long the ranked stage is, what it minimises, and what would keep it from that."""
     lines = [
-        f"Data: {num_prompts} prompts, {config.batch_size} a step, {config.epochs:g} epochs: "
-        f"{num_ranked_steps(config, num_prompts)} steps of the ranked stage",
+        f"Data: {len(records)} prompts, {config.batch_size} a step, {config.epochs:g} epochs: "
+        f"{num_ranked_steps(config, len(records))} steps of the ranked stage",
         f"Loss: {config.likelihood_weight:g} x the likelihood weighted by preference "
         f"(likelihood_weight) + {config.grpo_preference_weight:g} x the pairwise term "
         "(grpo_preference_weight: in the guide's formula the 0.5 is there)",
     ]
+    if unranked := num_unranked(records):
+        lines.append(
+            f"Note: {unranked} prompts have one response or only ties: nothing is ranked there."
+        )
     if "pretrain" not in config.stages and config.model_name_or_path is None:
         lines.append(
             "Note: preferences alone teach random weights little; leave 'pretrain' in stages, or "

@@ -162,6 +162,7 @@ def test_it_says_what_each_weight_of_the_loss_is_and_what_is_set_wrongly() -> No
     assert "1 x the likelihood weighted by preference (likelihood_weight) + 0.7 x the pair" in said
     assert "1 steps of the ranked stage" in said
     assert "preferences alone teach random weights little" in said
+    assert "nothing is ranked" not in said
     assert "learning_rate 5e-06 hardly moves a model of this size" in said
 
 
@@ -175,6 +176,15 @@ def test_a_misspelt_key_is_named_with_the_nearest(folder: Path) -> None:
     (folder / "typo.json").write_text(json.dumps(GUIDE | {"learning_rat": 1}))
     with pytest.raises(AtlasError, match=r"unknown key 'learning_rat'.*mean 'learning_rate'\?"):
         train("--config", "typo.json")
+
+
+def test_prompts_without_a_pair_are_counted(folder: Path) -> None:
+    path = folder / "data" / "grpo_training.json"
+    first, *others = read_ranked(path)
+    tied = replace(first, scores=(-1.0,) * len(first.scores))
+    write_ranked(path, [tied, *others])
+    said = train(*TINY, "stages=[ranked]", "max_steps=1")
+    assert "Note: 1 prompts have one response or only ties: nothing is ranked there." in said
 
 
 def test_there_must_be_something_to_resume() -> None:
