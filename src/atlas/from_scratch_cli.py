@@ -25,8 +25,8 @@ def prepare_data(
     path: Annotated[
         str | None,
         typer.Option(
-            help="traces: a JSONL file, a database URL or a run directory; jsonl: a file of "
-            "records; hub: a data set's name, or a parquet or JSON file"
+            help="traces: a JSONL file, a database URL or a run directory; jsonl: a JSON or JSONL "
+            "file of records; hub: a data set's name, or a parquet or JSON file"
         ),
     ] = None,
     split: Annotated[
@@ -39,11 +39,28 @@ def prepare_data(
             "basic_arithmetic and leg_counting"
         ),
     ] = None,
-    size: Annotated[int, typer.Option(help="Prompts of the training data, at most", min=1)] = 6000,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Prompts of the training data, at most; without it tasks write 6000, every other "
+            "source takes all that it has",
+            min=1,
+        ),
+    ] = None,
     validation_size: Annotated[
-        int, typer.Option(help="Prompts of the validation data, at most", min=1)
-    ] = 500,
-    responses_per_prompt: Annotated[int, typer.Option(help="From 2 to 16")] = 5,
+        int | None,
+        typer.Option(
+            help="Prompts of the validation data; without it tasks write 500, every other source "
+            "holds out a tenth of its prompts, 500 at most",
+            min=1,
+        ),
+    ] = None,
+    responses_per_prompt: Annotated[
+        int,
+        typer.Option(
+            help="From 2 to 16; of more than that the best, the worst and some between are taken"
+        ),
+    ] = 5,
     seed: Annotated[int, typer.Option(help="Equal seeds write equal files")] = 0,
     output_dir: Annotated[Path, typer.Option(help="Where both files are written")] = Path("data"),
 ) -> None:

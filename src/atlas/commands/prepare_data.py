@@ -1,19 +1,26 @@
-"""``prepare_grpo_data.py``: prompts with ranked responses, for training and for validation."""
+"""``prepare_grpo_data.py``: prompts with ranked responses, for training and for validation.
+
+Records of one's own keep their scores, since the loss reads the differences between them. Ratings
+of a hub's set and rewards of sessions become ranks, which the loss is made for: where a judge gives
+0.8 and 0.9, ``softmax(score)`` prefers hardly anything.
+"""
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from atlas.commands.terminal import console
 from atlas.datasets.ranked import (
     RankedRecord,
     check_no_shared_prompt,
+    num_unranked,
+    one_a_prompt,
     read_ranked,
     write_ranked,
 )
@@ -33,6 +40,9 @@ from atlas.types import task_id
 FAMILIES = ("chain_sum", "basic_arithmetic", "leg_counting")
 TRAINING = "grpo_training.json"
 VALIDATION = "validation.json"
+_TASKS_SIZE, _TASKS_VALIDATION_SIZE = 6000, 500
+_MOST_HELD_OUT = 500
+"""Prompts of the validation data where nobody says how many, and a tenth would be more."""
 _WITHOUT_EVENTS = SessionQuery(include_trajectory_events=False, include_learning_data=False)
 
 
@@ -46,8 +56,10 @@ class Request:
     """Families of reasoning-gym; None: the default ones."""
     split: str | None
     """Part of a hub's data set; None: ``train``."""
-    size: int
-    validation_size: int
+    size: int | None
+    """Training prompts; None: all that there are, of tasks 6,000."""
+    validation_size: int | None
+    """None: a tenth, 500 at most; of tasks 500."""
     responses_per_prompt: int
     seed: int
 
@@ -68,14 +80,21 @@ def run(source: str, request: Request) -> None:
     train, validation = SOURCES[source](request)
     for name, records in ((TRAINING, train), (VALIDATION, validation)):
         if not records:
-            raise AtlasError(f"nothing is left for {name}; give more prompts")
+            raise AtlasError(
+                f"nothing is left for {name}; give more prompts, or a smaller --validation-size"
+            )
     check_no_shared_prompt(train, validation)
     for name, records in ((TRAINING, train), (VALIDATION, validation)):
         path = request.output_dir / name
         write_ranked(path, records)
         responses = Counter(len(record.responses) for record in records)
         counts = ", ".join(f"{n} with {k} responses" for k, n in sorted(responses.items()))
-        console.print(f"{path}: {len(records)} prompts ({counts})", markup=False, soft_wrap=True)
+        _say(f"{path}: {len(records)} prompts ({counts})")
+        if unranked := num_unranked(records):
+            _say(
+                f"{path}: {unranked} prompts have one response or only ties: nothing is ranked "
+                "there"
+            )
     console.print(f"{time.monotonic() - started:.1f} s")
 
 
@@ -91,31 +110,44 @@ def from_tasks(request: Request) -> Sets:
             split=split,
         )
 
-    return made(request.size, "train"), made(request.validation_size, "held_out")
+    return (
+        made(request.size or _TASKS_SIZE, "train"),
+        made(request.validation_size or _TASKS_VALIDATION_SIZE, "held_out"),
+    )
 
 
 def from_traces(request: Request) -> Sets:
     """Sessions of the same task, ranked by reward; from PostgreSQL or JSONL."""
-    if request.path is not None and request.path.endswith((".jsonl", ".jsonl.gz")):
-        return _from_sessions(JsonlTraceStore(request.path).sessions(_WITHOUT_EVENTS), request)
-    with database(request.path) as db_url:
+    path = request.path
+    if path is not None and (path.endswith((".jsonl", ".jsonl.gz")) or Path(path).is_file()):
+        return _from_sessions(JsonlTraceStore(path).sessions(_WITHOUT_EVENTS), request)
+    with database(path, option="--path") as db_url:
         return _from_sessions(PostgresTraceStore(db_url).sessions(_WITHOUT_EVENTS), request)
 
 
 def from_jsonl(request: Request) -> Sets:
-    """Ranked records of one's own, in a JSON or JSONL file."""
-    records = read_ranked(_named(request, "a JSON or JSONL file of records"))
-    return _split([record.at_most(request.responses_per_prompt) for record in records], request)
+    """Ranked records of one's own, in a JSON or JSONL file; their scores or ranks stay."""
+    what = "a JSON or JSONL file of records"
+    records = read_ranked(_named(request, what), where_missing=f"give {what}")
+    return _split(_one_a_prompt(records, request), request)
 
 
 def from_hub(request: Request) -> Sets:
     """A preference set of the Hugging Face hub, or local files of its shape."""
     name = _named(request, "the name of a data set")
-    wanted = request.size + request.validation_size
-    records = ranked_from_hub(
-        name, split=request.split, responses_per_prompt=request.responses_per_prompt
+    left_out: Counter[str] = Counter()
+    rows = ranked_from_hub(
+        name,
+        split=request.split,
+        responses_per_prompt=request.responses_per_prompt,
+        left_out=left_out,
     )
-    return _split(list(islice(records, wanted)), request)
+    records, unread = _enough(rows, request)
+    _say_left_out(left_out)
+    if unread is not None:
+        _say(f"--size is {request.size}: from {unread.source} on, no row was read")
+    ranked = [record.as_ranks() for record in _one_a_prompt(records, request)]
+    return _split(ranked, request)
 
 
 SOURCES: Mapping[str, Callable[[Request], Sets]] = {
@@ -130,9 +162,53 @@ def _from_sessions(sessions: Iterable[Session], request: Request) -> Sets:
     records, left_out = ranked_from_sessions(
         sessions, responses_per_prompt=request.responses_per_prompt
     )
-    if left_out:
-        console.print(f"{left_out} tasks have one answer or equal rewards, and were left out")
-    return _split(records, request)
+    _say_left_out(left_out)
+    return _split([record.as_ranks() for record in records], request)
+
+
+def _enough(
+    rows: Iterable[RankedRecord], request: Request
+) -> tuple[list[RankedRecord], RankedRecord | None]:
+    """Return the rows that hold enough prompts, and the first that is too much, if there is one."""
+    wanted = math.inf
+    if request.size is not None:
+        # A tenth of what is read is held out, so of the size it is a ninth.
+        wanted = request.size + (request.validation_size or _held_out(request.size * 10 // 9))
+    taken: list[RankedRecord] = []
+    prompts: set[str] = set()
+    for record in rows:
+        if len(prompts) >= wanted and record.prompt not in prompts:
+            return taken, record
+        prompts.add(record.prompt)
+        taken.append(record)
+    return taken, None
+
+
+def _held_out(num_prompts: int) -> int:
+    return max(1, min(_MOST_HELD_OUT, num_prompts // 10))
+
+
+def _one_a_prompt(records: Iterable[RankedRecord], request: Request) -> list[RankedRecord]:
+    """Return one record a prompt, with as many responses as asked for, and say what went."""
+    single, fates = one_a_prompt(records)
+    for fate, count in fates.items():
+        _say(f"{count} {fate}")
+    most = request.responses_per_prompt
+    cut = [record.at_most(most) for record in single]
+    if num_cut := sum(len(record.responses) for record in single) - sum(
+        len(record.responses) for record in cut
+    ):
+        _say(f"{num_cut} responses are left out: --responses-per-prompt is {most}")
+    return cut
+
+
+def _say_left_out(reasons: Mapping[str, int]) -> None:
+    for reason, count in reasons.items():
+        _say(f"{count} {reason}: left out")
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, soft_wrap=True)
 
 
 def _refuse_unread(source: str, request: Request) -> None:
@@ -156,16 +232,23 @@ def _named(request: Request, what: str) -> str:
 
 
 def _split(records: Sequence[RankedRecord], request: Request) -> Sets:
-    """Split by the hash of the prompt's key: a prompt in other words stays on its side."""
-    by_prompt = {record.prompt: record for record in records}
-    if len(by_prompt) < 2:
-        raise AtlasError(f"{len(by_prompt)} prompts can be ranked; two at least are needed")
-    key_of = {prompt: task_id(task_key(prompt)) for prompt in by_prompt}
-    ordered = sorted(by_prompt.values(), key=lambda record: (key_of[record.prompt], record.prompt))
-    held = max(1, min(request.validation_size, len(ordered) // 10))
+    """Split by the hash of the prompt's key: a prompt in other words stays on its side.
+
+    Args:
+        records: No two with the same prompt.
+        request: How many go to each side.
+    """
+    if len(records) < 2:
+        raise AtlasError(f"{len(records)} prompts can be ranked; two at least are needed")
+    key_of = {record.prompt: task_id(task_key(record.prompt)) for record in records}
+    ordered = sorted(records, key=lambda record: (key_of[record.prompt], record.prompt))
+    held = min(request.validation_size or _held_out(len(ordered)), len(ordered))
     last = key_of[ordered[held - 1].prompt]
     while held < len(ordered) and key_of[ordered[held].prompt] == last:
         held += 1
-    validation, train = ordered[:held], ordered[held : held + request.size]
+    validation, train = ordered[:held], ordered[held:]
+    if request.size is not None and len(train) > request.size:
+        _say(f"{len(train) - request.size} prompts are left out: --size is {request.size}")
+        train = train[: request.size]
     random.Random(request.seed).shuffle(train)
     return train, validation

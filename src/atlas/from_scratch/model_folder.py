@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from atlas.checkpoints import copy_model, load_tokenizer
+from atlas.errors import AtlasError
 from atlas.small_lm.pickled import BFLOAT16, WEIGHTS, Array, write_pickled
 
 SAFETENSORS = "model.safetensors"
@@ -58,6 +59,48 @@ def _json(stats: Mapping[str, Any]) -> str:
     """Return figures as JSON, which has no NaN: null is written for it."""
     plain = json.loads(json.dumps(stats), parse_constant=lambda name: None)
     return json.dumps(plain, indent=2) + "\n"
+
+
+def claim_folder(folder: Path, run: str) -> None:
+    """Check that a run may write its model to a folder, before any work is done, and make its
+    parents.
+
+    Args:
+        folder: It may be missing or empty, or hold the model of the same run.
+        run: The run's ``output_dir``, which ``training_stats.json`` names.
+
+    Raises:
+        AtlasError: It holds something else, or can't be written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        there = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    except FileNotFoundError as error:
+        if folder.parent.is_dir():
+            return
+        raise _unwritable(folder, error) from error
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    if not there:
+        return
+    try:
+        owner = json.loads((folder / STATS).read_text(encoding="utf-8"))["run"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AtlasError(
+            f"model_dir {folder} holds {there[0]} and more, which no run of this version wrote; "
+            "move it away, or set model_dir to another folder"
+        ) from error
+    if owner != run:
+        raise AtlasError(
+            f"model_dir {folder} holds the model of the run {owner}; move it away, or set "
+            "model_dir to another folder"
+        )
+
+
+def _unwritable(folder: Path, error: OSError) -> AtlasError:
+    return AtlasError(
+        f"model_dir {folder} can't be written: {error.strerror}; set it to another folder"
+    )
 
 
 def vocabulary_text(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -91,6 +91,13 @@ def plan_run(config: RankedConfig, *, longest: int = 0) -> Plan:
             f"max_seq_length is {config.max_seq_length}, but the window of {_model_of(config)} is "
             f"{shape.window} tokens; lower it"
         )
+    if config.model_name_or_path is not None and config.tokenizer != AUTO:
+        entries = _entries(config.tokenizer)
+        if entries > shape.vocab:
+            raise AtlasError(
+                f"tokenizer {config.tokenizer} has {entries} entries, but "
+                f"{config.model_name_or_path} knows {shape.vocab}; leave tokenizer out"
+            )
     limit, limit_is = memory_limit()
     if config.memory_limit_gb:
         limit, limit_is = int(config.memory_limit_gb * _GB), "memory_limit_gb"
@@ -116,11 +123,12 @@ def longest_of(records: Iterable[RankedRecord], config: RankedConfig) -> int:
     """
     most = config.max_seq_length
     marks = 3  # of the user's turn, its end and the assistant's
-    return max(
+    lengths = (
         min(len(record.prompt.encode()) + marks, most)
         + sum(min(len(text.encode()) + 1, most) for text in record.responses)
         for record in records
     )
+    return max(lengths, default=0)
 
 
 def shape_of(config: RankedConfig) -> ModelShape:
@@ -151,6 +159,8 @@ def memory_of(config: RankedConfig, settings: Settings, longest: int) -> MemoryP
     largest_step = config.batch_size * longest or settings.max_tokens
     if "pretrain" in config.stages:
         largest_step = max(largest_step, config.pretrain_tokens_per_step)
+        if config.corpus is not None:
+            longest = max(longest, config.max_seq_length)  # a row of it
     work = Workload(
         precision=settings.precision,
         gradient_checkpointing=settings.gradient_checkpointing,

@@ -38,6 +38,7 @@ from atlas.runtime.stages import Stage
 from atlas.runtime.stopping import StopRequest
 from atlas.small_lm.sizes import size_named
 from atlas.small_lm.tokenizer import train_tokenizer
+from atlas.sources.training_sets import counts
 from atlas.training.from_scratch import (
     Training,
     pretrain,
@@ -100,7 +101,8 @@ def stages_of(job: FromScratch) -> Mapping[str, Stage]:
     chosen: dict[str, Callable[..., Mapping[str, Any]]] = {"tokenizer": make_tokenizer}
     chosen |= {name: stage for name, stage in training.items() if name in job.config.stages}
     if len(chosen) > 1:
-        chosen |= {"evaluate": evaluate, "save": save}
+        chosen |= {"evaluate": evaluate} if job.validation else {}
+        chosen["save"] = save
     return {name: partial(stage, job) for name, stage in chosen.items()}
 
 
@@ -114,6 +116,8 @@ def make_tokenizer(job: FromScratch, progress: Progress, stop: StopRequest) -> M
         tokenizer = train_tokenizer(_texts(job), vocab_size=size)
     else:
         tokenizer = load_tokenizer(named)
+    if job.validation:
+        _validation_examples(job, tokenizer)  # an error now, not after the training
     tokenizer.save_pretrained(job.tokenizer_folder)
     progress.advance(note=f"{len(tokenizer)} entries")
     return {"entries": len(tokenizer)}
@@ -124,7 +128,9 @@ def pretraining(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapp
     training = job.training(progress, stop)
     start = partial(_beginning, job, training.tokenizer)
     if job.config.corpus is None:
-        examples, left_out = _examples(job, training.tokenizer)
+        examples, left_out = _examples(job, training.tokenizer, whole=False)
+        if left_out:
+            progress.say(f"left out: {counts(left_out)}")
         figures = pretrain(training, start, examples)
         return {**figures, "rows": len(examples), **_said(left_out)}
     texts = documents(job.config.corpus)
@@ -135,7 +141,9 @@ def pretraining(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapp
 def ranking(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
     """Teach the model which responses are better."""
     training = job.training(progress, stop)
-    examples, left_out = _examples(job, training.tokenizer)
+    examples, left_out = _examples(job, training.tokenizer, whole=True)
+    if left_out:
+        progress.say(f"left out: {counts(left_out)}")
     start = partial(_stage_zero, job, training.tokenizer)
     return {**rank(training, start, examples), "prompts": len(examples), **_said(left_out)}
 
@@ -145,7 +153,7 @@ def evaluate(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping
     training = job.training(progress, stop)
     config = job.config
     tokenizer = training.tokenizer
-    examples, _ = ranked_examples(job.validation, tokenizer, max_length=config.max_seq_length)
+    examples = _validation_examples(job, tokenizer)
     asked = [
         (record.task, len(encode(tokenizer, [{"role": "user", "content": record.prompt}])))
         for record in job.validation
@@ -190,6 +198,7 @@ def save(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping[str
     source = job.run.final if "ranked" in job.config.stages else pretrained_folder(job.run)
     stats = {
         "model_size": None if job.config.model_name_or_path else job.config.model_size,
+        "run": job.config.output_dir,
         "seed": job.config.seed,
         "precision": job.settings.precision,
         "gradient_checkpointing": job.settings.gradient_checkpointing,
@@ -202,6 +211,7 @@ def save(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping[str
     }
     folder = Path(job.config.model_dir)
     parameters = save_model_folder(source, folder, stats)
+    job.run.note("save", f"model: {folder}")
     progress.advance(note=str(folder))
     return {"folder": str(folder), "parameters": parameters}
 
@@ -235,10 +245,26 @@ def _texts(job: FromScratch) -> list[str]:
     return texts[:_TOKENIZER_TEXTS]
 
 
-def _examples(
+def _validation_examples(
     job: FromScratch, tokenizer: PreTrainedTokenizerBase
+) -> list[RankedExample]:
+    config = job.config
+    examples, _ = ranked_examples(
+        job.validation, tokenizer, max_length=config.max_seq_length, whole=True
+    )
+    if not examples:
+        raise AtlasError(
+            f"no best response in {config.validation_data} fits into max_seq_length; raise it"
+        )
+    return examples
+
+
+def _examples(
+    job: FromScratch, tokenizer: PreTrainedTokenizerBase, *, whole: bool
 ) -> tuple[list[RankedExample], Mapping[str, int]]:
-    examples, left_out = ranked_examples(job.train, tokenizer, max_length=job.config.max_seq_length)
+    examples, left_out = ranked_examples(
+        job.train, tokenizer, max_length=job.config.max_seq_length, whole=whole
+    )
     if not examples:
         raise AtlasError(
             f"no response in {job.config.train_data} fits into max_seq_length; raise it"

@@ -14,10 +14,17 @@ from atlas.errors import AtlasError
 
 
 def publish(run: Path, place: Path, names: Mapping[str, str]) -> None:
-    """Link ``place/name`` to ``run/target`` for every name; older links are replaced."""
+    """Link ``place/name`` to ``run/target`` for every name; older links are replaced.
+
+    Raises:
+        AtlasError: A folder can't be made.
+    """
     for name, target in names.items():
         link = place / name
-        link.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AtlasError(f"{link.parent} can't be made: {error.strerror}") from error
         temporary = link.with_name(f".{link.name}.new")
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(os.path.relpath((run / target).absolute(), link.parent.resolve()))

@@ -17,6 +17,8 @@ from typing import Literal
 
 import psutil
 
+from atlas.runtime.cgroup import cgroup_room
+
 Precision = Literal["float32", "bf16", "bf16_weights"]
 
 # Bytes of weight, gradient and the two moments of AdamW.
@@ -85,11 +87,19 @@ def plan_training(shape: ModelShape, work: Workload) -> MemoryPlan:
             "weights": weight * shape.num_parameters,
             "gradients": gradient * shape.num_parameters,
             "optimiser states": states * shape.num_parameters,
+            **_copies(shape, work),
             "activations": activations(shape, work),
             "projection": projection(shape, work.tokens),
             "libraries": LIBRARIES,
         }
     )
+
+
+def _copies(shape: ModelShape, work: Workload) -> dict[str, int]:
+    """Return what autocast keeps for the backward pass: the weights rounded to bfloat16."""
+    if work.precision != "bf16":
+        return {}
+    return {"bfloat16 copies": 2 * shape.num_parameters}
 
 
 def activations(shape: ModelShape, work: Workload) -> int:
@@ -117,4 +127,7 @@ def memory_limit() -> tuple[int, str]:
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return free, f"free on {torch.cuda.get_device_name()}"
-    return psutil.virtual_memory().available, "free in this machine's memory"
+    free, room = psutil.virtual_memory().available, cgroup_room()
+    if room is not None and room < free:
+        return room, "free in this container's memory"
+    return free, "free in this machine's memory"

@@ -22,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 from atlas.config.optim import TrainConfig
 from atlas.errors import AtlasError
 from atlas.runtime.files import append_line, disk_errors, write_atomic
-from atlas.runtime.run_dir import RunDir
+from atlas.runtime.run_dir import RunDir, stamped
 from atlas.runtime.trackers.tracker import Tracker, open_trackers
 
 KEY_FIGURES = (
@@ -99,7 +99,9 @@ class MetricSink:
             self._log = run.log.open("ab", buffering=0)
             # TensorBoard then forgets what earlier event files say about these steps.
             purge_step = 0 if resume_step is None else resume_step + 1
-            self._events = SummaryWriter(str(run.tensorboard), purge_step=purge_step)
+            # A stage of a job with several has a curve of its own; they'd purge one another's.
+            events = run.tensorboard if stage == run.kind else run.tensorboard / stage
+            self._events = SummaryWriter(str(events), purge_step=purge_step)
         self.note(f"go on after step {resume_step}" if resume_step else "start")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -128,8 +130,7 @@ class MetricSink:
     def note(self, text: str) -> None:
         """Write a line of plain text to ``training.log``."""
         with disk_errors(self._run.log):
-            stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-            append_line(self._log, f"{stamp}  {self._stage}  {text}")
+            append_line(self._log, stamped(self._stage, text))
 
     def close(self) -> None:
         """Close all files; nothing is lost where this is never called."""

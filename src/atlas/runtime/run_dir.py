@@ -19,6 +19,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,13 +29,15 @@ from typing import Any
 import atlas
 from atlas.errors import AtlasError
 from atlas.runtime import lineage
-from atlas.runtime.files import disk_errors, write_atomic
+from atlas.runtime.files import append_line, disk_errors, write_atomic
 
 LAYOUT_VERSION = 1
 """Of the folders and files named above. It rises when an older run can no longer be read."""
 
 _LOCK = ".lock"
-_SET_UP = frozenset({"run.json", "config.yaml", "settings.json", lineage.FILE})
+_SET_UP = frozenset(
+    {"run.json", "config.yaml", "settings.json", "inputs.json", "training.log", lineage.FILE}
+)
 """What is written before the first step."""
 
 
@@ -148,6 +151,15 @@ class RunDir:
             "summary": dict(summary),
         }
         write_atomic(self._stage_path(name), json.dumps(record, indent=2) + "\n")
+
+    def note(self, stage: str, text: str) -> None:
+        """Write a line of plain text to ``training.log``.
+
+        Raises:
+            AtlasError: The disk is full.
+        """
+        with disk_errors(self.log), self.log.open("ab", buffering=0) as file:
+            append_line(file, stamped(stage, text))
 
     @property
     def config(self) -> Path:
@@ -286,6 +298,11 @@ def _locked(path: Path) -> Iterator[None]:
             file.write(str(os.getpid()))
             file.flush()
         yield
+
+
+def stamped(stage: str, text: str) -> str:
+    """Return a line of ``training.log``, which begins with the local time."""
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {stage}  {text}"
 
 
 def _now() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from atlas.runtime.progress import Progress
@@ -48,4 +49,6 @@ def run_stages(
         seed_everything(seed, name)
         started = time.monotonic()
         summary = stage(progress, stop)
-        run.finish_stage(name, summary, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        run.finish_stage(name, summary, seconds)
+        run.note(name, f"done in {timedelta(seconds=round(seconds))}")

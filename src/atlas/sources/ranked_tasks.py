@@ -62,6 +62,7 @@ def _ranked(task: Task, answers: Sequence[str], count: int, seed: int) -> Ranked
         prompt=task.question,
         responses=tuple(response.text for response in responses),
         scores=tuple(float(places[value] - len(places)) for value in worths),
+        are_ranks=True,
         kinds=tuple(response.kind for response in responses),
         task=task,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from atlas.datasets.ranked import RankedRecord
@@ -12,7 +13,7 @@ from atlas.types import Task
 
 def ranked_from_sessions(
     sessions: Iterable[Session], *, responses_per_prompt: int
-) -> tuple[list[RankedRecord], int]:
+) -> tuple[list[RankedRecord], Counter[str]]:
     """Return a record for every task that was answered differently with different rewards.
 
     Args:
@@ -20,13 +21,15 @@ def ranked_from_sessions(
         responses_per_prompt: K at most.
 
     Returns:
-        The records, in the order in which their tasks came first, and the number of tasks that
-        were left out: with one answer, or with equal rewards, nothing can be ranked.
+        The records, in the order in which their tasks came first, and what was left out, by
+        reason: with one answer, or with equal rewards, nothing can be ranked.
     """
+    left_out: Counter[str] = Counter()
     answers: dict[str, dict[str, float]] = {}
     verifiable: dict[str, Task] = {}
     for session in sessions:
         if session.score is None or not (session.final_answer or "").strip():
+            left_out["sessions have no answer or no reward"] += 1
             continue
         scored = answers.setdefault(session.task, {})
         text = str(session.final_answer).strip()
@@ -45,4 +48,5 @@ def ranked_from_sessions(
         for prompt, scored in answers.items()
         if len(set(scored.values())) > 1
     ]
-    return records, len(answers) - len(records)
+    left_out["tasks have one answer or equal rewards"] = len(answers) - len(records)
+    return records, +left_out

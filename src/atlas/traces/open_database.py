@@ -26,7 +26,9 @@ _URL = re.compile(r"^[a-z][a-z0-9+]*://|^\s*[a-z_]+\s*=", re.IGNORECASE)
 
 
 @contextmanager
-def database(place: str | Path | None = None, *, create: bool = False) -> Iterator[str]:
+def database(
+    place: str | Path | None = None, *, create: bool = False, option: str = "--database-url"
+) -> Iterator[str]:
     """Give the ``db_url`` of a database while the block runs.
 
     Args:
@@ -34,6 +36,7 @@ def database(place: str | Path | None = None, *, create: bool = False) -> Iterat
             folder of an embedded server, with or without ``embedded:`` before it. None: what the
             environment names (`ENVIRONMENT`), else the guide's database on this machine.
         create: Make the data folder where it is missing, instead of refusing.
+        option: What names a database in the command that asks, for its messages.
 
     Raises:
         AtlasError: There is no such folder, it holds no database, or nobody answers there.
@@ -41,7 +44,7 @@ def database(place: str | Path | None = None, *, create: bool = False) -> Iterat
     if place is None:
         place = next((url for name in ENVIRONMENT if (url := os.environ.get(name))), None)
     if place is None:
-        _check_default()
+        _check_default(option)
         place = DEFAULT_DB_URL
     if isinstance(place, str) and not place.startswith(_EMBEDDED) and _URL.match(place):
         describe(place)
@@ -72,11 +75,11 @@ def data_folder(folder: Path) -> Path:
     return found
 
 
-def _check_default() -> None:
+def _check_default(option: str) -> None:
     try:
         connect(DEFAULT_DB_URL).close()
     except AtlasError as error:
         raise AtlasError(
-            f"no database was named, and the default doesn't answer ({error}); give --database-url "
-            "with a URL or a run directory, as in --database-url runs/quickstart"
+            f"no database was named, and the default doesn't answer ({error}); give {option} "
+            f"with a URL or a run directory, as in {option} runs/quickstart"
         ) from error

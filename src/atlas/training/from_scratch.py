@@ -110,13 +110,18 @@ def pretrain(job: Training, model: MakeModel, examples: Sequence[RankedExample])
 def pretrain_on_text(job: Training, model: MakeModel, rows: Sequence[Example]) -> Figures:
     """Teach language on any text, packed into rows; otherwise as `pretrain`."""
     config = job.config
-    cut = text_steps(rows, tokens=config.pretrain_tokens_per_step, seed=config.seed)
+    cut = text_steps(
+        rows,
+        tokens=config.pretrain_tokens_per_step,
+        pass_tokens=job.precision.max_tokens,
+        seed=config.seed,
+    )
     total = max(1, math.ceil(len(cut) * config.pretrain_epochs))
 
     def loop(engine: PlainEngine, first: int, **common: Any) -> float:
         steps = repeated_steps(cut, num_steps=total, first=first, seed=config.seed)
         autocast = job.precision.autocast
-        return run_steps(engine, ([step] for step in steps), autocast=autocast, **common)
+        return run_steps(engine, steps, autocast=autocast, **common)
 
     return _stage(job, "pretrain", model, loop, total=total)
 

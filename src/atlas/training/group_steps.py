@@ -12,7 +12,6 @@ Shapes: P prompts, K responses, B = P * K rows, T tokens.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from atlas.runtime.precision import computing
 from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest
 from atlas.training.forward import completion_logprobs, shares_prompts
+from atlas.training.log_window import LogWindow
 from atlas.training.ranked_batches import RankedBatch, RankedExample, micro_batches
 
 Share = tuple[Tensor, Mapping[str, Tensor]]
@@ -116,33 +116,21 @@ def run_group_steps(
     Returns:
         The mean loss of the last logged steps.
     """
-    window: dict[str, float] = defaultdict(float)
-    count, num_tokens, started, last = 0, 0, time.monotonic(), float("nan")
+    window = LogWindow(sink)
+    number = first_step
     for number, examples in enumerate(steps, start=first_step + 1):
+        if stop.asked and number > first_step + 1:
+            after_step(number - 1)  # asked while the data was made: save what is done
         stop.check()
         shares = backward(engine, examples, objective, precision)
         info = engine.step()
-        count, num_tokens = count + 1, num_tokens + sum(e.num_tokens for e in examples)
-        for name, value in shares.items():
-            window[name] += value
+        window.add(shares, info, num_tokens=sum(example.num_tokens for example in examples))
         progress.advance(note=f"loss {shares['train/loss']:.3f}")
         if number % logging_steps == 0:
-            means = {name: value / count for name, value in window.items()}
-            last = means["train/loss"]
-            seconds = time.monotonic() - started
-            sink.log(
-                number,
-                {
-                    **means,
-                    "train/grad_norm": info.grad_norm,
-                    "train/learning_rate": info.learning_rate,
-                    "train/tokens_per_second": num_tokens / seconds,
-                },
-            )
-            window.clear()
-            count, num_tokens, started = 0, 0, time.monotonic()
+            window.log(number)
         after_step(number)
-    return window["train/loss"] / count if count else last
+    window.log(number)  # what the last whole window left over
+    return window.loss
 
 
 def backward(

@@ -61,7 +61,11 @@ class RankedBatch:
 
 
 def ranked_examples(
-    records: Sequence[RankedRecord], tokenizer: PreTrainedTokenizerBase, *, max_length: int
+    records: Sequence[RankedRecord],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    whole: bool = False,
 ) -> tuple[list[RankedExample], Counter[str]]:
     """Return the records as token ids, and what was left out, by reason.
 
@@ -70,6 +74,8 @@ def ranked_examples(
         tokenizer: With a chat template; a prompt is a user's turn, a response the assistant's.
         max_length: Tokens of prompt and response together; a longer response is left out, and a
             record that has none left.
+        whole: Leave out a record whose best response is too long as well: the best of the others
+            is nothing to prefer.
     """
     end = token_id(tokenizer, "eos")
     examples: list[RankedExample] = []
@@ -82,6 +88,9 @@ def ranked_examples(
             left_out["responses longer than max_seq_length"] += len(encoded) - len(kept)
         if not kept:
             left_out["prompts without a response left"] += 1
+            continue
+        if whole and max(record.scores[k] for k in kept) < max(record.scores):
+            left_out["prompts whose best response is longer"] += 1
             continue
         examples.append(
             RankedExample(

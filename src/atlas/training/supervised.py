@@ -10,7 +10,6 @@ Shapes: B rows, T tokens.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
@@ -31,6 +30,7 @@ from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.training.documents import hidden_states
 from atlas.training.forward import project
+from atlas.training.log_window import LogWindow
 from atlas.training.recomputing import recomputing
 
 Step = Sequence[Sequence[Example]]
@@ -95,8 +95,8 @@ def run_steps(
     """
     pad_id = engine.model.config.pad_token_id or 0
     share_of = partial(_share, pad_id=pad_id, autocast=autocast, device=engine.device)
-    window: list[float] = []
-    num_tokens, started, last = 0, time.monotonic(), float("nan")
+    window = LogWindow(sink)
+    step = first_step
     for step, batches in enumerate(steps, start=first_step + 1):
         if stop.asked and step > first_step + 1:
             after_step(step - 1)  # asked while the data was made: save what is done
@@ -115,24 +115,14 @@ def run_steps(
                 loss += share.item()
             info = engine.step()
         loss = ranks.sums({"loss": loss}, f"loss of step {step}")["loss"]
-        window.append(loss)
-        num_tokens += sum(len(example.ids) for batch in batches for example in batch)
+        num_tokens = sum(len(example.ids) for batch in batches for example in batch)
+        window.add({"train/loss": loss}, info, num_tokens=num_tokens)
         progress.advance(note=f"loss {loss:.3f}")
         if step % logging_steps == 0:
-            last = sum(window) / len(window)
-            seconds = time.monotonic() - started
-            sink.log(
-                step,
-                {
-                    "train/loss": last,
-                    "train/grad_norm": info.grad_norm,
-                    "train/learning_rate": info.learning_rate,
-                    "train/tokens_per_second": num_tokens / seconds,
-                },
-            )
-            window, num_tokens, started = [], 0, time.monotonic()
+            window.log(step)
         after_step(step)
-    return sum(window) / len(window) if window else last
+    window.log(step)  # what the last whole window left over
+    return window.loss
 
 
 def _share(

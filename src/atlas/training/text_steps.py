@@ -18,17 +18,26 @@ from atlas.prompts.chat import text_ids, token_id
 from atlas.runtime.seeding import derive_seed
 
 
-def documents(corpus: str | Path) -> Iterator[str]:
-    """Yield the texts of a corpus, each file one document, in the order of their names.
+def corpus_files(corpus: str | Path) -> list[Path]:
+    """Return the files of a corpus, in the order of their names.
 
     Raises:
-        AtlasError: There is no text there, or a file is no UTF-8.
+        AtlasError: There is no text there.
     """
     place = Path(corpus)
     files = sorted(place.rglob("*.txt")) if place.is_dir() else [place]
     if not files or not all(file.is_file() for file in files):
         raise AtlasError(f"corpus {corpus} is neither a text file nor a folder with .txt files")
-    for file in files:
+    return files
+
+
+def documents(corpus: str | Path) -> Iterator[str]:
+    """Yield the texts of a corpus, each file one document.
+
+    Raises:
+        AtlasError: There is no text there, or a file is no UTF-8.
+    """
+    for file in corpus_files(corpus):
         try:
             yield file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
@@ -62,9 +71,23 @@ def packed_rows(
     return rows
 
 
-def text_steps(rows: Sequence[Example], *, tokens: int, seed: int) -> list[list[Example]]:
-    """Cut rows, shuffled, into steps of about ``tokens`` tokens."""
-    per_step = max(1, tokens // len(rows[0].ids))
+def text_steps(
+    rows: Sequence[Example], *, tokens: int, pass_tokens: int, seed: int
+) -> list[list[list[Example]]]:
+    """Cut rows, shuffled, into steps, and each of them into micro-batches.
+
+    Args:
+        rows: Of equal length.
+        tokens: Of a step, about.
+        pass_tokens: Of a micro-batch, at most; one row goes through whatever it takes.
+        seed: Of the order.
+    """
+    length = len(rows[0].ids)
     order = list(rows)
     random.Random(derive_seed(seed, "text rows")).shuffle(order)
-    return [order[i : i + per_step] for i in range(0, len(order), per_step)]
+    steps = _parts(order, max(1, tokens // length))
+    return [_parts(step, max(1, pass_tokens // length)) for step in steps]
+
+
+def _parts(rows: list[Example], size: int) -> list[list[Example]]:
+    return [rows[i : i + size] for i in range(0, len(rows), size)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from atlas.checkpoints import load_tokenizer
-from atlas.datasets.ranked import write_ranked
+from atlas.datasets.ranked import read_ranked, write_ranked
 from atlas.errors import AtlasError
 from atlas.from_scratch_cli import train_app
 from atlas.sources.ranked_tasks import ranked_from_tasks
@@ -76,11 +78,91 @@ def test_each_stage_runs_alone(folder: Path) -> None:
     assert "ranked" not in speaks
 
 
+def test_on_a_corpus_no_ranked_data_is_needed(folder: Path) -> None:
+    shutil.rmtree(folder / "data")
+    (folder / "books").mkdir()
+    (folder / "books" / "a.txt").write_text("Once upon a time. " * 400)
+    words = (*TINY, "corpus=books", "pretrain_epochs=0.5", "max_seq_length=64")
+    said = train(*words, "stages=[tokenizer,pretrain]", "max_tokens_per_micro_batch=128")
+    assert "Measured on" not in said
+    stats = json.loads((folder / "models/atlas_nano/training_stats.json").read_text())
+    assert "evaluate" not in stats
+    assert stats["run"] == "runs/atlas_nano"
+    with pytest.raises(AtlasError, match=r"data/grpo_training\.json isn't there"):
+        train(*words, "stages=[ranked]", "output_dir=runs/b")
+
+
+def test_the_log_tells_of_every_stage_and_of_the_last_step(folder: Path) -> None:
+    train(*TINY, "stages=[ranked]", "max_steps=1")
+    lines = [line[21:] for line in (folder / "logs/training.log").read_text().splitlines()]
+    assert lines[0].startswith("plan  914,560 parameters, precision=")
+    stages = [line.split("  ")[0] for line in lines]
+    assert stages == [
+        "plan",
+        "tokenizer",
+        "ranked",
+        "ranked",
+        "ranked",
+        *["evaluate"],
+        *["save"] * 2,
+    ]
+    assert lines[3].startswith("ranked  1/1  loss ")  # though logging_steps is 10
+    assert "save  model: models/atlas_nano" in lines
+
+
+def test_a_model_folder_is_never_taken_from_anybody(folder: Path) -> None:
+    mine = folder / "models" / "atlas_nano"
+    mine.mkdir(parents=True)
+    (mine / "precious").write_text("x")
+    words = (*TINY, "stages=[ranked]", "max_steps=1")
+    with pytest.raises(AtlasError, match="model_dir models/atlas_nano holds precious and more"):
+        train(*words)
+    assert [path.name for path in mine.iterdir()] == ["precious"]
+    assert not (folder / "runs").exists()
+    (mine / "precious").unlink()
+    train(*words)
+    with pytest.raises(AtlasError, match="holds the model of the run runs/atlas_nano; move it"):
+        train(*words, "output_dir=runs/other")
+    train(*words, "--fresh")  # the same run may
+    with pytest.raises(AtlasError, match="model_dir /proc/none/m can't be written"):
+        train(*words, "model_dir=/proc/none/m", "output_dir=runs/other")
+
+
+@pytest.mark.parametrize("changed", ["grpo_training", "validation"])
+def test_a_run_does_not_go_on_with_other_data(folder: Path, changed: str) -> None:
+    words = (*TINY, "stages=[ranked]", "max_steps=1")
+    train(*words)
+    path = folder / "data" / f"{changed}.json"
+    before = path.read_text()
+    write_ranked(path, read_ranked(path)[:-1])
+    name = {"grpo_training": "train_data", "validation": "validation_data"}[changed]
+    with pytest.raises(AtlasError, match=rf"^{name} \(data/{changed}\.json\) changed since runs/"):
+        train(*words)
+    path.write_text(before)
+    assert "model: models/atlas_nano" in train(*words)
+
+
+def test_a_corpus_that_is_not_there_leaves_no_run_behind(folder: Path) -> None:
+    with pytest.raises(AtlasError, match="corpus nosuch is neither a text file nor a folder"):
+        train(*TINY, "corpus=nosuch")
+    assert not (folder / "runs").exists()
+
+
+def test_validation_that_nothing_fits_into_is_told_before_the_training(folder: Path) -> None:
+    path = folder / "data" / "validation.json"
+    long = [replace(record, prompt=record.prompt * 20) for record in read_ranked(path)]
+    write_ranked(path, long)
+    with pytest.raises(AtlasError, match=r"no best response in data/validation\.json fits"):
+        train(*TINY, "max_seq_length=64")
+    assert "pretrain" not in (folder / "logs/training.log").read_text()
+
+
 def test_it_says_what_each_weight_of_the_loss_is_and_what_is_set_wrongly() -> None:
     said = train(*TINY, "stages=[ranked]", "max_steps=1", "grpo_preference_weight=0.7")
     assert "1 x the likelihood weighted by preference (likelihood_weight) + 0.7 x the pair" in said
     assert "1 steps of the ranked stage" in said
     assert "preferences alone teach random weights little" in said
+    assert "nothing is ranked" not in said
     assert "learning_rate 5e-06 hardly moves a model of this size" in said
 
 
@@ -94,6 +176,15 @@ def test_a_misspelt_key_is_named_with_the_nearest(folder: Path) -> None:
     (folder / "typo.json").write_text(json.dumps(GUIDE | {"learning_rat": 1}))
     with pytest.raises(AtlasError, match=r"unknown key 'learning_rat'.*mean 'learning_rate'\?"):
         train("--config", "typo.json")
+
+
+def test_prompts_without_a_pair_are_counted(folder: Path) -> None:
+    path = folder / "data" / "grpo_training.json"
+    first, *others = read_ranked(path)
+    tied = replace(first, scores=(-1.0,) * len(first.scores))
+    write_ranked(path, [tied, *others])
+    said = train(*TINY, "stages=[ranked]", "max_steps=1")
+    assert "Note: 1 prompts have one response or only ties: nothing is ranked there." in said
 
 
 def test_there_must_be_something_to_resume() -> None:

@@ -45,7 +45,9 @@ def test_an_unknown_family_is_refused_before_anything_is_made(tmp_path: Path) ->
 
 
 def test_a_run_goes_on_only_with_its_own_settings(tmp_path: Path) -> None:
-    prepare(config_in(tmp_path), fresh=False)
+    prepare(config_in(tmp_path, seed=2), fresh=False)
+    run = prepare(config_in(tmp_path), fresh=False)  # nothing was done with the first ones
+    run.finish_stage("collect", {}, 1.0)
     prepare(config_in(tmp_path), fresh=False)
     with pytest.raises(AtlasError, match=r"other settings \(eval_tasks, seed\)"):
         prepare(config_in(tmp_path, seed=1, eval_tasks=500), fresh=False)

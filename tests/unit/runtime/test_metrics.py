@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from atlas.errors import AtlasError
 from atlas.runtime.metrics import MetricSink
@@ -99,6 +102,26 @@ def test_a_file_of_something_else_is_left_alone(run: RunDir) -> None:
     assert run.metrics.read_text() == '{"epoch": 1}\n'
 
 
+@pytest.fixture
+def _files_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Event files of one second are read in the order of their numbers, 10 before 9."""
+    numbers = itertools.count(100)
+    monkeypatch.setattr(
+        event_file_writer, "_global_uid", SimpleNamespace(get=lambda: next(numbers))
+    )
+
+
+@pytest.mark.usefixtures("_files_in_order")
+def test_tensorboard_keeps_the_curve_of_every_stage(run: RunDir) -> None:
+    write(run, "warm-up", 1, 3)
+    write(run, "grpo", 1, 2)
+    for folder, steps in ((run.tensorboard / "warm-up", [1, 2, 3]), (run.tensorboard, [1, 2])):
+        accumulator = EventAccumulator(str(folder))
+        accumulator.Reload()
+        assert [event.step for event in accumulator.Scalars("train/loss")] == steps
+
+
+@pytest.mark.usefixtures("_files_in_order")
 def test_tensorboard_sees_each_step_once_after_a_resume(run: RunDir) -> None:
     write(run, "grpo", 1, 5)
     with MetricSink(run, stage="grpo", total_steps=9, resume_step=3) as sink:

@@ -58,10 +58,10 @@ def test_a_run_that_did_nothing_with_its_settings_takes_others(tmp_path: Path) -
     assert not again.config.exists()
     assert not again.lineage.exists()
     again.config.write_text("seed: 2")
-    again.log.write_text("step 1")
+    again.metrics.write_text("step 1")
     assert RunDir.create(tmp_path / "run", "sft").config.read_text() == "seed: 2"
     # Somebody may be at it, before the first step.
-    again.log.unlink()
+    again.metrics.unlink()
     with again.lock(), pytest.raises(AtlasError, match="is in use by process"):
         RunDir.create(tmp_path / "run", "sft")
     assert again.config.read_text() == "seed: 2"

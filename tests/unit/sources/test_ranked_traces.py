@@ -23,7 +23,10 @@ def test_sessions_of_a_task_are_ranked_by_reward() -> None:
         ],
         responses_per_prompt=5,
     )
-    assert left_out == 2
+    assert left_out == {
+        "tasks have one answer or equal rewards": 2,
+        "sessions have no answer or no reward": 2,
+    }
     (record,) = records
     assert (record.prompt, record.responses, record.scores) == ("a", ("good", "bad"), (0.9, 0.3))
 

@@ -72,6 +72,8 @@ def test_without_any_name_it_is_the_guide_s_database(
     monkeypatch.setattr(open_database, "DEFAULT_DB_URL", nobody)
     with pytest.raises(AtlasError, match=r"no database was named.*give --database-url"), database():
         pass
+    with pytest.raises(AtlasError, match=r"give --path .*as in --path"), database(option="--path"):
+        pass
 
 
 def test_a_folder_without_a_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

@@ -48,6 +48,23 @@ def test_a_response_cannot_end_its_turn(tokenizer: PreTrainedTokenizerBase) -> N
     assert list(made.response_ids[1]) == [*tokenizer.encode("3"), end]
 
 
+def test_where_the_best_response_is_too_long_the_others_are_nothing_to_prefer(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    records = [
+        RankedRecord(prompt="1 + 1", responses=("2" * 90, "bad", "no"), scores=(-1.0, -2.0, -3.0)),
+        RankedRecord(prompt="1 + 2", responses=("2" * 90, "3", "no"), scores=(-2.0, -1.0, -3.0)),
+        RankedRecord(prompt="1 + 3", responses=("4" * 90, "4"), scores=(-1.0, -1.0)),
+    ]
+    examples, left_out = ranked_examples(records, tokenizer, max_length=60, whole=True)
+    assert [example.scores for example in examples] == [(-1.0, -3.0), (-1.0,)]
+    assert left_out == {
+        "responses longer than max_seq_length": 3,
+        "prompts whose best response is longer": 1,
+    }
+    assert len(ranked_examples(records, tokenizer, max_length=60)[0]) == 3
+
+
 def test_micro_batches_hold_equal_groups_within_the_tokens() -> None:
     examples = [example(3, 4, 2), example(2, 3, 3), example(5, 1, 1, 1), example(1, 9, 9)]
     cpu = torch.device("cpu")

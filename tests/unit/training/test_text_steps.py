@@ -46,8 +46,11 @@ def test_a_special_token_in_a_text_is_text(tokenizer: PreTrainedTokenizerBase) -
 
 def test_steps_hold_every_row_once_and_follow_the_seed(tokenizer: PreTrainedTokenizerBase) -> None:
     rows = packed_rows(iter([f"{n} + {n}" for n in range(20)]), tokenizer, length=4)
-    steps = text_steps(rows, tokens=12, seed=0)
-    assert {len(step) for step in steps[:-1]} == {3}
-    assert sorted(row.ids for step in steps for row in step) == sorted(row.ids for row in rows)
-    assert text_steps(rows, tokens=12, seed=0) == steps
-    assert text_steps(rows, tokens=12, seed=1) != steps
+    steps = text_steps(rows, tokens=12, pass_tokens=8, seed=0)
+    # A step of three rows goes through in passes of two and one.
+    assert {tuple(len(batch) for batch in step) for step in steps[:-1]} == {(2, 1)}
+    seen = [row.ids for step in steps for batch in step for row in batch]
+    assert sorted(seen) == sorted(row.ids for row in rows)
+    assert text_steps(rows, tokens=12, pass_tokens=8, seed=0) == steps
+    assert text_steps(rows, tokens=12, pass_tokens=8, seed=1) != steps
+    assert {len(step) for step in text_steps(rows, tokens=12, pass_tokens=1, seed=0)[:-1]} == {3}

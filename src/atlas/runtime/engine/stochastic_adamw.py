@@ -74,7 +74,8 @@ class StochasticAdamW(torch.optim.Optimizer):
         state["step"] += 1
         step = state["step"]
         random = torch.Generator(parameter.device)
-        random.manual_seed((self._seed * 1_000_003 + step) * 1_000_003 + place)
+        # Modulo: a date as a seed is large, and PyTorch takes 63 bits.
+        random.manual_seed(((self._seed * 1_000_003 + step) * 1_000_003 + place) % 2**63)
         b1, b2 = group["betas"]
         rate, decay = group["lr"], group["weight_decay"]
         flat = [t.view(-1) for t in (parameter, gradient, state["m"], state["v"])]

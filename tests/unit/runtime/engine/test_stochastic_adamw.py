@@ -72,3 +72,15 @@ def test_a_state_that_was_saved_goes_on_bit_by_bit() -> None:
 def test_other_precisions_are_refused() -> None:
     with pytest.raises(ValueError, match="must be bfloat16"):
         StochasticAdamW([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+
+
+@pytest.mark.parametrize("seed", [20_261_128, 2**62])
+def test_any_seed_is_taken(seed: int) -> None:
+    """PyTorch's generators take 63 bits; a date times a step is more."""
+    ends = []
+    for _ in range(2):
+        weight = torch.nn.Parameter(torch.full((64,), 1.0, dtype=torch.bfloat16))
+        weight.grad = torch.linspace(-1, 1, 64).bfloat16()
+        StochasticAdamW([weight], lr=1e-3, seed=seed).step()
+        ends.append(weight.detach().clone())
+    assert torch.equal(*ends)
