@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import zlib
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.unit.rewards.judge_server import JudgeServer, agree, nonce_of
+from tests.unit.rewards.judge_server import JudgeServer, agree
 from tests.unit.training.conftest import StopAfter
 from tests.unit.training.test_grpo import config_for
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
@@ -45,8 +46,10 @@ def judges_file(folder: Path, url: str, **settings: Any) -> str:
 
 
 def score_of(request: Any) -> float:
-    """A score by what is judged: by the order in which calls arrive every run would learn else."""
-    text = json.dumps(request["messages"]).replace(nonce_of(request), "")
+    """A score by what is judged, not by what each call is given at random (nonce and fence), nor
+    by the order in which calls arrive: every run would learn something else.
+    """
+    text = re.sub(r"\b[0-9a-f]{8,}\b", "", json.dumps(request["messages"]))
     return 0.5 + zlib.crc32(text.encode()) % 5 / 10
 
 
@@ -71,7 +74,9 @@ def test_judges_are_rewarded_logged_explained_and_go_on_counting(
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
     for line in lines:
-        assert line["train/reward"] == pytest.approx(line["rim_rewards"])
+        # A teaching that gives the answer away, as random text may, earns nothing unjudged.
+        judged = 1 - line["train/leak_rate"]
+        assert line["train/reward"] == pytest.approx(judged * line["rim_rewards"])
         assert line["reward/rim"] == pytest.approx(line["rim_rewards"])
         assert 0 <= line["escalation_rate"] <= 1
     assert sum(line["judges/calls"] for line in lines) == calls
