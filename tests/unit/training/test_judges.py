@@ -75,9 +75,9 @@ def test_judges_are_rewarded_logged_explained_and_go_on_counting(
     assert [line["step"] for line in lines] == [1, 2, 3]
     for line in lines:
         # A teaching that gives the answer away, as random text may, earns nothing unjudged.
-        judged = 1 - line["train/leak_rate"]
-        assert line["train/reward"] == pytest.approx(judged * line["rim_rewards"])
-        assert line["reward/rim"] == pytest.approx(line["rim_rewards"])
+        earned = (1 - line["train/leak_rate"]) * line["rim_rewards"]
+        assert line["train/reward"] == pytest.approx(earned)
+        assert line["reward/rim"] == pytest.approx(earned)
         assert 0 <= line["escalation_rate"] <= 1
     assert sum(line["judges/calls"] for line in lines) == calls
     assert 0 < so_far < calls
