@@ -78,12 +78,12 @@ def _begun(
     refuse_foreign(Path(config.log_dir), LOGS, "log_dir")
     if {"pretrain", "ranked"} & {*config.stages}:
         claim_folder(Path(config.model_dir), config.output_dir)
-    digests_of(config)  # a corpus that isn't there leaves no run behind
+    digests = digests_of(config)  # a corpus that isn't there leaves no run behind
     if resume and not (Path(config.output_dir) / "run.json").is_file():
         raise AtlasError(f"there is no run in {config.output_dir} to resume; leave --resume out")
     run_dir = RunDir.create(config.output_dir, "ranked", fresh=fresh)
     keep_config(config, run_dir.config)
-    keep_inputs(config, run_dir.path / "inputs.json")
+    keep_inputs(config, digests, run_dir.path / "inputs.json")
     settings = _settled(run_dir, plan.settings)
     if settings != plan.settings:
         console.print(f"This run was begun with {settings}, and goes on so.", soft_wrap=True)

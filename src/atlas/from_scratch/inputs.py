@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from atlas.checkpoints import MANIFEST
@@ -37,13 +37,17 @@ def digests_of(config: RankedConfig) -> dict[str, str]:
     }
 
 
-def keep_inputs(config: RankedConfig, path: Path) -> None:
+def keep_inputs(config: RankedConfig, now: Mapping[str, str], path: Path) -> None:
     """Save the digests of a run; where some are saved already, insist that they are the same.
+
+    Args:
+        config: Of the run.
+        now: Its `digests_of`.
+        path: The file.
 
     Raises:
         AtlasError: Something has changed; it is named.
     """
-    now = digests_of(config)
     if not path.is_file():
         write_atomic(path, json.dumps(now, indent=1) + "\n")
         return

@@ -128,9 +128,7 @@ def pretraining(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapp
     training = job.training(progress, stop)
     start = partial(_beginning, job, training.tokenizer)
     if job.config.corpus is None:
-        examples, left_out = _examples(job, training.tokenizer, whole=False)
-        if left_out:
-            progress.say(f"left out: {counts(left_out)}")
+        examples, left_out = _examples(job, training, whole=False)
         figures = pretrain(training, start, examples)
         return {**figures, "rows": len(examples), **_said(left_out)}
     texts = documents(job.config.corpus)
@@ -141,9 +139,7 @@ def pretraining(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapp
 def ranking(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
     """Teach the model which responses are better."""
     training = job.training(progress, stop)
-    examples, left_out = _examples(job, training.tokenizer, whole=True)
-    if left_out:
-        progress.say(f"left out: {counts(left_out)}")
+    examples, left_out = _examples(job, training, whole=True)
     start = partial(_stage_zero, job, training.tokenizer)
     return {**rank(training, start, examples), "prompts": len(examples), **_said(left_out)}
 
@@ -260,15 +256,18 @@ def _validation_examples(
 
 
 def _examples(
-    job: FromScratch, tokenizer: PreTrainedTokenizerBase, *, whole: bool
+    job: FromScratch, training: Training, *, whole: bool
 ) -> tuple[list[RankedExample], Mapping[str, int]]:
+    """Return what a stage learns from and what was left out, which is said."""
     examples, left_out = ranked_examples(
-        job.train, tokenizer, max_length=job.config.max_seq_length, whole=whole
+        job.train, training.tokenizer, max_length=job.config.max_seq_length, whole=whole
     )
     if not examples:
         raise AtlasError(
             f"no response in {job.config.train_data} fits into max_seq_length; raise it"
         )
+    if left_out:
+        training.progress.say(f"left out: {counts(left_out)}")
     return examples, left_out
 
 

@@ -99,12 +99,7 @@ def dialogue_samples(
             continue
         task, messages = found
         sides[side_of(task, eval_share)].append(Dialogue(session=key, messages=messages))
-    return Samples(
-        train=tuple(sides["train"]),
-        eval=tuple(sides["eval"]),
-        num_read=num_read,
-        left_out={reason: missing} if missing else {},
-    )
+    return _samples(sides, num_read, {reason: missing} if missing else {})
 
 
 def prompt_samples(
@@ -131,9 +126,15 @@ def prompt_samples(
     for identity in sorted(tasks):
         prompt = Prompt(task=tasks[identity], sessions=tuple(met[identity]))
         sides[side_of(prompt.task.question, eval_share)].append(prompt)
+    return _samples(sides, num_read, {reason: missing} if missing else {})
+
+
+def _samples(
+    sides: Mapping[Side, list[T]], num_read: int, left_out: Mapping[str, int]
+) -> Samples[T]:
     return Samples(
         train=tuple(sides["train"]),
         eval=tuple(sides["eval"]),
         num_read=num_read,
-        left_out={reason: missing} if missing else {},
+        left_out=left_out,
     )
