@@ -11,20 +11,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from atlas.errors import AtlasError
+from atlas.runtime.files import place_errors
 
 
 def publish(run: Path, place: Path, names: Mapping[str, str]) -> None:
     """Link ``place/name`` to ``run/target`` for every name; older links are replaced.
 
     Raises:
-        AtlasError: A folder can't be made.
+        AtlasError: Nothing can be written there.
     """
     for name, target in names.items():
         link = place / name
-        try:
+        with place_errors(link):
             link.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise AtlasError(f"{link.parent} can't be made: {error.strerror}") from error
         temporary = link.with_name(f".{link.name}.new")
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(os.path.relpath((run / target).absolute(), link.parent.resolve()))
