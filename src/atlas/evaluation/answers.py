@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.prompts.chat import encode
-from atlas.rewards.verifiers import verify
+from atlas.rewards.verifiers import verify_all
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.types import Task
@@ -46,11 +46,9 @@ def greedy_answers(
     prompts = [encode(tokenizer, [{"role": "user", "content": task.question}]) for task in tasks]
     sampling = Sampling(max_new_tokens=max_new_tokens)
     completions = LocalGenerator(model, tokenizer, max_rows=max_rows).generate(prompts, sampling)
+    firsts = [one for (one,) in completions]
+    verdicts = verify_all(tasks, [one.text for one in firsts])
     return [
-        Answered(
-            text=completion.text,
-            correct=verify(task, completion.text).correct,
-            num_tokens=completion.num_tokens,
-        )
-        for task, (completion,) in zip(tasks, completions, strict=True)
+        Answered(text=one.text, correct=verdict.correct, num_tokens=one.num_tokens)
+        for one, verdict in zip(firsts, verdicts, strict=True)
     ]

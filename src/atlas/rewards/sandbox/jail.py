@@ -40,17 +40,26 @@ def enter_jail(*, memory_mb: int, cpu_seconds: int) -> None:
     Raises:
         OSError: The system can't hold this process; nothing must be run in it.
     """
+    prepare_jail()
+    close_jail(memory_mb=memory_mb, cpu_seconds=cpu_seconds)
+
+
+def prepare_jail() -> None:
+    """Do what needs files still, and what takes long: once, before processes are forked off."""
     for name in MODULES:
         importlib.import_module(name)
-    sys.path.clear()
     _leave_namespaces()
+
+
+def close_jail(*, memory_mb: int, cpu_seconds: int) -> None:
+    """Give up the rest, after `prepare_jail`; arguments and errors are those of `enter_jail`."""
+    sys.path.clear()
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-    memory = memory_mb << 20
     for limit, value in (
-        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_AS, memory_mb << 20),
         (resource.RLIMIT_CPU, cpu_seconds),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),

@@ -20,6 +20,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+_SOURCE = str(Path(__file__).resolve().parents[3])
+_PASSED = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME")
+_PASSED += ("XDG_CONFIG_HOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
+"""What a worker needs of the environment to start; the rest, keys among it, isn't its business."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_SET = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "MPLBACKEND": "Agg",
+    **dict.fromkeys(_THREADS, "1"),
+}
+"""One thread: a process with more can't be forked safely, nor jailed."""
+
 
 class LineProcess:
     """One worker, started by the first question; threads take turns.
@@ -74,12 +87,15 @@ class LineProcess:
             self._kill()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
+        paths = [_SOURCE, *filter(None, [os.environ.get("PYTHONPATH")])]
         return subprocess.Popen(
             # -P: the folder of the file is no place to import from.
             [sys.executable, "-P", str(self._file)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={**environment, **_SET, "PYTHONPATH": os.pathsep.join(paths)},
             start_new_session=True,
         )
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from atlas.errors import AtlasError
 from atlas.rewards.verifiers.exact import exact_verdict
 from atlas.rewards.verifiers.json_schema import json_verdict
-from atlas.rewards.verifiers.maths import math_verdict
+from atlas.rewards.verifiers.maths import math_verdict, math_verdicts
 from atlas.rewards.verifiers.numeric import numeric_verdict
 from atlas.rewards.verifiers.pattern import regex_verdict
 from atlas.rewards.verifiers.python_tests import python_verdict
-from atlas.rewards.verifiers.reasoning import has_scorer, reasoning_verdict
+from atlas.rewards.verifiers.reasoning import (
+    has_scorer,
+    reasoning_verdict,
+    reasoning_verdicts,
+)
 from atlas.rewards.verifiers.reference import reference_verdict
 from atlas.rewards.verifiers.verdict import Verdict, Verifier
 from atlas.types import REFERENCE, Completion, Outcome, Task
@@ -30,6 +35,12 @@ VERIFIERS: Mapping[str, Verifier] = {
 }
 """By name. Any data set of reasoning-gym is a name too, with reasoning-gym's own scorer."""
 
+_SCORER = "a data set of reasoning-gym"
+_AT_ONCE: Mapping[str, Callable[[Sequence[Task], Sequence[str]], list[Verdict]]] = {
+    _SCORER: reasoning_verdicts,
+    "math": math_verdicts,
+}
+"""Verifiers that are given many answers at a time, in one call of a process."""
 _WAITING = ("python_tests",)
 _RULES = ("json_schema", "python_tests", "regex")
 
@@ -77,25 +88,47 @@ def accepts_reference(task: Task) -> str | None:
     Such a task can't be solved: its answer is wrong, or its verifier needs metadata that isn't
     there. Verifiers whose reference is a rule and no answer have nothing to be checked.
     """
-    name = verifier_name(task)
-    if name in _RULES:
+    if verifier_name(task) in _RULES:
         return None
     try:
-        right = verify(task, f"Answer: {task.answer}").correct
+        found = verify(task, f"Answer: {task.answer}")
     except AtlasError as error:
         return str(error)
-    except Exception as error:  # a foreign scorer may raise anything
-        return f"the verifier of family '{task.family}' fails: {type(error).__name__}: {error}"
-    return None if right else f"the verifier of family '{task.family}' refuses its own answer"
+    if found.score is None and find_verifier(verifier_name(task)) is reasoning_verdict:
+        return found.reason
+    refuses = f"the verifier of family '{task.family}' refuses its own answer"
+    return None if found.correct else refuses
 
 
 def verify_all(tasks: Sequence[Task], texts: Sequence[str]) -> list[Verdict]:
-    """Score one text a task, the verifiers that wait for other processes side by side."""
-    slow = any(verifier_name(task) in _WAITING for task in tasks)
-    if not slow:
-        return [verify(task, text) for task, text in zip(tasks, texts, strict=True)]
+    """Score one text a task: those for a jailed worker in one call, the rest side by side.
+
+    Raises:
+        AtlasError: A task names a verifier that doesn't exist, or this system can't jail a process.
+    """
+    if len(tasks) != len(texts):
+        raise ValueError(f"{len(tasks)} tasks and {len(texts)} texts")
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, task in enumerate(tasks):
+        name = verifier_name(task)
+        is_scorer = find_verifier(name) is reasoning_verdict
+        places[_SCORER if is_scorer else name].append(place)
+    verdicts: dict[int, Verdict] = {}
+    for name, some in places.items():
+        verdicts |= zip(some, _verify_some(name, tasks, texts, some), strict=True)
+    return [verdicts[place] for place in range(len(tasks))]
+
+
+def _verify_some(
+    name: str, tasks: Sequence[Task], texts: Sequence[str], places: Sequence[int]
+) -> list[Verdict]:
+    some, said = [tasks[place] for place in places], [texts[place] for place in places]
+    if name in _AT_ONCE:
+        return _AT_ONCE[name](some, said)
+    if name not in _WAITING:
+        return [verify(task, text) for task, text in zip(some, said, strict=True)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(verify, tasks, texts))
+        return list(pool.map(verify, some, said))
 
 
 def outcome(task: Task, completion: Completion) -> Outcome:

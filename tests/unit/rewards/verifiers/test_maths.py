@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from atlas.rewards.verifiers import maths
-from atlas.rewards.verifiers.maths import math_verdict
+from atlas.rewards.verifiers.jailed import Reply
+from atlas.rewards.verifiers.maths import math_verdict, math_verdicts
 from atlas.types import Task
 
 
@@ -73,7 +75,41 @@ def test_a_reference_that_is_no_mathematics_says_nothing_about_the_answer() -> N
     assert score("???", "5") is None
 
 
-def test_a_comparison_without_end_is_an_abstention(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert score("2", r"\frac{4}{2}") == 1.0  # the process is up
-    monkeypatch.setattr(maths, "TIME_LIMIT", 0.0)
-    assert score("10", "9^{9^{9^{9}}}") is None
+def test_an_answer_that_takes_too_long_is_wrong_unless_the_reference_does_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(maths, "CPU_SECONDS", 1.0)
+    slow = Task(question="?", answer="10", family="math")
+    found = math_verdict(slow, r"Answer: 9^{9^{9^{9}}}")
+    assert (found.score, found.parsed) == (0.0, True)
+    assert found.reason == "comparing the answer failed: it took more than 1 s"
+    assert score(r"2^{10^{10}}", "5") is None
+    assert score("2", r"\frac{4}{2}") == 1.0  # and the next one is compared
+
+
+def test_many_answers_are_compared_in_one_call_in_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    ask = maths._worker.ask
+
+    def counted(items: list[tuple[str, str]], **settings: float) -> list[Reply]:
+        calls.append(len(items))
+        return ask(items, **settings)
+
+    monkeypatch.setattr(maths._worker, "ask", counted)
+    tasks = [Task(question="?", answer=str(n % 3), family="math") for n in range(12)]
+    texts = ["no answer", *[r"Answer: \frac{4}{2}"] * 11]
+    scores = [verdict.score for verdict in math_verdicts(tasks, texts)]
+    assert scores == [float(n % 3 == 2) for n in range(12)]
+    assert sum(1 for count in calls if count) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["open('ran', 'w')", "exit()", "$__import__('os').system('true')$", "9**9**9**9", "\ud800"],
+)
+def test_an_answer_is_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert score("5", answer) == 0.0
+    assert not list(tmp_path.iterdir())
