@@ -32,16 +32,13 @@ LIGHT = ("config", "types", "errors", "session", "training_data", "cli", "report
 """Rooms that must import without anything heavy."""
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"types", "errors", "session"}),
-    frozenset({"config", "objectives", "prompts"}),
-    frozenset({"runtime"}),
-    frozenset({"models"}),
-    frozenset(
-        {"traces", "datasets", "small_lm", "rollouts", "rewards", "checkpoints", "serve"},
-    ),
-    frozenset({"training_data", "training", "evaluation", "sources"}),
-    frozenset({"report"}),
-    frozenset({"quickstart", "from_scratch"}),
+    frozenset({"errors", "objectives", "session", "types"}),
+    frozenset({"config", "prompts"}),
+    frozenset({"models", "runtime"}),
+    frozenset({"checkpoints", "datasets", "rewards", "rollouts", "serve", "small_lm", "traces"}),
+    frozenset({"evaluation", "sources", "training", "training_data"}),
+    frozenset({"from_scratch", "report"}),
+    frozenset({"quickstart"}),
     frozenset({"commands"}),
     frozenset({"from_scratch_cli", "serve_cli", "traces_cli"}),
     frozenset({"cli"}),

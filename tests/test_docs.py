@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 import typer.main
+from scripts.reference_pages import PAGES as MADE
+from scripts.reference_pages import renewed
 
 from atlas.cli import app
 from atlas.config import (
@@ -32,8 +34,6 @@ from atlas.config import (
     load_config,
 )
 from atlas.errors import AtlasError
-from atlas.runtime.reference_pages import PAGES as MADE
-from atlas.runtime.reference_pages import renewed
 from atlas.small_lm import corpus
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -321,7 +321,7 @@ def test_import_rows_are_the_layers_that_are_enforced() -> None:
 @pytest.mark.parametrize("name", MADE)
 def test_a_page_made_from_the_code_is_what_the_code_says(name: str) -> None:
     text = (DOCS / name).read_text(encoding="utf-8")
-    made = "make docs, which is python -m atlas.runtime.reference_pages, writes it anew"
+    made = "make docs, which is python -m scripts.reference_pages, writes it anew"
     assert text == renewed(text, MADE[name]()), made
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from scripts.reference_pages import MARK, PAGES, main
+
 from atlas.config import JOBS, keys_of
 from atlas.runtime.metric_names import METRICS
-from atlas.runtime.reference_pages import MARK, PAGES, main
 
 
 def test_every_key_of_every_job_is_shown_with_its_default_and_what_it_does() -> None:
