@@ -13,12 +13,17 @@ from atlas.commands.terminal import StageBar, console, display, stoppable
 from atlas.config.collect import CollectConfig
 from atlas.config.compose import load_config
 from atlas.config.resolve import keep_config
+from atlas.environments.teaching.collect import (
+    check_models,
+    collect,
+    learning_key,
+    tasks_to_collect,
+)
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import seed_everything
 from atlas.traces.collection import Collection, JsonlCollection, PostgresCollection
 from atlas.traces.open_database import database
 from atlas.traces.postgres_connection import connect
-from atlas.training.collect import check_models, collect, learning_key, tasks_to_collect
 from atlas.types import Task
 
 

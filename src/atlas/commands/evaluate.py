@@ -16,9 +16,9 @@ from atlas.config.evaluate import EvaluateConfig
 from atlas.config.resolve import keep_config
 from atlas.datasets.task_file import read_tasks
 from atlas.datasets.tasks import mixed_tasks
+from atlas.environments.loading import load_student, load_teacher
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
-from atlas.evaluation.loading import load_student, load_teacher
 from atlas.evaluation.measuring import arm_names, measure
 from atlas.evaluation.pairs_file import write_pairs
 from atlas.report import write_report

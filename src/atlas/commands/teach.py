@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.commands.terminal import console
-from atlas.evaluation.lesson import Lesson, give_lesson
+from atlas.environments.teaching.one_lesson import Lesson, give_lesson
 
 
 def run(question: str, *, teacher: str, student: str) -> None:

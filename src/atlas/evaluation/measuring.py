@@ -10,10 +10,10 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from atlas.environments.teaching.dialogue import Student, Teacher
+from atlas.environments.teaching.pairs import evaluate_pairs
 from atlas.errors import AtlasError
-from atlas.evaluation.pairs import evaluate_pairs
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
-from atlas.rollouts.dialogue import Student, Teacher
 from atlas.runtime.progress import Progress
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest

@@ -24,9 +24,11 @@ from atlas.config.quickstart import QuickstartConfig
 from atlas.config.resolve import resolve, save_config, section
 from atlas.config.sft import SFTConfig
 from atlas.datasets.tasks import check_disjoint, mixed_tasks
+from atlas.environments.loading import load_student, load_teacher
+from atlas.environments.teaching.collect import collect as record_sessions
+from atlas.environments.teaching.collect import tasks_to_collect
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
-from atlas.evaluation.loading import load_student, load_teacher
 from atlas.evaluation.measuring import measure
 from atlas.evaluation.pairs_file import write_pairs
 from atlas.report import write_report
@@ -40,8 +42,6 @@ from atlas.sources.runtime_pg import get_runtime_pg_dataset
 from atlas.sources.training_sets import RLSet, rl_set, sft_set
 from atlas.traces.collection import PostgresCollection
 from atlas.traces.embedded import EmbeddedPostgres
-from atlas.training.collect import collect as record_sessions
-from atlas.training.collect import tasks_to_collect
 from atlas.training.grpo import train_grpo
 from atlas.training.sft import train_sft
 

@@ -25,11 +25,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from atlas.checkpoints import load_model, load_tokenizer, save_model, step_name
 from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.resolve import batch_lines
+from atlas.environments.lengths import check_lengths, check_windows, probe_lengths, windows_of
+from atlas.environments.teaching.dialogue import Student, Teacher
+from atlas.environments.teaching.lessons import Classroom, roll_out, train_samples
+from atlas.environments.teaching.likelihood import AnswerLikelihood
 from atlas.errors import AtlasError
 from atlas.models.rounding import round_products
 from atlas.objectives.loss_types import LossSettings
 from atlas.rewards.overlong import Overlong
-from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.runtime.distributed import ALONE, Ranks, agreed
 from atlas.runtime.engine.choice import engine_for, loading_device
@@ -45,10 +48,7 @@ from atlas.runtime.silent_sink import sink_on
 from atlas.runtime.stopping import StopRequest
 from atlas.training.ahead import Ahead
 from atlas.training.forward import prepare_forward
-from atlas.training.groups import Classroom, roll_out, train_samples
 from atlas.training.judges import TrainingJudges
-from atlas.training.lengths import check_lengths, check_windows, probe_lengths, windows_of
-from atlas.training.likelihood import AnswerLikelihood
 from atlas.training.policy import Policy, load_policy, trains_in_bf16
 from atlas.training.policy_engine import PolicyEngine, ToSample, policy_engine, student_generator
 from atlas.training.reference import Adapted

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from atlas.training.groups import train_samples
+from atlas.environments.teaching.lessons import train_samples
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlas.checkpoints import load_model, load_tokenizer
-from atlas.rollouts.dialogue import Student, Teacher
+from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.precision import training_device

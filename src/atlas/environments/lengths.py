@@ -18,11 +18,11 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from atlas.config.grpo import GRPOConfig
+from atlas.environments.teaching.dialogue import Student, Teacher
+from atlas.environments.teaching.lessons import Classroom
 from atlas.errors import AtlasError
 from atlas.prompts.chat import render_ids
-from atlas.rollouts.dialogue import Student, Teacher
 from atlas.runtime.seeding import derive_seed
-from atlas.training.groups import Classroom
 from atlas.types import Completion, Task
 
 # Rendering every prompt of a large set would take long; the longest questions make the longest.

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from atlas.environments.teaching.likelihood import AnswerLikelihood
 from atlas.prompts.chat import render_ids, token_id
-from atlas.training.likelihood import AnswerLikelihood
 from atlas.types import Task
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from atlas.config.collect import CollectConfig
+from atlas.environments.teaching import collect as module
+from atlas.environments.teaching.collect import collect, learning_key, tasks_to_collect
 from atlas.errors import AtlasError
 from atlas.runtime.progress import Silent
 from atlas.runtime.stopping import Stopped, StopRequest
 from atlas.session import Session
-from atlas.training import collect as module
-from atlas.training.collect import collect, learning_key, tasks_to_collect
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task, task_id
 
 TASKS = [Task(question=f"{n} + 1 =", answer=str(n + 1), family="reference") for n in range(7)]

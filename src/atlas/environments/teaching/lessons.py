@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from atlas.environments.teaching.dialogue import Alone, Student, Taught, Teacher, teach_and_attempt
+from atlas.environments.teaching.likelihood import AnswerLikelihood
 from atlas.objectives.advantages import AdvantageResult, AdvantageScale, group_advantages
 from atlas.rewards.composition import ONLY_UPLIFT, UPLIFT, Composition, compose_group, is_open
 from atlas.rewards.exchange import Exchange, TeachingScorer
@@ -19,8 +21,6 @@ from atlas.rewards.leaks import find_leak
 from atlas.rewards.overlong import Overlong, with_overlong
 from atlas.rewards.uplift import UpliftWeights, uplift_score
 from atlas.rewards.verifiers import outcomes
-from atlas.rollouts.dialogue import Alone, Student, Taught, Teacher, teach_and_attempt
-from atlas.training.likelihood import AnswerLikelihood
 from atlas.types import Outcome, Rollout, RolloutGroup, Score, Task, TrainSample
 
 _SHARES = 4

@@ -3,7 +3,7 @@
 Input: a question and two models. Output: a `Lesson`.
 
 Example:
-    >>> from atlas.evaluation.lesson import give_lesson
+    >>> from atlas.environments.teaching.one_lesson import give_lesson
     >>> lesson = give_lesson("Calculate 7 - 3 + 5.")              # doctest: +SKIP
     >>> lesson.teaching.text                                      # doctest: +SKIP
     'A = 7 - 3. B = A + 5. Answer B.'
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.checkpoints import load_model, load_tokenizer
+from atlas.environments.teaching.dialogue import Student, Teacher, teach_and_attempt
 from atlas.errors import AtlasError
-from atlas.rollouts.dialogue import Student, Teacher, teach_and_attempt
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.precision import training_device

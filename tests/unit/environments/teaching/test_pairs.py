@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from atlas.checkpoints import load_tokenizer
-from atlas.evaluation.pairs import evaluate_pairs
-from atlas.rollouts.dialogue import Student, Teacher
+from atlas.environments.teaching.dialogue import Student, Teacher
+from atlas.environments.teaching.pairs import evaluate_pairs
 from atlas.rollouts.generator import Sampling
 from atlas.runtime.shipped import model_path
 from atlas.types import Completion, Task

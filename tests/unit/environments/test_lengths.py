@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from atlas.config.grpo import GRPOConfig
+from atlas.environments.lengths import LengthProbe, Windows, check_lengths, check_windows
 from atlas.errors import AtlasError
-from atlas.training.lengths import LengthProbe, Windows, check_lengths, check_windows
 
 
 def config(**values: Any) -> GRPOConfig:

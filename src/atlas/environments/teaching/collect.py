@@ -16,9 +16,10 @@ from atlas.config.collect import CollectConfig
 from atlas.config.schema import keys_of
 from atlas.datasets.task_file import read_tasks
 from atlas.datasets.tasks import mixed_tasks
+from atlas.environments.teaching.dialogue import Student, Teacher
+from atlas.environments.teaching.lessons import Classroom, roll_out
 from atlas.rewards.uplift import UpliftWeights
 from atlas.rewards.verifiers import accepts_reference
-from atlas.rollouts.dialogue import Student, Teacher
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.runtime.precision import training_device
@@ -27,7 +28,6 @@ from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.traces.collection import Collection
 from atlas.traces.record import sessions_from_groups
-from atlas.training.groups import Classroom, roll_out
 from atlas.types import Task
 
 # Where things go and how fast decides nothing about the sessions; the tasks count themselves.

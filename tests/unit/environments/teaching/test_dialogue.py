@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 from tests.unit.tiny_models import tiny_tokenizer
 
+from atlas.environments.teaching.dialogue import Student, Teacher, teach_and_attempt
 from atlas.prompts import PromptKind
 from atlas.prompts.chat import render_ids
-from atlas.rollouts.dialogue import Student, Teacher, teach_and_attempt
 from atlas.rollouts.generator import Prompt, Sampling
 from atlas.types import Completion, Task
 
