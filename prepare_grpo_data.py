@@ -10,6 +10,6 @@ if find_spec("atlas") is None and venv.exists() and Path(sys.executable) != venv
     os.execv(venv, [str(venv), *sys.argv])
 
 if __name__ == "__main__":
-    from atlas.cli import prepare_grpo_data
+    from atlas.cli.app import prepare_grpo_data
 
     prepare_grpo_data()

@@ -10,6 +10,6 @@ if find_spec("atlas") is None and venv.exists() and Path(sys.executable) != venv
     os.execv(venv, [str(venv), *sys.argv])
 
 if __name__ == "__main__":
-    from atlas.cli import train_py
+    from atlas.cli.app import train_py
 
     train_py()

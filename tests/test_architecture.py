@@ -28,7 +28,7 @@ MAX_FUNCTION_LINES = 80
 MAX_OBJECTIVE_LINES = 150
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "misc", "common"}
 HEAVY = ("torch", "transformers", "vllm", "deepspeed")
-LIGHT = ("config", "types", "errors", "session", "training_data", "cli", "report")
+LIGHT = ("config", "types", "errors", "session", "training_data", "cli.app", "report")
 """Rooms that must import without anything heavy."""
 
 LAYERS: tuple[frozenset[str], ...] = (
@@ -41,8 +41,6 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"evaluation"}),
     frozenset({"from_scratch", "report"}),
     frozenset({"quickstart"}),
-    frozenset({"commands"}),
-    frozenset({"from_scratch_cli", "serve_cli", "traces_cli"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
@@ -250,7 +248,7 @@ def test_light_rooms_import_without_torch(room: str) -> None:
         ("from atlas.config import GRPOConfig", "objectives", False),
         ("from atlas.rewards.uplift import reward", "rollouts", False),
         ("from atlas import training", "runtime", False),
-        ("def f():\n    import atlas.cli", "evaluation", False),
+        ("def f():\n    import atlas.cli.app", "evaluation", False),
         ("from atlas.rewards.leaks import find_leak", "report", False),
         ("from atlas.traces.postgres import read", "training_data", True),
         ("x = 1", "lobby", False),

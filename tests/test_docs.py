@@ -22,7 +22,7 @@ import typer.main
 from scripts.reference_pages import PAGES as MADE
 from scripts.reference_pages import renewed
 
-from atlas.cli import app
+from atlas.cli.app import app
 from atlas.config import (
     BaseModelConfig,
     CollectConfig,

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from atlas.cli import main
+from atlas.cli.app import main
 
 main()

@@ -6,7 +6,7 @@ import json
 import sys
 import warnings
 
-from atlas.commands import train
+from atlas.cli import train
 from atlas.runtime.distributed import joined
 
 warnings.simplefilter("ignore", SyntaxWarning)

@@ -17,7 +17,7 @@ import torch
 from tests.integration.test_training_commands import sessions
 
 from atlas.checkpoints import load_model
-from atlas.commands import train
+from atlas.cli import train
 from atlas.traces.jsonl import write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ import yaml
 from tests.unit.sources.recorded import recorded
 from typer.testing import CliRunner
 
-from atlas.cli import app, arc, prepare_app
+from atlas.cli.app import app, arc, prepare_app
 from atlas.config import RunConfig, keys_of
 from atlas.config.schema import convert
 from atlas.errors import AtlasError

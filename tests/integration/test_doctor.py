@@ -7,7 +7,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from atlas.cli import app
+from atlas.cli.app import app
 
 
 def doctor(*words: str) -> tuple[int, str]:

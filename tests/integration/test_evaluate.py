@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from atlas.cli import app
+from atlas.cli.app import app
 from atlas.errors import AtlasError
 
 SIZES = ["families=[leg_counting]", "num_tasks=4", "max_new_tokens=24", "student_max_new_tokens=64"]

@@ -35,7 +35,7 @@ from tests.integration.guide_workshop import (
 )
 from tests.unit.sources.recorded import recorded
 
-from atlas.cli import app
+from atlas.cli.app import app
 from atlas.config import GRPOConfig, RankedConfig, SFTConfig, load_config
 from atlas.from_scratch.planning import shape_of
 from atlas.objectives.ranked import ranked_loss

@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from atlas.cli import main
+from atlas.cli.app import main
 from atlas.datasets.tasks import is_held_out
 from atlas.evaluation.pairs_file import read_pairs
 from atlas.runtime.lineage import read_lineage

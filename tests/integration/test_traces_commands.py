@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas import cli
+from atlas.cli import app as cli
 from atlas.runtime.lineage import Lineage, write_lineage
 from atlas.runtime.run_dir import RunDir
 from atlas.session import Session, SessionReward, TrajectoryEvent
@@ -209,7 +209,7 @@ def test_nothing_to_write_is_said_and_not_written(atlas: Command, recorded: str)
 
 
 def test_the_guide_s_command_works_as_it_is_written_twice(recorded: str, tmp_path: Path) -> None:
-    script = [sys.executable, "-c", "from atlas.cli import arc_atlas; arc_atlas()"]
+    script = [sys.executable, "-c", "from atlas.cli.app import arc_atlas; arc_atlas()"]
     for _ in range(2):
         done = subprocess.run(
             [*script, "--database-url", recorded, "--output", "traces.jsonl"],
@@ -381,5 +381,5 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 def test_the_scripts_of_the_package_are_functions_of_the_command_line() -> None:
     pyproject = Path(__file__).parents[2] / "pyproject.toml"
     scripts = tomllib.loads(pyproject.read_text())["project"]["scripts"]
-    assert scripts == {"atlas": "atlas.cli:main", "arc-atlas": "atlas.cli:arc_atlas"}
+    assert scripts == {"atlas": "atlas.cli.app:main", "arc-atlas": "atlas.cli.app:arc_atlas"}
     assert all(callable(getattr(cli, place.split(":")[1])) for place in scripts.values())

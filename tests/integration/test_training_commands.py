@@ -15,7 +15,7 @@ from tests.unit.tiny_models import tiny_tokenizer
 from typer.testing import CliRunner, Result
 
 from atlas.checkpoints import load_model
-from atlas.cli import app
+from atlas.cli.app import app
 from atlas.config import SFTConfig, load_config
 from atlas.errors import AtlasError
 from atlas.runtime.lineage import read_lineage

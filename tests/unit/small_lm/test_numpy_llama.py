@@ -89,7 +89,7 @@ def test_asking_needs_no_torch(saved: tuple[Path, PreTrainedModel]) -> None:
     folder, _ = saved
     code = (
         "import sys; sys.argv = ['atlas', 'ask', sys.argv[1], '1 + 2', '--max-new-tokens', '6']\n"
-        "from atlas.cli import main\n"
+        "from atlas.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "assert not {'torch', 'transformers'} & set(sys.modules), 'torch was loaded'"
     )

@@ -1,0 +1,1 @@
+"""The ``atlas`` command: one file a command, configuration in, printed result out."""

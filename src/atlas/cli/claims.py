@@ -1,0 +1,22 @@
+"""The claims of a run as a table in the terminal."""
+
+from __future__ import annotations
+
+import json
+
+from rich.table import Table
+
+from atlas.cli.terminal import console
+from atlas.report import claims_header, claims_rows
+from atlas.runtime.run_dir import RunDir
+
+
+def show_claims(run_dir: RunDir) -> None:
+    """Print what a finished evaluation says."""
+    claims = json.loads(run_dir.claims.read_text(encoding="utf-8"))
+    table = Table(title=f"Measured on {claims['num_tasks']} held-out tasks")
+    for column in claims_header(claims):
+        table.add_column(column)
+    for row in claims_rows(claims):
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,102 @@
+"""``atlas evaluate``: what teachers are worth on held-out tasks, with 95 % intervals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from atlas.checkpoints import load_tokenizer
+from atlas.cli.claims import show_claims
+from atlas.cli.terminal import StageBar, console, display, stoppable
+from atlas.config.compose import load_config
+from atlas.config.evaluate import EvaluateConfig
+from atlas.config.resolve import keep_config
+from atlas.datasets.task_file import read_tasks
+from atlas.datasets.tasks import mixed_tasks
+from atlas.environments.loading import load_student, load_teacher
+from atlas.evaluation.claims import claims_table
+from atlas.evaluation.claims_file import write_claims
+from atlas.evaluation.measuring import arm_names, measure
+from atlas.evaluation.pairs_file import write_pairs
+from atlas.report import write_report
+from atlas.rewards.verifiers import accepts_reference
+from atlas.rollouts.generator import Sampling
+from atlas.runtime.progress import Progress
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.seeding import derive_seed, seed_everything
+from atlas.runtime.stopping import StopRequest
+from atlas.types import Task
+
+
+def with_teachers(words: Sequence[str]) -> list[str]:
+    """Return a command line's words as overrides: those without ``=`` are teachers."""
+    quoted = ",".join(f"'{word}'" for word in words if "=" not in word)
+    overrides = [word for word in words if "=" in word]
+    return [*overrides, f"teachers=[{quoted}]"] if quoted else overrides
+
+
+def run(overrides: Sequence[str], *, fresh: bool, source: str = "evaluate") -> None:
+    """Run the command."""
+    config = load_config(EvaluateConfig, source, overrides)
+    arms = dict(zip(arm_names(config.teachers), config.teachers, strict=True))
+    tasks = _tasks(config)
+    for folder in (*config.teachers, config.student_model):
+        load_tokenizer(folder)
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    run_dir = RunDir.create(config.output_dir, "evaluate", fresh=fresh)
+    keep_config(config, run_dir.config)
+    hint = "The same command goes on from where it stopped; --fresh starts over."
+    with run_dir.lock(), stoppable(hint) as stop, display() as bars:
+        if not run_dir.stage_done("evaluate"):
+            _measure(run_dir, config, arms, tasks, StageBar(bars, "evaluate"), stop)
+    show_claims(run_dir)
+    console.print(f"report:  {run_dir.report}", markup=False, soft_wrap=True)
+    console.print(f"pairs:   {run_dir.pairs}", markup=False, soft_wrap=True)
+
+
+def _tasks(config: EvaluateConfig) -> list[Task]:
+    if config.tasks:
+        return read_tasks(config.tasks, limit=config.num_tasks, check=accepts_reference)
+    assert config.num_tasks is not None  # resolved
+    seed = derive_seed(config.seed, "held out")
+    return mixed_tasks(config.families, config.num_tasks, seed=seed, split="held_out")
+
+
+def _measure(
+    run_dir: RunDir,
+    config: EvaluateConfig,
+    arms: dict[str, str],
+    tasks: Sequence[Task],
+    progress: Progress,
+    stop: StopRequest,
+) -> None:
+    seed_everything(config.seed, "evaluate")
+    started = time.monotonic()
+    sampling = Sampling(
+        max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
+    )
+    student = load_student(
+        config.student_model,
+        max_new_tokens=config.student_max_new_tokens,
+        approach_tokens=config.approach_max_new_tokens,
+    )
+    pairs = measure(
+        {name: partial(load_teacher, folder, sampling) for name, folder in arms.items()},
+        student,
+        tasks,
+        seed=config.seed,
+        chunk_size=config.chunk_size,
+        pieces=run_dir.pieces,
+        progress=progress,
+        stop=stop,
+    )
+    table = claims_table(pairs)
+    write_pairs(run_dir.pairs, pairs)
+    write_claims(run_dir.claims, table)
+    summary = {"tasks": len(tasks), "arms": list(arms)}
+    run_dir.finish_stage("evaluate", summary, time.monotonic() - started)
+    write_report(run_dir.path)

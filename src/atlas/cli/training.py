@@ -1,0 +1,131 @@
+"""What ``atlas sft`` and ``atlas grpo`` have in common: beginning, going on, and the last line.
+
+A run that goes on trains on the sessions that it was begun with, which its lineage names, though
+the database has grown meanwhile; where some of them are gone it is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from atlas.cli.terminal import console
+from atlas.config.data import DataConfig
+from atlas.config.engine import chosen_engine
+from atlas.config.resolve import keep_config
+from atlas.errors import AtlasError
+from atlas.runtime.distributed import Ranks, joined
+from atlas.runtime.lineage import Lineage, read_lineage, write_lineage
+from atlas.runtime.links import publish, refuse_foreign
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.trackers.tracker import check_trackers
+from atlas.runtime.world import world
+from atlas.sources.training_sets import counts
+
+_LOGS = {"logs/train.log": "training.log", "logs/tensorboard_events": "tensorboard"}
+PUBLISHED = {
+    "sft": {"sft_checkpoint": "final", **_LOGS},
+    "grpo": {"rl_checkpoint": "final", **_LOGS},
+}
+"""Job -> the guide's names under ``results_dir``, and the path in the run that each means."""
+HINT = "The same command goes on from the last checkpoint; --fresh starts over."
+
+
+@contextlib.contextmanager
+def together(config: DataConfig) -> Iterator[Ranks]:
+    """Meet the other processes of a training, for as long as the block runs.
+
+    Raises:
+        AtlasError: Keys contradict each other, or the others can't be met.
+    """
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    needs_group = chosen_engine(config, world().size) != "plain"
+    with joined(config.phase_timeout, needs_group=needs_group) as ranks, ranks.own_errors():
+        yield ranks
+
+
+@contextlib.contextmanager
+def locked(run: RunDir, ranks: Ranks) -> Iterator[None]:
+    """Keep every other job out of the run directory; rank 0 does so for all."""
+    with contextlib.ExitStack() as stack:
+
+        def lock() -> None:
+            stack.enter_context(run.lock())
+
+        ranks.on_main(lock, "the lock of the run directory")
+        yield
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """A run directory, new or gone on with."""
+
+    run: RunDir
+    before: Lineage | None
+    """What it was begun with; None for a new one."""
+
+    @property
+    def sessions(self) -> frozenset[str] | None:
+        """The only sessions that count; None: all that the source has."""
+        return None if self.before is None else frozenset(self.before.train + self.before.eval)
+
+
+def begin(config: DataConfig, kind: str, *, fresh: bool) -> Begun:
+    """Make the run directory of a training, or take up the one that is there.
+
+    Raises:
+        AtlasError: It is finished, can't be used, or was begun with other settings.
+    """
+    check_trackers(config.report_to or ())
+    if config.results_dir:
+        refuse_foreign(Path(config.results_dir), PUBLISHED[kind], "results_dir")
+    run = RunDir.create(config.output_dir, kind, fresh=fresh)
+    if run.stage_done(kind):
+        raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
+    if run.config.is_file():
+        keep_config(config, run.config)
+    return Begun(run=run, before=read_lineage(run.path) if run.lineage.is_file() else None)
+
+
+def keep(begun: Begun, config: DataConfig, lineage: Lineage) -> None:
+    """Write down what a run is begun with, or check that it is what it was begun with.
+
+    Only now, when there is something to train on: a mistyped setting can be mended before.
+
+    Raises:
+        AtlasError: Sessions that the run was begun with are gone.
+    """
+    before = begun.before
+    if before is None:
+        write_lineage(begun.run.path, lineage)
+    elif (before.train, before.eval) != (lineage.train, lineage.eval):
+        known = {*before.train, *before.eval}
+        missing = len(known.difference(lineage.train, lineage.eval))
+        raise AtlasError(
+            f"{begun.run.path} was begun with {len(known)} sessions, of which {lineage.source} has "
+            f"lost or changed {missing or 'some'}; bring them back, or start over with --fresh"
+        )
+    keep_config(config, begun.run.config)
+
+
+def close(run: RunDir, noun: str, figures: Mapping[str, Any]) -> None:
+    """Link the results; print the one line on what a model was trained on and where it is."""
+    results = yaml.safe_load(run.config.read_text(encoding="utf-8")).get("results_dir")
+    if results:
+        publish(run.path, Path(results), PUBLISHED[run.kind])
+    lineage = read_lineage(run.path)
+    samples = lineage.num_samples
+    left_out = f"; left out: {counts(lineage.left_out)}" if lineage.left_out else ""
+    line = (
+        f"{run.kind}: {figures['steps']} steps on {samples['train']} {noun} of "
+        f"{len(lineage.train)} sessions, {samples['eval']} {noun} of {len(lineage.eval)} held "
+        f"out{left_out}; model: {run.final}"
+    )
+    console.print(line, markup=False, soft_wrap=True)

@@ -1,1 +1,0 @@
-"""One file per command of the ``atlas`` command line: configuration in, printed result out."""

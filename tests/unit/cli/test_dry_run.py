@@ -1,0 +1,92 @@
+"""--dry-run on each command that trains: what it prints, what it refuses; it writes nothing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.unit.sources.recorded import recorded
+from typer.testing import CliRunner, Result
+
+from atlas.cli.app import app
+from atlas.errors import AtlasError
+from atlas.traces.jsonl import write_jsonl
+
+DATA = ("data=runtime_traces", "export_path=traces.jsonl", "eval_split_ratio=0.2")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with twenty sessions in a file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    write_jsonl("traces.jsonl", [recorded(n, task=f"Add {n} and 5.") for n in range(1, 21)])
+    return tmp_path
+
+
+def dry(*words: str) -> Result:
+    return CliRunner().invoke(app, [*words, "--dry-run"])
+
+
+@pytest.mark.parametrize(
+    ("words", "processes"),
+    [(("sft",), 1), (("train",), 1), (("launch", "4"), 4)],
+    ids=["sft", "train", "launch"],
+)
+def test_sft_says_its_settings_steps_and_memory(words: tuple[str, ...], processes: int) -> None:
+    result = dry(*words, "teacher_sft", *DATA, "model_name_or_path=base")
+    assert result.exit_code == 0, result.exception
+    out = " ".join(result.output.split())
+    assert "│ learning_rate │ 2e-05 │" in out
+    assert "│ model_name_or_path │ base │ the command line │" in out
+    assert f"examples per step: {16 * processes} = per_device_train_batch_size 2" in out
+    assert f"gradient_accumulation_steps 8 × processes {processes}" in out
+    assert "optimiser steps: " in out
+    assert "│ optimiser states │ 0.01 │ always │" in out
+    assert f"{processes} device(s), engine " in out
+    assert "914,560 of 914,560 parameters are trained" in out
+    assert "Nothing was loaded or written." in out
+    assert [path.name for path in Path().iterdir()] == ["traces.jsonl"]
+
+
+def test_the_number_of_steps_is_that_of_the_training() -> None:
+    words = ("sft", "teacher_sft", *DATA, "model_name_or_path=base", "num_train_epochs=5")
+    planned = dry(*words)
+    assert CliRunner().invoke(app, list(words)).exit_code == 0
+    done = Path("checkpoints/sft/training.log").read_text()
+    (line,) = [line for line in planned.output.splitlines() if line.startswith("optimiser steps")]
+    assert line in done
+
+
+def test_grpo_says_what_a_step_samples() -> None:
+    words = ("teacher_rcl", *DATA, "model_name_or_path=base", "student_model=base")
+    out = dry("grpo", *words, "max_steps=10").output
+    assert "prompts per step: 4 = per_device_train_batch_size 1" in out
+    assert "completions per step: 128 = 4 × num_generations 32" in out
+    said = re.search(r"tasks: (\d+), each taught ([\d.]+) times in 10 steps", out)
+    assert said
+    assert float(said[2]) == pytest.approx(40 / int(said[1]), rel=0.05)
+    assert "key/value cache of the student" in out
+
+
+def test_what_cannot_fit_is_refused_with_what_would() -> None:
+    words = ("teacher_sft", *DATA, "memory_limit_gb=2", "model_name_or_path=base")
+    result = dry("sft", *words, "per_device_train_batch_size=200")
+    assert isinstance(result.exception, AtlasError)
+    assert "base needs " in str(result.exception)
+    assert "; it fits with per_device_train_batch_size=1 or " in str(result.exception)
+
+
+def test_data_that_cannot_be_read_is_said_and_the_memory_still_planned() -> None:
+    out = dry("sft", "teacher_sft", "model_name_or_path=base", "dataset_files=sft.jsonl").output
+    assert "optimiser steps: not known, since the data can't be read here" in out
+    assert "It fits: " in out
+
+
+def test_mistakes_are_found_as_in_a_real_run() -> None:
+    assert "unknown key 'bta'" in str(dry("grpo", "teacher_rcl", "bta=1").exception)
+    assert "--dry-run plans the jobs sft and grpo, not collect" in str(
+        dry("train", "collect").exception
+    )
+    assert "'two' is no number of processes" in str(dry("launch", "two", "teacher_sft").exception)
