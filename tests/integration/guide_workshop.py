@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from atlas.cli.app import app, arc, prepare_app
 from atlas.config import RunConfig, keys_of
-from atlas.config.schema import convert
+from atlas.config.grammar.schema import convert
 from atlas.errors import AtlasError
 from atlas.traces.jsonl import write_jsonl
 

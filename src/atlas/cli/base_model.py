@@ -9,7 +9,7 @@ import torch
 
 from atlas.cli.terminal import StageBar, console, display, stoppable
 from atlas.config.base_model import BaseModelConfig
-from atlas.config.compose import load_config
+from atlas.config.grammar.compose import load_config
 from atlas.config.resolve import keep_config
 from atlas.errors import AtlasError
 from atlas.runtime.run_dir import RunDir

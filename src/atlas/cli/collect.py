@@ -11,7 +11,7 @@ import torch
 
 from atlas.cli.terminal import StageBar, console, display, stoppable
 from atlas.config.collect import CollectConfig
-from atlas.config.compose import load_config
+from atlas.config.grammar.compose import load_config
 from atlas.config.resolve import keep_config
 from atlas.environments.teaching.collect import (
     check_models,

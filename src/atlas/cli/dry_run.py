@@ -15,8 +15,8 @@ from rich.table import Table
 from atlas.checkpoints import load_tokenizer
 from atlas.cli.terminal import console
 from atlas.config import JOBS
-from atlas.config.compose import compose_config
 from atlas.config.data import DataConfig
+from atlas.config.grammar.compose import compose_config
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import batch_lines, explain, supervised_lines
 from atlas.config.sft import SFTConfig

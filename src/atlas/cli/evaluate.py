@@ -11,8 +11,8 @@ import torch
 from atlas.checkpoints import load_tokenizer
 from atlas.cli.claims import show_claims
 from atlas.cli.terminal import StageBar, console, display, stoppable
-from atlas.config.compose import load_config
 from atlas.config.evaluate import EvaluateConfig
+from atlas.config.grammar.compose import load_config
 from atlas.config.resolve import keep_config
 from atlas.datasets.task_file import read_tasks
 from atlas.datasets.tasks import mixed_tasks

@@ -11,7 +11,7 @@ import torch
 from rich.table import Table
 
 from atlas.cli.terminal import StageBar, console, display, stoppable
-from atlas.config.compose import load_config
+from atlas.config.grammar.compose import load_config
 from atlas.config.ranked import RankedConfig
 from atlas.config.resolve import keep_config
 from atlas.datasets.ranked import RankedRecord, check_no_shared_prompt, num_unranked, read_ranked

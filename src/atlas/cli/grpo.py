@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from atlas.cli.dry_run import run as plan
 from atlas.cli.terminal import StageBar, display, stoppable
 from atlas.cli.training import HINT, Begun, begin, close, keep, locked, together
-from atlas.config.compose import load_config
+from atlas.config.grammar.compose import load_config
 from atlas.config.grpo import GRPOConfig
 from atlas.runtime.seeding import seed_everything
 from atlas.runtime.world import world

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from atlas.cli.train import check_job
 from atlas.config import JOBS
-from atlas.config.compose import job_of, load_config
+from atlas.config.grammar.compose import job_of, load_config
 from atlas.errors import AtlasError
 from atlas.runtime.world import World
 

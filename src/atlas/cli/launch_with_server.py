@@ -18,7 +18,7 @@ from atlas.cli.launch import visible_gpus
 from atlas.cli.serve import exit_code, greet, say
 from atlas.cli.train import check_job
 from atlas.config import GRPOConfig
-from atlas.config.compose import job_of, load_config
+from atlas.config.grammar.compose import job_of, load_config
 from atlas.errors import AtlasError
 from atlas.runtime.shipped import model_path
 from atlas.runtime.stopping import StopRequest, stop_on_signal

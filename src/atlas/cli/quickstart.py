@@ -9,7 +9,7 @@ import torch
 
 from atlas.cli.claims import show_claims
 from atlas.cli.terminal import StageBar, console, display, stoppable
-from atlas.config.compose import load_config
+from atlas.config.grammar.compose import load_config
 from atlas.config.quickstart import QuickstartConfig
 from atlas.quickstart.run import prepare, run_stages
 from atlas.runtime.run_dir import RunDir

@@ -9,7 +9,7 @@ from atlas.checkpoints import load_tokenizer
 from atlas.cli.dry_run import run as plan
 from atlas.cli.terminal import StageBar, display, stoppable
 from atlas.cli.training import HINT, Begun, begin, close, keep, locked, together
-from atlas.config.compose import load_config
+from atlas.config.grammar.compose import load_config
 from atlas.config.sft import SFTConfig
 from atlas.runtime.seeding import seed_everything
 from atlas.runtime.world import world

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
-from atlas.config.compose import job_of
-from atlas.config.schema import nearest
+from atlas.config.grammar.compose import job_of
+from atlas.config.grammar.schema import nearest
 from atlas.errors import AtlasError
 from atlas.runtime.world import world
 

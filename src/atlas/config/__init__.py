@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from atlas.config.base_model import BaseModelConfig
 from atlas.config.collect import CollectConfig
-from atlas.config.compose import Composed, compose_config, load_config
 from atlas.config.evaluate import EvaluateConfig
+from atlas.config.grammar.compose import Composed, compose_config, load_config
+from atlas.config.grammar.schema import KeyInfo, RunConfig, keys_of
 from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.ranked import RankedConfig
 from atlas.config.resolve import ConfigRow, explain, resolve, save_config, section, to_yaml
-from atlas.config.schema import KeyInfo, RunConfig, keys_of
 from atlas.config.sft import SFTConfig
 
 JOBS: dict[str, type[RunConfig]] = {

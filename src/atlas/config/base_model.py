@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atlas.config.grammar.schema import RunConfig, key, like
 from atlas.config.optim import LrSchedulerType, TrainConfig
-from atlas.config.schema import RunConfig, key, like
 from atlas.errors import AtlasError
 
 Precision = Literal["bf16", "float32"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atlas.config.grammar.schema import RunConfig, key, like
 from atlas.config.grpo import GRPOConfig
-from atlas.config.schema import RunConfig, key, like
 
 DEFAULT_NUM_TASKS = 200
 

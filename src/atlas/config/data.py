@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from atlas.config.engine import EngineConfig
-from atlas.config.schema import key
-from atlas.config.targets import SOURCES, source_name
+from atlas.config.grammar.schema import key
+from atlas.config.grammar.targets import SOURCES, source_name
 from atlas.errors import AtlasError
 
 OnBroken = Literal["error", "skip"]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from atlas.config.grammar.schema import key
 from atlas.config.optim import TrainConfig
-from atlas.config.schema import key
 from atlas.errors import AtlasError
 
 EngineName = Literal["plain", "ddp", "fsdp", "deepspeed"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atlas.config.grammar.schema import RunConfig, key, like, required
 from atlas.config.grpo import GRPOConfig
-from atlas.config.schema import RunConfig, key, like, required
 
 DEFAULT_NUM_EVAL_TASKS = 400
 

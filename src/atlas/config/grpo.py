@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atlas.config.grammar.schema import key, like, required
 from atlas.config.optim import TrainConfig
 from atlas.config.rollout_servers import RolloutConfig
-from atlas.config.schema import key, like, required
 
 LossType = Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"]
 AdvantageScale = Literal["group", "batch", "none"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from atlas.config.schema import RunConfig, key, required
+from atlas.config.grammar.schema import RunConfig, key, required
 from atlas.errors import AtlasError
 
 AttnImplementation = Literal["auto", "sdpa", "eager", "flash_attention_2"]

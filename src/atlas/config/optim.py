@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atlas.config.grammar.schema import key
 from atlas.config.model import ModelConfig
-from atlas.config.schema import key
 
 LrSchedulerType = Literal["cosine", "linear", "constant"]
 ReportTo = Literal["tensorboard", "wandb", "trackio", "none"]

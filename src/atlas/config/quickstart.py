@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atlas.config.grammar.schema import RunConfig, key, like
 from atlas.config.grpo import AdvantageScale, GRPOConfig
 from atlas.config.optim import MatmulPrecision, TrainConfig
 from atlas.config.rollout_servers import RolloutEngine
-from atlas.config.schema import RunConfig, key, like
 from atlas.config.sft import SFTConfig
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atlas.config.grammar.schema import RunConfig, key, like
 from atlas.config.optim import LrSchedulerType, TrainConfig
-from atlas.config.schema import RunConfig, key, like
 
 ModelSize = Literal["nano", "micro", "small", "125M", "350M", "1.1B"]
 TrainPrecision = Literal["auto", "float32", "bf16", "bf16_weights"]

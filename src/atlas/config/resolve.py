@@ -16,10 +16,10 @@ import yaml
 from atlas.config.collect import DEFAULT_NUM_TASKS, CollectConfig
 from atlas.config.data import DataConfig, resolve_source
 from atlas.config.evaluate import DEFAULT_NUM_EVAL_TASKS, EvaluateConfig
+from atlas.config.grammar.schema import KeyInfo, RunConfig, keys_of, masked
 from atlas.config.grpo import GRPOConfig
 from atlas.config.model import ModelConfig, check_adapter
 from atlas.config.ranked import AUTO, RankedConfig
-from atlas.config.schema import KeyInfo, RunConfig, keys_of, masked
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
 
@@ -177,7 +177,7 @@ def explain(config: RunConfig, origins: Mapping[str, str]) -> tuple[ConfigRow, .
 
     Args:
         config: Resolved.
-        origins: Who set which key, as in `atlas.config.compose.Composed`.
+        origins: Who set which key, as in `atlas.config.grammar.compose.Composed`.
     """
     return tuple(
         ConfigRow(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atlas.config.data import DataConfig
-from atlas.config.schema import key
+from atlas.config.grammar.schema import key
 
 RewardPreset = Literal["uplift", "rim_offline", "hybrid"]
 

@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from atlas.config.places import find_config_dir
-from atlas.config.schema import convert, key, keys_of, masked, nearest
+from atlas.config.grammar.places import find_config_dir
+from atlas.config.grammar.schema import convert, key, keys_of, masked, nearest
 from atlas.errors import AtlasError
 
 T = TypeVar("T")

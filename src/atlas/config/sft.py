@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atlas.config.data import DataConfig
+from atlas.config.grammar.schema import key, like
 from atlas.config.optim import TrainConfig
-from atlas.config.schema import key, like
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

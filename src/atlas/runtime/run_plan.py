@@ -20,8 +20,8 @@ from atlas.config.engine import (
     unshareable,
     zero_stage,
 )
+from atlas.config.grammar.schema import keys_of
 from atlas.config.grpo import GRPOConfig, computes_whole
-from atlas.config.schema import keys_of
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
 from atlas.runtime.memory_plan import ModelShape, Precision, memory_limit

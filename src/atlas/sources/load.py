@@ -1,7 +1,7 @@
 """The configured source, called: configuration -> `TraceDataset`.
 
 Which function that is was decided, and held against the allow-list, when the configuration was
-resolved (config/targets.py); only then is it imported. It gets those keys that its signature names.
+resolved (config/grammar/targets.py); only then is it imported. It gets those keys that its signature names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from atlas.config.data import DATA_KEYS, DataConfig, resolve_source
-from atlas.config.targets import SOURCES
+from atlas.config.grammar.targets import SOURCES
 from atlas.errors import AtlasError
 from atlas.sources.dataset import TraceDataset, Use, restricted
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from atlas.config.grammar.schema import keys_of
 from atlas.config.rim import EndpointConfig, RIMSettings, load_rim_config, parse_rim_config
-from atlas.config.schema import keys_of
 from atlas.errors import AtlasError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tests.unit.tiny_models import tiny_model
 
-from atlas.config.places import find_config_dir
+from atlas.config.grammar.places import find_config_dir
 from atlas.errors import AtlasError
 from atlas.runtime.memory_plan import ModelShape
 from atlas.runtime.model_shapes import known_models, shape_of_model

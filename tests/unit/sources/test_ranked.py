@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.config.compose import load_config
+from atlas.config.grammar.compose import load_config
 from atlas.config.grpo import GRPOConfig
 from atlas.datasets.ranked import RankedRecord, write_ranked
 from atlas.errors import AtlasError

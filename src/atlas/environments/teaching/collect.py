@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.collect import CollectConfig
-from atlas.config.schema import keys_of
+from atlas.config.grammar.schema import keys_of
 from atlas.datasets.task_file import read_tasks
 from atlas.datasets.tasks import mixed_tasks
 from atlas.environments.teaching.dialogue import Student, Teacher

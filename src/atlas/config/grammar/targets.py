@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from atlas.config.schema import nearest
+from atlas.config.grammar.schema import nearest
 from atlas.errors import AtlasError
 
 

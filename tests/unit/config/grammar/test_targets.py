@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 from atlas.config.data import DATA_KEYS
-from atlas.config.targets import SOURCES, source_name
+from atlas.config.grammar.targets import SOURCES, source_name
 from atlas.errors import AtlasError
 
 

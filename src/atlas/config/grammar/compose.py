@@ -22,11 +22,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from atlas.config.nested import blocks_in, flattened, nested_values
-from atlas.config.overrides import GROUPS, Overrides, chosen_files, parse_overrides
-from atlas.config.places import ROOT, find_config_dir, find_run_file
+from atlas.config.grammar.nested import blocks_in, flattened, nested_values
+from atlas.config.grammar.overrides import GROUPS, Overrides, chosen_files, parse_overrides
+from atlas.config.grammar.places import ROOT, find_config_dir, find_run_file
+from atlas.config.grammar.schema import KeyInfo, RunConfig, convert, keys_of, nearest
 from atlas.config.resolve import resolve
-from atlas.config.schema import KeyInfo, RunConfig, convert, keys_of, nearest
 from atlas.errors import AtlasError
 
 C = TypeVar("C", bound=RunConfig)
@@ -58,7 +58,7 @@ def load_config(
     Args:
         config_class: One of ``atlas.config.JOBS``.
         source: Path of a YAML file, or name of one in ``configs/run``; None for defaults alone.
-        overrides: Words of the command line, as `atlas.config.overrides` understands them.
+        overrides: Words of the command line, as `atlas.config.grammar.overrides` understands them.
         world_size: Training processes, for the batch arithmetic.
 
     Raises:

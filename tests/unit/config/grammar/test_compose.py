@@ -16,13 +16,13 @@ from atlas.config import (
     load_config,
     save_config,
 )
-from atlas.config.compose import job_of
 from atlas.config.data import DataConfig
-from atlas.config.overrides import GROUPS
-from atlas.config.targets import source_name
+from atlas.config.grammar.compose import job_of
+from atlas.config.grammar.overrides import GROUPS
+from atlas.config.grammar.targets import source_name
 from atlas.errors import AtlasError
 
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 RUNS = sorted(CONFIGS.glob("run/*.yaml"))
 CHOICES = sorted(file for group in GROUPS for file in CONFIGS.glob(f"{group}/*.yaml"))
 REQUIRED = {
@@ -240,7 +240,7 @@ def test_a_saved_configuration_is_read_again_as_it_was(job: str, tmp_path: Path)
 def test_works_without_any_configs_folder(tmp_path: Path) -> None:
     """As installed outside a checkout: defaults and own files work, choices say what they need."""
     code = (
-        "import atlas.config.places as p; from atlas.config import *; "
+        "import atlas.config.grammar.places as p; from atlas.config import *; "
         "p.__file__ = '/nowhere/a/b/c/places.py'; "
         "print(load_config(QuickstartConfig, 'mine.yaml', ['eval_tasks=401']).seed); "
         "load_config(QuickstartConfig, None, ['model=nano'])"

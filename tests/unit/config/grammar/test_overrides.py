@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from atlas.config import QuickstartConfig, SFTConfig, keys_of
-from atlas.config.overrides import parse_overrides
+from atlas.config.grammar.overrides import parse_overrides
 from atlas.errors import AtlasError
 
 KEYS = keys_of(SFTConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from atlas.config import (
     load_config,
     to_yaml,
 )
+from atlas.config.grammar.nested import TARGETS, parse_teacher_reward
 from atlas.errors import AtlasError
 
-CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+CONFIGS = Path(__file__).resolve().parents[4] / "configs"
 TRACES = "custom_data.runtime_trace_data.get_runtime_trace_dataset"
 GUIDE = f"""\
 make_dataset_fn:
@@ -205,3 +207,37 @@ def test_a_job_without_rewards_has_no_reward_block(project: Path) -> None:
     (project / "configs/run/mine.yaml").write_text("teacher_reward:\n  config_path: x\n")
     with pytest.raises(AtlasError, match="unknown key 'teacher_reward'"):
         load("model_name_or_path=m")
+
+
+SHIPPED = (
+    Path(__file__).resolve().parents[4] / "configs" / "trainer" / "reward" / "rim_teaching.yaml"
+)
+
+
+def test_the_guides_block_means_the_judges_with_the_offline_file() -> None:
+    block = yaml.safe_load(SHIPPED.read_text())["teacher_reward"]
+    assert block["_target_"] == "RIM.reward_adapter.RIMReward"
+    reward = parse_teacher_reward(block)
+    assert reward.target == "atlas.rewards.rim.RIMReward"
+    assert reward.rim_config().active == ("helpfulness", "process")
+
+
+def test_what_a_name_means_is_there() -> None:
+    for target in TARGETS.values():
+        module, _, name = target.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"_target_": "RIM.reward_adaptor.RIMReward"}, "did you mean 'RIM.reward_adapter.RIMRewa"),
+        ({"_target_": "os.system"}, "_target_ of teacher_reward is no reward: 'os.system'"),
+        ({"_target_": "os.system", "command": "ls"}, "unknown key 'command'"),
+        ({"config_pth": "x"}, "unknown key 'config_pth' in teacher_reward; did you mean"),
+        ("RIM", "must hold _target_ and config_path"),
+    ],
+)
+def test_anything_else_is_refused(content: object, says: str) -> None:
+    with pytest.raises(AtlasError, match=says):
+        parse_teacher_reward(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atlas.config.schema import nearest
+from atlas.config.grammar.schema import nearest
 from atlas.errors import AtlasError
 
 ROOT = "train"
@@ -17,7 +17,7 @@ def find_config_dir(run_file: Path | None = None) -> Path | None:
     It is the one that ``run_file`` lies in, else ``configs`` in the working directory, else the one
     beside the source; None where there is none (an installed package, outside a checkout).
     """
-    places = [Path("configs"), Path(__file__).resolve().parents[3] / "configs"]
+    places = [Path("configs"), Path(__file__).resolve().parents[4] / "configs"]
     if run_file is not None:
         places.insert(0, run_file.resolve().parent.parent)
     return next((place.resolve() for place in places if (place / f"{ROOT}.yaml").is_file()), None)

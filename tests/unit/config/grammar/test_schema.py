@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 import pytest
 
 from atlas.config import JOBS, GRPOConfig, QuickstartConfig, SFTConfig, keys_of
-from atlas.config.schema import RunConfig, convert, key, like, masked
+from atlas.config.grammar.schema import RunConfig, convert, key, like, masked
 from atlas.errors import AtlasError
 
 

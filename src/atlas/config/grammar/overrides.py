@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from atlas.config.nested import JUDGES, NESTED, REWARD, flat_name
-from atlas.config.schema import KeyInfo, nearest
+from atlas.config.grammar.nested import JUDGES, NESTED, REWARD, flat_name
+from atlas.config.grammar.schema import KeyInfo, nearest
 from atlas.errors import AtlasError
 
 GROUPS = ("model", "data", "trainer", "trainer/reward")

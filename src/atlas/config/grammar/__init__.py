@@ -1,0 +1,1 @@
+"""What a configuration key is, and how files and a command line become one configuration."""
