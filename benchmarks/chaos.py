@@ -26,7 +26,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 from atlas.checkpoints import save_model
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import resolve
-from atlas.datasets.tasks import mixed_tasks
+from atlas.data.tasks import mixed_tasks
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import StopRequest

@@ -23,7 +23,7 @@ from pathlib import Path
 import pyarrow.parquet
 from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
-from atlas.datasets.tasks import make_tasks
+from atlas.data.tasks import make_tasks
 from atlas.rewards.drift import Look, divergence
 from atlas.rewards.leaks import find_leak
 from atlas.rewards.repetition import loops

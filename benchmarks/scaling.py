@@ -33,7 +33,7 @@ from rich.table import Table
 from atlas.config.engine import EngineChoice
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import resolve
-from atlas.datasets.tasks import mixed_tasks
+from atlas.data.tasks import mixed_tasks
 from atlas.runtime.distributed import joined
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir

@@ -27,7 +27,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.grpo import GRPOConfig
-from atlas.datasets.tasks import mixed_tasks
+from atlas.data.tasks import mixed_tasks
 from atlas.prompts.chat import render_ids
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling

@@ -17,7 +17,7 @@ import torch
 from jsonschema import Draft202012Validator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from atlas.datasets.ranked import read_ranked
+from atlas.data.ranked import read_ranked
 from atlas.small_lm.numpy_llama import NumpyLlama
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from atlas.checkpoints import load_model, load_state, newest_checkpoint, save_model
-from atlas.datasets.tasks import mixed_tasks
+from atlas.data.tasks import mixed_tasks
 from atlas.runtime.metric_names import info_of
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir

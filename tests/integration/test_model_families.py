@@ -17,7 +17,7 @@ from tests.unit.sources.recorded import recorded
 from tests.unit.tiny_models import tiny_config
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
-from atlas.datasets.chat import dialogue_examples
+from atlas.data.chat import dialogue_examples
 from atlas.prompts.chat import turn_end_id
 from atlas.small_lm.tokenizer import train_tokenizer
 from atlas.traces.jsonl import write_jsonl

@@ -18,7 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from atlas.cli.app import main
-from atlas.datasets.tasks import is_held_out
+from atlas.data.tasks import is_held_out
 from atlas.evaluation.pairs_file import read_pairs
 from atlas.runtime.lineage import read_lineage
 from atlas.runtime.run_dir import RunDir

@@ -17,12 +17,12 @@ from typer.testing import CliRunner, Result
 from atlas.checkpoints import load_model
 from atlas.cli.app import app
 from atlas.config import SFTConfig, load_config
+from atlas.data.load import load_trace_dataset
+from atlas.data.training_sets import sft_set
 from atlas.errors import AtlasError
 from atlas.runtime.lineage import read_lineage
 from atlas.runtime.run_dir import RunDir
 from atlas.session import Session
-from atlas.sources.load import load_trace_dataset
-from atlas.sources.training_sets import sft_set
 from atlas.traces.jsonl import write_jsonl
 from atlas.traces.postgres import PostgresTraceStore
 from atlas.traces.postgres_write import write_sessions

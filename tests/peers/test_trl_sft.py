@@ -19,8 +19,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
-from atlas.datasets.chat import Example, collate, dialogue_examples
-from atlas.datasets.packing import pack
+from atlas.data.chat import Example, collate, dialogue_examples
+from atlas.data.packing import pack
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.training.supervised import example_logprobs
 

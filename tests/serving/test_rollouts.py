@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import resolve
-from atlas.datasets.tasks import mixed_tasks
+from atlas.data.tasks import mixed_tasks
 from atlas.errors import AtlasError
 from atlas.rollouts.generator import Sampling
 from atlas.runtime.progress import Silent

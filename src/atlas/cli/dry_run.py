@@ -20,14 +20,14 @@ from atlas.config.grammar.compose import compose_config
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import batch_lines, explain, supervised_lines
 from atlas.config.sft import SFTConfig
-from atlas.datasets.packing import pack
+from atlas.data.load import load_trace_dataset
+from atlas.data.packing import pack
+from atlas.data.samples import TraceDataset, Use
+from atlas.data.training_sets import rl_set, sft_set
 from atlas.errors import AtlasError
 from atlas.runtime.hub import hub_answers
 from atlas.runtime.run_plan import RunPlan, plan_run, refusal
 from atlas.runtime.world import World, world
-from atlas.sources.dataset import TraceDataset, Use
-from atlas.sources.load import load_trace_dataset
-from atlas.sources.training_sets import rl_set, sft_set
 from atlas.training.sft import num_steps
 
 _GB = 1e9

@@ -14,8 +14,8 @@ from atlas.cli.terminal import StageBar, console, display, stoppable
 from atlas.config.evaluate import EvaluateConfig
 from atlas.config.grammar.compose import load_config
 from atlas.config.resolve import keep_config
-from atlas.datasets.task_file import read_tasks
-from atlas.datasets.tasks import mixed_tasks
+from atlas.data.task_file import read_tasks
+from atlas.data.tasks import mixed_tasks
 from atlas.environments.loading import load_student, load_teacher
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims

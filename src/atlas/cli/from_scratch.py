@@ -14,7 +14,7 @@ from atlas.cli.terminal import StageBar, console, display, stoppable
 from atlas.config.grammar.compose import load_config
 from atlas.config.ranked import RankedConfig
 from atlas.config.resolve import keep_config
-from atlas.datasets.ranked import RankedRecord, check_no_shared_prompt, num_unranked, read_ranked
+from atlas.data.ranked import RankedRecord, check_no_shared_prompt, num_unranked, read_ranked
 from atlas.errors import AtlasError
 from atlas.from_scratch.inputs import digests_of, keep_inputs
 from atlas.from_scratch.model_folder import claim_folder

@@ -10,10 +10,10 @@ from atlas.cli.terminal import StageBar, display, stoppable
 from atlas.cli.training import HINT, Begun, begin, close, keep, locked, together
 from atlas.config.grammar.compose import load_config
 from atlas.config.grpo import GRPOConfig
+from atlas.data.load import load_trace_dataset
+from atlas.data.training_sets import RLSet, rl_set
 from atlas.runtime.seeding import seed_everything
 from atlas.runtime.world import world
-from atlas.sources.load import load_trace_dataset
-from atlas.sources.training_sets import RLSet, rl_set
 from atlas.training.grpo import train_grpo
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlas.cli.terminal import console
-from atlas.datasets.ranked import (
+from atlas.data.ranked import (
     RankedRecord,
     check_no_shared_prompt,
     num_unranked,
@@ -24,8 +24,8 @@ from atlas.datasets.ranked import (
     read_ranked,
     write_ranked,
 )
-from atlas.datasets.split import task_key
-from atlas.datasets.tasks import Split
+from atlas.data.split import task_key
+from atlas.data.tasks import Split
 from atlas.errors import AtlasError
 from atlas.session import Session
 from atlas.sources.ranked_hub import ranked_from_hub

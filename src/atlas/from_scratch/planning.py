@@ -18,7 +18,7 @@ from functools import cache
 
 from atlas.checkpoints import load_tokenizer
 from atlas.config.ranked import AUTO, RankedConfig
-from atlas.datasets.ranked import RankedRecord
+from atlas.data.ranked import RankedRecord
 from atlas.errors import AtlasError
 from atlas.runtime.memory_plan import (
     LIBRARIES,

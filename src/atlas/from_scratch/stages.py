@@ -24,7 +24,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.ranked import AUTO, RankedConfig
-from atlas.datasets.ranked import RankedRecord
+from atlas.data.ranked import RankedRecord
+from atlas.data.training_sets import counts
 from atlas.errors import AtlasError
 from atlas.from_scratch.model_folder import save_model_folder
 from atlas.from_scratch.planning import Settings, answer_rows, longest_of
@@ -38,7 +39,6 @@ from atlas.runtime.stages import Stage
 from atlas.runtime.stopping import StopRequest
 from atlas.small_lm.sizes import size_named
 from atlas.small_lm.tokenizer import train_tokenizer
-from atlas.sources.training_sets import counts
 from atlas.training.from_scratch import (
     Training,
     pretrain,

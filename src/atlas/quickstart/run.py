@@ -12,7 +12,7 @@ from pathlib import Path
 
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.resolve import keep_config
-from atlas.datasets.tasks import check_family
+from atlas.data.tasks import check_family
 from atlas.quickstart.stages import STAGES, Quickstart
 from atlas.runtime import stages as stages_of_a_job
 from atlas.runtime.files import require_free_space

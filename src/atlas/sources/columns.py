@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from atlas import prompts
+from atlas.data.samples import Use
 from atlas.errors import AtlasError
 from atlas.prompts import Message
-from atlas.sources.dataset import Use
 from atlas.types import REFERENCE, Task
 
 Row = Mapping[str, Any]

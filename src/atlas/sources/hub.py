@@ -18,10 +18,10 @@ from datasets import load_dataset, load_from_disk
 from datasets.exceptions import DatasetsError
 from datasets.utils.logging import disable_progress_bar
 
+from atlas.data.samples import Samples, TraceDataset, Use, dialogue_samples, prompt_samples
 from atlas.errors import AtlasError
 from atlas.runtime.hub import local_files_only
 from atlas.sources.columns import Row, dialogue_in, find_columns, task_in
-from atlas.sources.dataset import Samples, TraceDataset, Use, dialogue_samples, prompt_samples
 
 _NAMES: Final = ("id", "problem_id")
 _READERS: Final = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}

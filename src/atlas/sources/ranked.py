@@ -1,6 +1,6 @@
 """Source: prompts with ranked responses, as ``prepare_grpo_data.py`` writes them.
 
-Input: a file of ranked records (datasets/ranked.py). Output: for SFT the best response of each
+Input: a file of ranked records (data/ranked.py). Output: for SFT the best response of each
 prompt; for RL the prompts whose answers can be verified. So what a model learned from offline
 (``atlas ranked``) is what GRPO goes on with, by samples of its own. For lineage a record is named
 by its place in the file, counted from 0.
@@ -12,10 +12,10 @@ import itertools
 from collections.abc import Collection
 from pathlib import Path
 
-from atlas.datasets.ranked import RankedRecord, read_ranked
+from atlas.data.ranked import RankedRecord, read_ranked
+from atlas.data.samples import Samples, TraceDataset, Use, dialogue_samples, prompt_samples
 from atlas.errors import AtlasError
 from atlas.prompts import Message
-from atlas.sources.dataset import Samples, TraceDataset, Use, dialogue_samples, prompt_samples
 
 
 def get_ranked_dataset(

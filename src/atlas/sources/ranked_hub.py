@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from atlas.datasets.ranked import RankedRecord
+from atlas.data.ranked import RankedRecord
 from atlas.errors import AtlasError
 
 _SCORES = ("fine-grained_score", "overall_score", "score", "rating")

@@ -5,7 +5,7 @@ verifier says of them::
 
     score of the verifier  >  a final answer can be read  >  nearness to the reference  >  brevity
 
-Equal in all four is a tie. The validation set is drawn from held-out tasks (datasets/tasks.py).
+Equal in all four is a tie. The validation set is drawn from held-out tasks (data/tasks.py).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from atlas.datasets.ranked import RankedRecord
-from atlas.datasets.tasks import Split, mixed_tasks
+from atlas.data.ranked import RankedRecord
+from atlas.data.tasks import Split, mixed_tasks
 from atlas.rewards.verifiers import read_answer, verify
 from atlas.runtime.seeding import derive_seed
 from atlas.small_lm.answers import write_responses

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from atlas.datasets.ranked import RankedRecord
+from atlas.data.ranked import RankedRecord
 from atlas.session import Session
 from atlas.traces.record import task_of
 from atlas.types import Task

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from atlas.data.samples import TraceDataset, Use
 from atlas.errors import AtlasError
-from atlas.sources.dataset import TraceDataset, Use
 from atlas.sources.sessions import Filters, read_dataset
 from atlas.traces.jsonl import JsonlTraceStore, OnBroken
 

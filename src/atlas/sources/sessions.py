@@ -12,9 +12,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from atlas.datasets.sft import Dialogue, dialogue_of, session_key
-from atlas.datasets.split import side_of
-from atlas.sources.dataset import Prompt, Samples, TraceDataset, Use
+from atlas.data.samples import Prompt, Samples, TraceDataset, Use
+from atlas.data.sft import Dialogue, dialogue_of, session_key
+from atlas.data.split import side_of
 from atlas.sources.references import Reference, find_reference
 from atlas.traces.store import SessionQuery, TraceStore
 from atlas.types import Task

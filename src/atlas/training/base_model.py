@@ -2,7 +2,7 @@
 
 Input: task families and a size. Output: a run directory whose ``final/`` is the model that ships
 in ``atlas/small_lm/base``. What it is trained on is described in small_lm/corpus.py; held-out
-tasks (datasets/tasks.py) are never among it.
+tasks (data/tasks.py) are never among it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 from atlas import prompts
 from atlas.checkpoints import load_model, load_tokenizer, save_model, weights_sha256
 from atlas.config.base_model import BaseModelConfig
-from atlas.datasets.chat import Example, make_example
-from atlas.datasets.tasks import is_held_out, task_stream
+from atlas.data.chat import Example, make_example
+from atlas.data.tasks import is_held_out, task_stream
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink

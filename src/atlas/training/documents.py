@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.datasets.chat import Example
-from atlas.datasets.packing import join, positions
+from atlas.data.chat import Example
+from atlas.data.packing import join, positions
 from atlas.errors import AtlasError
 
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from atlas.checkpoints import load_model, save_model
 from atlas.config.ranked import RankedConfig
-from atlas.datasets.chat import Example
+from atlas.data.chat import Example
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink

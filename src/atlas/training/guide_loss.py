@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.datasets.ranked import RankedRecord
+from atlas.data.ranked import RankedRecord
 from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
 from atlas.training.forward import completion_logprobs
 from atlas.training.group_steps import Precision, batches_of

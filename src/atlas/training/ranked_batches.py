@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from atlas.datasets.ranked import RankedRecord
+from atlas.data.ranked import RankedRecord
 from atlas.prompts.chat import encode, text_ids, token_id
 from atlas.runtime.seeding import derive_seed
 from atlas.training.group_batch import GroupBatch, group_batch

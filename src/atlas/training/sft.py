@@ -1,6 +1,6 @@
 """The SFT warm-up: good sessions -> a teacher that has seen what teaching looks like.
 
-Input: examples of sessions (datasets/sft.py), a model to start from. Output: a run directory with
+Input: examples of sessions (data/sft.py), a model to start from. Output: a run directory with
 the trained teacher in ``final/``: the one of all measured ones that had the lowest loss on held-out
 examples, or the last one.
 """
@@ -15,8 +15,8 @@ from functools import partial
 from atlas.checkpoints import load_tokenizer, save_model
 from atlas.config.resolve import supervised_lines
 from atlas.config.sft import SFTConfig
-from atlas.datasets.chat import Example
-from atlas.datasets.packing import fullness, pack
+from atlas.data.chat import Example
+from atlas.data.packing import fullness, pack
 from atlas.errors import AtlasError
 from atlas.runtime.distributed import ALONE, Ranks, agreed
 from atlas.runtime.engine.choice import engine_for, loading_device

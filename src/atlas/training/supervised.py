@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.datasets.chat import Example, collate
-from atlas.datasets.packing import positions
+from atlas.data.chat import Example, collate
+from atlas.data.packing import positions
 from atlas.models.lora import adapter_dropout
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.runtime.distributed import ALONE, Ranks

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from atlas.datasets.chat import Example
+from atlas.data.chat import Example
 from atlas.errors import AtlasError
 from atlas.prompts.chat import text_ids, token_id
 from atlas.runtime.seeding import derive_seed

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from atlas.checkpoints import load_tokenizer
 from atlas.cli.from_scratch_app import train_app
-from atlas.datasets.ranked import read_ranked, write_ranked
+from atlas.data.ranked import read_ranked, write_ranked
 from atlas.errors import AtlasError
 from atlas.sources.ranked_tasks import ranked_from_tasks
 

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from atlas.cli.from_scratch_app import prepare_app
-from atlas.datasets.ranked import RankedRecord, read_ranked
-from atlas.datasets.split import task_key
+from atlas.data.ranked import RankedRecord, read_ranked
+from atlas.data.split import task_key
 from atlas.errors import AtlasError
 from atlas.session import Session, SessionReward
 from atlas.traces import open_database

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from atlas.config.ranked import RankedConfig
-from atlas.datasets.ranked import RankedRecord
+from atlas.data.ranked import RankedRecord
 from atlas.errors import AtlasError
 from atlas.from_scratch import planning
 from atlas.from_scratch.planning import Settings, longest_of, plan_run

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.datasets.ranked import RankedRecord
+from atlas.data.ranked import RankedRecord
 from atlas.evaluation.answers import Answered
 from atlas.from_scratch import proof as proving
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure

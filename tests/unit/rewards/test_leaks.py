@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
-from atlas.datasets.tasks import make_tasks
+from atlas.data.tasks import make_tasks
 from atlas.rewards.leaks import find_leak
 from atlas.small_lm import working
 from atlas.types import Task

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from atlas.datasets.tasks import make_tasks
+from atlas.data.tasks import make_tasks
 from atlas.rewards.verifiers import verify
 from atlas.small_lm.answers import KINDS, write_responses
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from atlas.datasets.tasks import make_tasks, mixed_tasks
+from atlas.data.tasks import make_tasks, mixed_tasks
 from atlas.prompts import PLACEHOLDERS
 from atlas.rewards.verifiers import read_answer, verify
 from atlas.small_lm import working

@@ -7,7 +7,7 @@ import random
 import pytest
 from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
-from atlas.datasets.tasks import make_tasks
+from atlas.data.tasks import make_tasks
 from atlas.errors import AtlasError
 from atlas.rewards.verifiers import verify
 from atlas.small_lm import working

@@ -8,9 +8,9 @@ import pytest
 
 from atlas.config.grammar.compose import load_config
 from atlas.config.grpo import GRPOConfig
-from atlas.datasets.ranked import RankedRecord, write_ranked
+from atlas.data.load import load_trace_dataset
+from atlas.data.ranked import RankedRecord, write_ranked
 from atlas.errors import AtlasError
-from atlas.sources.load import load_trace_dataset
 from atlas.sources.ranked import get_ranked_dataset
 from atlas.types import Task
 

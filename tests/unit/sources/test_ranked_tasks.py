@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.datasets.tasks import is_held_out
+from atlas.data.tasks import is_held_out
 from atlas.rewards.verifiers import verify
 from atlas.sources.ranked_tasks import ranked_from_tasks, worth
 from atlas.types import Task

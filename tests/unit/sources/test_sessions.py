@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from tests.unit.sources.recorded import recorded
 
-from atlas.datasets.sft import dialogue_of
-from atlas.datasets.split import side_of
+from atlas.data.samples import TraceDataset
+from atlas.data.sft import dialogue_of
+from atlas.data.split import side_of
 from atlas.session import Session, SessionReward, Step
-from atlas.sources.dataset import TraceDataset
 from atlas.sources.sessions import Filters, in_order, read_dataset
 from atlas.traces.store import SessionQuery
 

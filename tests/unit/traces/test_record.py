@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.datasets.sft import stated_approach
+from atlas.data.sft import stated_approach
 from atlas.session import Session
 from atlas.traces.postgres import PostgresTraceStore
 from atlas.traces.postgres_write import write_sessions

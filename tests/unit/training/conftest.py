@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from atlas.checkpoints import save_model
-from atlas.datasets.tasks import mixed_tasks
+from atlas.data.tasks import mixed_tasks
 from atlas.runtime.progress import Silent
 from atlas.runtime.stopping import StopRequest
 from atlas.small_lm.tokenizer import train_tokenizer

@@ -10,8 +10,8 @@ from tests.unit.tiny_models import KINDS, tiny_model
 from torch import Tensor
 from transformers import MambaConfig, MambaForCausalLM, PreTrainedModel
 
-from atlas.datasets.chat import Example
-from atlas.datasets.packing import join, pack, positions
+from atlas.data.chat import Example
+from atlas.data.packing import join, pack, positions
 from atlas.errors import AtlasError
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.training.documents import check_keeps_apart, hidden_states

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from atlas.datasets.ranked import RankedRecord
+from atlas.data.ranked import RankedRecord
 from atlas.training.ranked_batches import (
     RankedExample,
     micro_batches,

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from atlas import prompts
 from atlas.checkpoints import load_model
 from atlas.config.sft import SFTConfig
-from atlas.datasets.chat import Example, make_example
+from atlas.data.chat import Example, make_example
 from atlas.errors import AtlasError
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.progress import Silent

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from atlas.datasets.chat import Example, collate
+from atlas.data.chat import Example, collate
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Silent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atlas.datasets.tasks import make_tasks
+from atlas.data.tasks import make_tasks
 from atlas.training.watch import RewardWatch, set_aside
 
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.collect import CollectConfig
 from atlas.config.grammar.schema import keys_of
-from atlas.datasets.task_file import read_tasks
-from atlas.datasets.tasks import mixed_tasks
+from atlas.data.task_file import read_tasks
+from atlas.data.tasks import mixed_tasks
 from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.environments.teaching.lessons import Classroom, roll_out
 from atlas.rewards.uplift import UpliftWeights

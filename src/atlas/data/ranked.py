@@ -254,7 +254,7 @@ def _parsed(text: str) -> Any:
 
 @cache
 def _validator() -> Draft202012Validator:
-    text = files("atlas.datasets").joinpath("schemas/ranked.schema.json").read_text("utf-8")
+    text = files("atlas.data").joinpath("schemas/ranked.schema.json").read_text("utf-8")
     schema = json.loads(text)
     return Draft202012Validator({"$ref": "#/$defs/record", "$defs": schema["$defs"]})
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atlas
-from atlas.datasets.split import side_of, task_key
-from atlas.datasets.tasks import make_tasks, wordings
+from atlas.data.split import side_of, task_key
+from atlas.data.tasks import make_tasks, wordings
 
 SRC = Path(atlas.__file__).parents[1]
 TEXTS = st.text(max_size=40)
@@ -88,7 +88,7 @@ def test_the_share_is_kept_and_one_text_is_worked_by_hand() -> None:
 def test_another_process_comes_to_the_same_sides() -> None:
     """Python's own hash differs from process to process."""
     code = (
-        "from atlas.datasets.split import side_of\n"
+        "from atlas.data.split import side_of\n"
         "print(*[side_of(f'Zählen Sie {n} Äpfel', 0.5) for n in range(40)])"
     )
     done = subprocess.run(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from atlas import prompts
-from atlas.datasets.chat import Example, dialogue_examples
+from atlas.data.chat import Example, dialogue_examples
 from atlas.prompts import Message
 from atlas.session import Session, Step
 

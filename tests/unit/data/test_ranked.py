@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from atlas.datasets.ranked import (
+from atlas.data.ranked import (
     RankedRecord,
     check_no_shared_prompt,
     num_unranked,

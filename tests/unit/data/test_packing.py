@@ -7,8 +7,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas.datasets.chat import Example, collate
-from atlas.datasets.packing import fullness, join, pack, positions
+from atlas.data.chat import Example, collate
+from atlas.data.packing import fullness, join, pack, positions
 
 
 def example(length: int, prompt: int = 1, first: int = 0) -> Example:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.datasets.task_file import read_tasks
+from atlas.data.task_file import read_tasks
 from atlas.errors import AtlasError
 from atlas.types import Task
 

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.tiny_models import tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from atlas.datasets.chat import Example, collate, dialogue_examples, make_example
+from atlas.data.chat import Example, collate, dialogue_examples, make_example
 
 MESSAGES = [{"role": "user", "content": "1 + 2"}]
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from atlas.config.data import DATA_KEYS, DataConfig, resolve_source
 from atlas.config.grammar.targets import SOURCES
+from atlas.data.samples import TraceDataset, Use, restricted
 from atlas.errors import AtlasError
-from atlas.sources.dataset import TraceDataset, Use, restricted
 
 
 def load_trace_dataset(
@@ -48,7 +48,7 @@ def load_trace_dataset(
     if not isinstance(dataset, TraceDataset):
         raise AtlasError(
             f"data_source {name} gave a {type(dataset).__name__}, not a TraceDataset of "
-            "atlas.sources.dataset"
+            "atlas.data.samples"
         )
     return dataset if only_sessions is None else restricted(dataset, only_sessions)
 

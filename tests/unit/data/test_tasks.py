@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import reasoning_gym
 
-from atlas.datasets.tasks import (
+from atlas.data.tasks import (
     PRESETS,
     check_disjoint,
     check_family,
@@ -127,7 +127,7 @@ def test_an_unknown_family_is_refused(family: str, hint: str) -> None:
 def test_an_exhausted_family_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two digits and one operator make 200 questions."""
     tiny = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
-    monkeypatch.setattr("atlas.datasets.tasks.PRESETS", {"chain_sum": tiny})
+    monkeypatch.setattr("atlas.data.tasks.PRESETS", {"chain_sum": tiny})
     with pytest.raises(
         AtlasError, match=r"'chain_sum': only 1\d\d different tasks in split 'train'"
     ):

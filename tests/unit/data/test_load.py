@@ -10,13 +10,13 @@ import pytest
 from tests.unit.sources.recorded import recorded
 
 from atlas.config import SFTConfig
+from atlas.data.load import load_trace_dataset
 from atlas.errors import AtlasError
-from atlas.sources.load import load_trace_dataset
 from atlas.sources.runtime_traces import get_runtime_trace_dataset
 from atlas.traces.jsonl import write_jsonl
 
 MINE = """\
-from atlas.sources.dataset import Samples, TraceDataset
+from atlas.data.samples import Samples, TraceDataset
 
 def mine(export_path, limit=None, *, use, other="default", **rest):
     return TraceDataset(source=f"{export_path} {limit} {use} {other} {rest}", filters={})

@@ -21,7 +21,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from atlas.datasets.chat import Example
+from atlas.data.chat import Example
 
 
 def pack(examples: Sequence[Example], length: int) -> list[Example]:

@@ -7,10 +7,10 @@ from tests.unit.sources.recorded import recorded
 from tests.unit.sources.test_sessions import read
 from tests.unit.tiny_models import tiny_tokenizer
 
-from atlas.datasets.sft import examples_of
+from atlas.data.sft import examples_of
+from atlas.data.training_sets import counts, rl_set, sft_set
 from atlas.errors import AtlasError
 from atlas.session import GuidanceNote, Step
-from atlas.sources.training_sets import counts, rl_set, sft_set
 
 LONG = (Step(id=1, guidance=(GuidanceNote(note="Add. " * 200),)),)
 TOKENIZER = tiny_tokenizer()

@@ -8,8 +8,8 @@ import pytest
 from tests.unit.tiny_models import tiny_tokenizer
 
 from atlas import prompts
-from atlas.datasets.chat import Example, make_example
-from atlas.datasets.sft import (
+from atlas.data.chat import Example, make_example
+from atlas.data.sft import (
     Dialogue,
     dialogue_of,
     examples_of,

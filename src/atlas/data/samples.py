@@ -1,6 +1,6 @@
 """What every source gives: dialogues for SFT and prompts for RL, both split by task.
 
-No task, and so no session, is on both sides (datasets/split.py). Only what samples are made of is
+No task, and so no session, is on both sides (data/split.py). Only what samples are made of is
 kept of a session: its messages, or its task with the reference answer; never its events.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
-from atlas.datasets.sft import Dialogue
-from atlas.datasets.split import Side, side_of
+from atlas.data.sft import Dialogue
+from atlas.data.split import Side, side_of
 from atlas.prompts import Message
 from atlas.types import Task
 

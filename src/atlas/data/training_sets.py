@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from atlas.datasets.chat import Example
-from atlas.datasets.sft import examples_of, num_teachings
+from atlas.data.chat import Example
+from atlas.data.samples import Prompt, TraceDataset
+from atlas.data.sft import examples_of, num_teachings
 from atlas.errors import AtlasError
 from atlas.runtime.lineage import Lineage
-from atlas.sources.dataset import Prompt, TraceDataset
 from atlas.sources.sessions import in_order
 from atlas.types import Task
 

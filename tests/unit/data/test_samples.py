@@ -3,7 +3,7 @@ from __future__ import annotations
 from tests.unit.sources.recorded import recorded
 from tests.unit.sources.test_sessions import read
 
-from atlas.sources.dataset import restricted
+from atlas.data.samples import restricted
 
 
 def test_restricted_keeps_the_samples_of_the_sessions_named() -> None:

@@ -1,1 +1,0 @@
-"""Tasks, chat rendering and training examples."""
