@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerBase
 from atlas.data.chat import Example
 from atlas.data.samples import Prompt, TraceDataset
 from atlas.data.sft import examples_of, num_teachings
+from atlas.data.sources.sessions import in_order
 from atlas.errors import AtlasError
 from atlas.runtime.lineage import Lineage
-from atlas.sources.sessions import in_order
 from atlas.types import Task
 
 

@@ -23,6 +23,7 @@ from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.resolve import resolve, save_config, section
 from atlas.config.sft import SFTConfig
+from atlas.data.sources.runtime_pg import get_runtime_pg_dataset
 from atlas.data.tasks import check_disjoint, mixed_tasks
 from atlas.data.training_sets import RLSet, rl_set, sft_set
 from atlas.environments.loading import load_student, load_teacher
@@ -39,7 +40,6 @@ from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
-from atlas.sources.runtime_pg import get_runtime_pg_dataset
 from atlas.traces.collection import PostgresCollection
 from atlas.traces.embedded import EmbeddedPostgres
 from atlas.training.grpo import train_grpo

@@ -57,7 +57,7 @@ def ranked_from_hub(
     Raises:
         AtlasError: The set can't be loaded, or its columns have neither shape.
     """
-    from atlas.sources.hub import read_rows  # noqa: PLC0415 - slow to import
+    from atlas.data.sources.hub import read_rows  # noqa: PLC0415 - slow to import
 
     for index, row in enumerate(read_rows(name, None, None, split or "train")()):
         if limit is not None and index >= limit:

@@ -11,8 +11,8 @@ from tests.unit.sources.recorded import recorded
 
 from atlas.config import SFTConfig
 from atlas.data.load import load_trace_dataset
+from atlas.data.sources.runtime_traces import get_runtime_trace_dataset
 from atlas.errors import AtlasError
-from atlas.sources.runtime_traces import get_runtime_trace_dataset
 from atlas.traces.jsonl import write_jsonl
 
 MINE = """\

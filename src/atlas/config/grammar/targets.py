@@ -35,13 +35,13 @@ _SESSIONS = _SPLIT | {"min_reward", "status_filters", "review_status_filters", "
 
 SOURCES: Mapping[str, Source] = {
     "runtime_traces": Source(
-        target="atlas.sources.runtime_traces.get_runtime_trace_dataset",
+        target="atlas.data.sources.runtime_traces.get_runtime_trace_dataset",
         aliases=frozenset({"custom_data.runtime_trace_data.get_runtime_trace_dataset"}),
         places=("export_path", "dataset_path"),
         keys=_SESSIONS | {"export_path", "dataset_path", "on_broken"},
     ),
     "runtime_pg": Source(
-        target="atlas.sources.runtime_pg.get_runtime_pg_dataset",
+        target="atlas.data.sources.runtime_pg.get_runtime_pg_dataset",
         aliases=frozenset(
             {
                 "custom_data.runtime_pg_data.get_runtime_pg_dataset",
@@ -52,13 +52,13 @@ SOURCES: Mapping[str, Source] = {
         keys=_SESSIONS | {"db_url"},
     ),
     "hub": Source(
-        target="atlas.sources.hub.get_hub_dataset",
+        target="atlas.data.sources.hub.get_hub_dataset",
         aliases=frozenset({"custom_data.arc_atlas_rl_data.get_arc_atlas_rl_dataset"}),
         places=("dataset_name_or_path",),
         keys=_SPLIT | {"dataset_name_or_path", "dataset_config", "dataset_files", "dataset_split"},
     ),
     "ranked": Source(
-        target="atlas.sources.ranked.get_ranked_dataset",
+        target="atlas.data.sources.ranked.get_ranked_dataset",
         aliases=frozenset(),
         places=("ranked_path",),
         keys=_SPLIT | {"ranked_path"},

@@ -38,7 +38,7 @@ def test_every_key_of_the_data_is_read_by_a_source() -> None:
         "os.system",
         "builtins.eval",
         "subprocess.run",
-        "atlas.sources.runtime_traces.os.system",
+        "atlas.data.sources.runtime_traces.os.system",
         "custom_data.runtime_trace_data.get_runtime_trace_dataset ",
         "custom_data.runtime_trace_data",
         "runtime_traces.get_runtime_trace_dataset",

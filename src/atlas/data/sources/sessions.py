@@ -14,8 +14,8 @@ from typing import Any
 
 from atlas.data.samples import Prompt, Samples, TraceDataset, Use
 from atlas.data.sft import Dialogue, dialogue_of, session_key
+from atlas.data.sources.references import Reference, find_reference
 from atlas.data.split import side_of
-from atlas.sources.references import Reference, find_reference
 from atlas.traces.store import SessionQuery, TraceStore
 from atlas.types import Task
 

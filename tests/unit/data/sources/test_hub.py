@@ -16,8 +16,8 @@ import pyarrow.parquet
 import pytest
 
 from atlas import prompts
+from atlas.data.sources.hub import get_hub_dataset
 from atlas.errors import AtlasError
-from atlas.sources.hub import get_hub_dataset
 from atlas.types import REFERENCE, Task
 
 GUIDE = [

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.unit.sources.recorded import recorded
 
+from atlas.data.sources.runtime_traces import get_runtime_trace_dataset
 from atlas.errors import AtlasError
-from atlas.sources.runtime_traces import get_runtime_trace_dataset
 from atlas.traces.jsonl import write_jsonl
 
 

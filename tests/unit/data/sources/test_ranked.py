@@ -10,8 +10,8 @@ from atlas.config.grammar.compose import load_config
 from atlas.config.grpo import GRPOConfig
 from atlas.data.load import load_trace_dataset
 from atlas.data.ranked import RankedRecord, write_ranked
+from atlas.data.sources.ranked import get_ranked_dataset
 from atlas.errors import AtlasError
-from atlas.sources.ranked import get_ranked_dataset
 from atlas.types import Task
 
 

@@ -1,6 +1,6 @@
 """Source: a data set of the Hugging Face hub, or a local folder, parquet, JSON, JSONL or CSV file.
 
-Input: rows (sources/columns.py says which columns are read). Output: dialogues for SFT, tasks for
+Input: rows (data/sources/columns.py says which columns are read). Output: dialogues for SFT, tasks for
 RL. Rows have no reward, so nothing is filtered but by ``limit``. For lineage a row is named by its
 column ``id`` (or ``problem_id``), else by its number.
 """
@@ -19,9 +19,9 @@ from datasets.exceptions import DatasetsError
 from datasets.utils.logging import disable_progress_bar
 
 from atlas.data.samples import Samples, TraceDataset, Use, dialogue_samples, prompt_samples
+from atlas.data.sources.columns import Row, dialogue_in, find_columns, task_in
 from atlas.errors import AtlasError
 from atlas.runtime.hub import local_files_only
-from atlas.sources.columns import Row, dialogue_in, find_columns, task_in
 
 _NAMES: Final = ("id", "problem_id")
 _READERS: Final = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}

@@ -11,9 +11,9 @@ from tests.unit.sources.recorded import recorded
 
 from atlas.data.samples import TraceDataset
 from atlas.data.sft import dialogue_of
+from atlas.data.sources.sessions import Filters, in_order, read_dataset
 from atlas.data.split import side_of
 from atlas.session import Session, SessionReward, Step
-from atlas.sources.sessions import Filters, in_order, read_dataset
 from atlas.traces.store import SessionQuery
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from atlas.data.samples import TraceDataset, Use
+from atlas.data.sources.sessions import Filters, read_dataset
 from atlas.errors import AtlasError
-from atlas.sources.sessions import Filters, read_dataset
 from atlas.traces.postgres import PostgresTraceStore
 from atlas.traces.postgres_connection import describe
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.unit.sources.recorded import recorded
 
+from atlas.data.sources.references import LONGEST, find_reference
 from atlas.session import Session, Step
-from atlas.sources.references import LONGEST, find_reference
 from atlas.types import REFERENCE, Task
 
 

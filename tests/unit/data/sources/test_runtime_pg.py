@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.unit.sources.recorded import recorded
 
+from atlas.data.sources.runtime_pg import get_runtime_pg_dataset
+from atlas.data.sources.runtime_traces import get_runtime_trace_dataset
 from atlas.errors import AtlasError
-from atlas.sources.runtime_pg import get_runtime_pg_dataset
-from atlas.sources.runtime_traces import get_runtime_trace_dataset
 from atlas.traces.jsonl import write_jsonl
 from atlas.traces.postgres import PostgresTraceStore
 from atlas.traces.postgres_write import write_sessions

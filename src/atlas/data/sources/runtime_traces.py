@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from atlas.data.samples import TraceDataset, Use
+from atlas.data.sources.sessions import Filters, read_dataset
 from atlas.errors import AtlasError
-from atlas.sources.sessions import Filters, read_dataset
 from atlas.traces.jsonl import JsonlTraceStore, OnBroken
 
 
