@@ -18,8 +18,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.evaluation.answers import Answered, greedy_answers
 from atlas.evaluation.stats import Interval, paired_bootstrap, wilson
+from atlas.from_scratch.greedy import Answered, greedy_answers
 from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest
 from atlas.training.group_steps import Precision

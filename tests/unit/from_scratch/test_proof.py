@@ -6,8 +6,8 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.data.ranked import RankedRecord
-from atlas.evaluation.answers import Answered
 from atlas.from_scratch import proof as proving
+from atlas.from_scratch.greedy import Answered
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
 from atlas.runtime.progress import Silent
 from atlas.runtime.stopping import StopRequest
