@@ -24,10 +24,10 @@ import pyarrow.parquet
 from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
 from atlas.data.tasks import make_tasks
+from atlas.from_scratch.data import working
 from atlas.rewards.drift import Look, divergence
 from atlas.rewards.leaks import find_leak
 from atlas.rewards.repetition import loops
-from atlas.small_lm import working
 from atlas.types import Task
 
 CASES = Path(__file__).resolve().parents[1] / "tests" / "unit" / "rewards" / "leak_cases.jsonl"

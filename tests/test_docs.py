@@ -34,7 +34,7 @@ from atlas.config import (
     load_config,
 )
 from atlas.errors import AtlasError
-from atlas.small_lm import corpus
+from atlas.from_scratch.data import corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 ATLAS = ROOT / "src" / "atlas"

@@ -76,6 +76,7 @@ def prepare_data(
         validation_size=validation_size,
         responses_per_prompt=responses_per_prompt,
         seed=seed,
+        say=command.say,
     )
     command.run(source, request)
 

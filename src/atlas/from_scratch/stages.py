@@ -27,6 +27,7 @@ from atlas.config.ranked import AUTO, RankedConfig
 from atlas.data.ranked import RankedRecord
 from atlas.data.training_sets import counts
 from atlas.errors import AtlasError
+from atlas.from_scratch.data.text import documents, packed_rows
 from atlas.from_scratch.model_folder import save_model_folder
 from atlas.from_scratch.planning import Settings, answer_rows, longest_of
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
@@ -50,7 +51,6 @@ from atlas.training.from_scratch import (
 )
 from atlas.training.group_steps import Precision
 from atlas.training.ranked_batches import RankedExample, ranked_examples
-from atlas.training.text_steps import documents, packed_rows
 
 _TOKENIZER_TEXTS = 200_000
 """Texts that the tokenizer is trained on at most; more change no merge that matters."""

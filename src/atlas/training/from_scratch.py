@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from atlas.checkpoints import load_model, save_model
 from atlas.config.ranked import RankedConfig
 from atlas.data.chat import Example
+from atlas.from_scratch.data.text import text_steps
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
@@ -45,7 +46,6 @@ from atlas.training.ranked_batches import (
 )
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import run_steps
-from atlas.training.text_steps import text_steps
 from atlas.training.upcasting import compute_in_float32
 
 MakeModel = Callable[[], PreTrainedModel]

@@ -14,7 +14,7 @@ from atlas.checkpoints import load_tokenizer
 from atlas.cli.from_scratch_app import train_app
 from atlas.data.ranked import read_ranked, write_ranked
 from atlas.errors import AtlasError
-from atlas.sources.ranked_tasks import ranked_from_tasks
+from atlas.from_scratch.data.tasks import ranked_from_tasks
 
 GUIDE = {
     "model_size": "1.1B",

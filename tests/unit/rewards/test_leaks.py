@@ -9,8 +9,8 @@ import pytest
 from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
 from atlas.data.tasks import make_tasks
+from atlas.from_scratch.data import working
 from atlas.rewards.leaks import find_leak
-from atlas.small_lm import working
 from atlas.types import Task
 
 FAMILIES = ("basic_arithmetic", "chain_sum", "leg_counting")

@@ -1,6 +1,6 @@
 """reasoning-gym's tasks -> prompts with ranked responses.
 
-The responses are written in different ways (small_lm/answers.py) and ranked by what the task's own
+The responses are written in different ways (from_scratch/data/responses.py) and ranked by what the task's own
 verifier says of them::
 
     score of the verifier  >  a final answer can be read  >  nearness to the reference  >  brevity
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 
 from atlas.data.ranked import RankedRecord
 from atlas.data.tasks import Split, mixed_tasks
+from atlas.from_scratch.data.responses import write_responses
 from atlas.rewards.verifiers import read_answer, verify
 from atlas.runtime.seeding import derive_seed
-from atlas.small_lm.answers import write_responses
 from atlas.types import Task
 
 Worth = tuple[float, bool, float, int]

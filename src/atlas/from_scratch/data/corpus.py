@@ -22,7 +22,7 @@ from typing import Literal
 
 from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
-from atlas.small_lm import working
+from atlas.from_scratch.data import working
 from atlas.types import Task
 
 Kind = Literal["baseline", "approach", "teaching", "attempt"]

@@ -18,7 +18,7 @@ from typing import Literal
 from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
 from atlas.errors import AtlasError
-from atlas.small_lm import working
+from atlas.from_scratch.data import working
 from atlas.types import Task
 
 Kind = Literal["short", "wrong", "near miss", "long", "malformed"]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.sources.ranked_hub import ranked_from_hub
+from atlas.from_scratch.data.hub import ranked_from_hub
 
 
 def parquet(folder: Path, rows: list[dict[str, Any]]) -> str:

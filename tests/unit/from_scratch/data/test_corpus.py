@@ -9,10 +9,8 @@ from itertools import pairwise
 import pytest
 
 from atlas.data.tasks import make_tasks, mixed_tasks
-from atlas.prompts import PLACEHOLDERS
-from atlas.rewards.verifiers import read_answer, verify
-from atlas.small_lm import working
-from atlas.small_lm.corpus import (
+from atlas.from_scratch.data import working
+from atlas.from_scratch.data.corpus import (
     APPROACHES,
     EMPTY_ADVICE,
     FOLLOWED,
@@ -21,6 +19,8 @@ from atlas.small_lm.corpus import (
     Dialogue,
     write_dialogue,
 )
+from atlas.prompts import PLACEHOLDERS
+from atlas.rewards.verifiers import read_answer, verify
 from atlas.types import Task
 
 FAMILIES = ("basic_arithmetic", "chain_sum", "leg_counting")

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from atlas.data.tasks import make_tasks
+from atlas.from_scratch.data.responses import KINDS, write_responses
 from atlas.rewards.verifiers import verify
-from atlas.small_lm.answers import KINDS, write_responses
 
 WORKED = ("basic_arithmetic", "chain_sum", "leg_counting")
 

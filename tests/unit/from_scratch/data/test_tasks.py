@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from atlas.data.tasks import is_held_out
+from atlas.from_scratch.data.tasks import ranked_from_tasks, worth
 from atlas.rewards.verifiers import verify
-from atlas.sources.ranked_tasks import ranked_from_tasks, worth
 from atlas.types import Task
 
 FAMILIES = ("chain_sum", "leg_counting")

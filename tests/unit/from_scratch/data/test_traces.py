@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from atlas.from_scratch.data.traces import ranked_from_sessions
 from atlas.session import Session, SessionReward
-from atlas.sources.ranked_traces import ranked_from_sessions
 
 
 def session(task: str, answer: str | None, score: float | None) -> Session:

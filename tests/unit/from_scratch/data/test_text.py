@@ -6,7 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from atlas.errors import AtlasError
-from atlas.training.text_steps import documents, packed_rows, text_steps
+from atlas.from_scratch.data.text import documents, packed_rows, text_steps
 
 
 def test_files_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
 from atlas.data.tasks import make_tasks
 from atlas.errors import AtlasError
+from atlas.from_scratch.data import working
+from atlas.from_scratch.data.working import Problem
 from atlas.rewards.verifiers import verify
-from atlas.small_lm import working
-from atlas.small_lm.working import Problem
 from atlas.types import Task
 
 CHAIN = Problem(numbers=(5, 3, 6, 2), operators=("-", "+", "*"))

@@ -1,0 +1,1 @@
+"""What a model from random weights learns: a corpus, and prompts with ranked responses."""
