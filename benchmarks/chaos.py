@@ -27,11 +27,11 @@ from atlas.checkpoints import save_model
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import resolve
 from atlas.data.tasks import mixed_tasks
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import StopRequest
 from atlas.serve.supervisor import RestartPolicy, Supervisor
-from atlas.small_lm.tokenizer import train_tokenizer
 from atlas.training.grpo import train_grpo
 
 PROMPTS, GROUP = 4, 4

@@ -108,7 +108,7 @@ def differences(folder: Path) -> dict[str, float]:
     import torch  # noqa: PLC0415 - only in the checking process
 
     from atlas.checkpoints import load_model  # noqa: PLC0415
-    from atlas.small_lm.pickled import as_float32, read_pickled  # noqa: PLC0415
+    from atlas.from_scratch.model.pickled import as_float32, read_pickled  # noqa: PLC0415
 
     ids = torch.arange(5, 21).unsqueeze(0)
     far: list[float] = []

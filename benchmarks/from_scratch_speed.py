@@ -34,8 +34,8 @@ from transformers import (
 
 from atlas.config.ranked import RankedConfig
 from atlas.from_scratch.data.tasks import ranked_from_tasks
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.runtime.engine.plain import PlainEngine
-from atlas.small_lm.tokenizer import train_tokenizer
 from atlas.training.forward import completion_logprobs, plain_completion_logprobs
 from atlas.training.from_scratch import random_model
 from atlas.training.group_steps import (

@@ -21,12 +21,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from atlas.errors import AtlasError
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.runtime.accelerator import name_accelerator
 from atlas.serve.control import ControlClient
 from atlas.serve.interpreter import find_interpreter
 from atlas.serve.settings import ServerSettings
 from atlas.serve.supervisor import Supervisor
-from atlas.small_lm.tokenizer import train_tokenizer
 
 SIZES = {
     "tiny": {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "heads": 2},

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from atlas.data.ranked import read_ranked
-from atlas.small_lm.numpy_llama import NumpyLlama
+from atlas.from_scratch.model.numpy_llama import NumpyLlama
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {

@@ -22,11 +22,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from atlas.checkpoints import load_model, load_state, newest_checkpoint, save_model
 from atlas.data.tasks import mixed_tasks
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.runtime.metric_names import info_of
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import StopRequest
-from atlas.small_lm.tokenizer import train_tokenizer
 from atlas.training import recomputing
 from atlas.training.grpo import train_grpo
 

@@ -18,8 +18,8 @@ from tests.unit.tiny_models import tiny_config
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from atlas.data.chat import dialogue_examples
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.prompts.chat import turn_end_id
-from atlas.small_lm.tokenizer import train_tokenizer
 from atlas.traces.jsonl import write_jsonl
 
 

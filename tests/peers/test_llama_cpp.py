@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM
 
 from atlas.checkpoints import load_tokenizer, save_model
 from atlas.data.tasks import mixed_tasks
-from atlas.from_scratch.exporting import export_model
 from atlas.from_scratch.greedy import greedy_answers
+from atlas.from_scratch.model.exporting import export_model
 from atlas.runtime.shipped import model_path
 
 TEXTS = (

@@ -57,7 +57,7 @@ def judge_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch  # noqa: PLC0415 - slow to import, and not needed where there is no vLLM
     from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
 
-    from atlas.small_lm.tokenizer import END, train_tokenizer  # noqa: PLC0415
+    from atlas.from_scratch.model.tokenizer import END, train_tokenizer  # noqa: PLC0415
 
     folder = tmp_path_factory.mktemp("judge")
     tokenizer = train_tokenizer(["Judge the text, and give a score with a reason."], vocab_size=290)

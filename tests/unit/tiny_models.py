@@ -18,8 +18,8 @@ from transformers import (
     Qwen3Config,
 )
 
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.models.lora import LoRA, add_adapter
-from atlas.small_lm.tokenizer import train_tokenizer
 
 VOCAB = 40
 PAD, END = 0, 1

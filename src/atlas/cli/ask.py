@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from atlas.cli.terminal import console
-from atlas.small_lm.numpy_llama import NumpyLlama
+from atlas.from_scratch.model.numpy_llama import NumpyLlama
 
 
 def run(model: Path, prompt: str, *, max_new_tokens: int) -> None:

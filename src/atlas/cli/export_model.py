@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from atlas.cli.terminal import console
-from atlas.from_scratch.exporting import export_model
+from atlas.from_scratch.model.exporting import export_model
 
 
 def run(model: Path, output: Path, name: str) -> None:

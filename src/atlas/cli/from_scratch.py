@@ -17,7 +17,7 @@ from atlas.config.resolve import keep_config
 from atlas.data.ranked import RankedRecord, check_no_shared_prompt, num_unranked, read_ranked
 from atlas.errors import AtlasError
 from atlas.from_scratch.inputs import digests_of, keep_inputs
-from atlas.from_scratch.model_folder import claim_folder
+from atlas.from_scratch.model.folder import claim_folder
 from atlas.from_scratch.planning import Plan, Settings, longest_of, plan_run
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM
 from atlas.from_scratch.stages import FromScratch, stages_of

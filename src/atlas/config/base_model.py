@@ -25,7 +25,7 @@ class BaseModelConfig(RunConfig):
     family_weights: tuple[float, ...] = key(
         (0.55, 0.25, 0.2), "Share of each family in the corpus, in the order of families.", gt=0
     )
-    model_size: str = key("nano", "A size of small_lm/sizes.py.")
+    model_size: str = key("nano", "A size of from_scratch/model/sizes.py.")
     vocab_size: int = key(480, "Tokens of the vocabulary, bytes included.", ge=300)
     max_seq_length: int = key(200, "Longer examples lose their end, in tokens.", ge=64)
     max_steps: int = key(6000, "Optimiser steps.", ge=1)

@@ -28,7 +28,9 @@ from atlas.data.ranked import RankedRecord
 from atlas.data.training_sets import counts
 from atlas.errors import AtlasError
 from atlas.from_scratch.data.text import documents, packed_rows
-from atlas.from_scratch.model_folder import save_model_folder
+from atlas.from_scratch.model.folder import save_model_folder
+from atlas.from_scratch.model.sizes import size_named
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.from_scratch.planning import Settings, answer_rows, longest_of
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
 from atlas.prompts.chat import encode
@@ -38,8 +40,6 @@ from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stages import Stage
 from atlas.runtime.stopping import StopRequest
-from atlas.small_lm.sizes import size_named
-from atlas.small_lm.tokenizer import train_tokenizer
 from atlas.training.from_scratch import (
     Training,
     pretrain,

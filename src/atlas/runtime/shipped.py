@@ -7,7 +7,9 @@ from pathlib import Path
 
 import atlas
 
-SHIPPED: Mapping[str, Path] = {"base": Path(atlas.__file__).parent / "small_lm" / "base"}
+SHIPPED: Mapping[str, Path] = {
+    "base": Path(atlas.__file__).parent / "from_scratch" / "model" / "base"
+}
 """``base``: the small base model, trained by ``make base-model``."""
 
 

@@ -1,7 +1,7 @@
 """The base model from random weights: worked tasks of mixed quality -> a small language model.
 
 Input: task families and a size. Output: a run directory whose ``final/`` is the model that ships
-in ``atlas/small_lm/base``. What it is trained on is described in from_scratch/data/corpus.py; held-out
+in ``atlas/from_scratch/model/base``. What it is trained on is described in from_scratch/data/corpus.py; held-out
 tasks (data/tasks.py) are never among it.
 """
 
@@ -21,6 +21,8 @@ from atlas.config.base_model import BaseModelConfig
 from atlas.data.chat import Example, make_example
 from atlas.data.tasks import is_held_out, task_stream
 from atlas.from_scratch.data.corpus import Dialogue, write_dialogue
+from atlas.from_scratch.model.sizes import llama_config
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
@@ -29,8 +31,6 @@ from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.shipped import SHIPPED
 from atlas.runtime.stopping import StopRequest
-from atlas.small_lm.sizes import llama_config
-from atlas.small_lm.tokenizer import train_tokenizer
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, run_steps
 

@@ -22,6 +22,7 @@ from atlas.checkpoints import load_model, save_model
 from atlas.config.ranked import RankedConfig
 from atlas.data.chat import Example
 from atlas.from_scratch.data.text import text_steps
+from atlas.from_scratch.model.sizes import llama_config, size_named
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
@@ -30,7 +31,6 @@ from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
-from atlas.small_lm.sizes import llama_config, size_named
 from atlas.training.group_steps import (
     Objective,
     Precision,

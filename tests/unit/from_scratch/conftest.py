@@ -6,7 +6,7 @@ import pytest
 from tests.unit.tiny_models import tiny_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.small_lm.tokenizer import train_tokenizer
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="session")

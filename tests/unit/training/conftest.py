@@ -10,9 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from atlas.checkpoints import save_model
 from atlas.data.tasks import mixed_tasks
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.runtime.progress import Silent
 from atlas.runtime.stopping import StopRequest
-from atlas.small_lm.tokenizer import train_tokenizer
 from atlas.types import Task
 
 FAMILIES = ("basic_arithmetic", "chain_sum")

@@ -23,8 +23,8 @@ import numpy as np
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from atlas.errors import AtlasError
+from atlas.from_scratch.model.pickled import BFLOAT16, Array, as_float32
 from atlas.runtime.files import replacing
-from atlas.small_lm.pickled import BFLOAT16, Array, as_float32
 
 _NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",

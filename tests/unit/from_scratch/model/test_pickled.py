@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.small_lm.pickled import FORMAT, as_float32, read_pickled, write_pickled
+from atlas.from_scratch.model.pickled import FORMAT, as_float32, read_pickled, write_pickled
 
 
 def test_weights_come_back_as_they_were(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ Input: a model folder. Output: what ``--format`` says; it is loaded again from w
 removed where it isn't equal: logits on a fixed row of tokens, ids of fixed texts, greedy answers.
 
     safetensors   a folder that `transformers` and vLLM load
-    pkl           a folder with plain arrays, that NumPy alone runs (small_lm/numpy_llama.py)
-    gguf          one file for llama.cpp and its family (small_lm/gguf_file.py)
+    pkl           a folder with plain arrays, that NumPy alone runs (from_scratch/model/numpy_llama.py)
+    gguf          one file for llama.cpp and its family (from_scratch/model/gguf_file.py)
 
 A folder whose weights are in ``model_weights.pkl`` only is read without unpickling, and
 refused where it holds anything but arrays.
@@ -31,16 +31,16 @@ from transformers import (
 
 from atlas.checkpoints import kept_dtype, load_model, load_tokenizer, save_model
 from atlas.errors import AtlasError
-from atlas.from_scratch.model_folder import (
+from atlas.from_scratch.model.folder import (
     SAFETENSORS,
     VOCABULARY,
     plain_array,
     vocabulary_text,
 )
+from atlas.from_scratch.model.gguf_file import write_gguf
+from atlas.from_scratch.model.pickled import WEIGHTS, Array, as_float32, read_pickled, write_pickled
 from atlas.prompts.chat import encode
 from atlas.runtime.files import place_errors
-from atlas.small_lm.gguf_file import write_gguf
-from atlas.small_lm.pickled import WEIGHTS, Array, as_float32, read_pickled, write_pickled
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 

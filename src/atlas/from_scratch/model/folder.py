@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from atlas.checkpoints import copy_model, load_tokenizer
 from atlas.errors import AtlasError
-from atlas.small_lm.pickled import BFLOAT16, WEIGHTS, Array, write_pickled
+from atlas.from_scratch.model.pickled import BFLOAT16, WEIGHTS, Array, write_pickled
 
 SAFETENSORS = "model.safetensors"
 VOCABULARY = "vocabulary.json"

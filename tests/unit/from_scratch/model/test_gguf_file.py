@@ -9,8 +9,8 @@ from tests.unit.tiny_models import tiny_config
 from transformers import AutoConfig
 
 from atlas.errors import AtlasError
-from atlas.small_lm.gguf_file import gguf_name, interleaved, write_gguf
-from atlas.small_lm.tokenizer import train_tokenizer
+from atlas.from_scratch.model.gguf_file import gguf_name, interleaved, write_gguf
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 
 
 def test_halves_of_a_head_become_neighbours() -> None:

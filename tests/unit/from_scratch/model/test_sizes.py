@@ -5,7 +5,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from atlas.errors import AtlasError
-from atlas.small_lm.sizes import SIZES, llama_config, num_parameters
+from atlas.from_scratch.model.sizes import SIZES, llama_config, num_parameters
 
 
 @pytest.mark.parametrize("name", SIZES)

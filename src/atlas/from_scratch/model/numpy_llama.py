@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from atlas.errors import AtlasError
-from atlas.small_lm.pickled import WEIGHTS, as_float32, read_pickled
+from atlas.from_scratch.model.pickled import WEIGHTS, as_float32, read_pickled
 
 Floats = NDArray[np.float32]
 Cache = dict[str, tuple[Floats, Floats]]

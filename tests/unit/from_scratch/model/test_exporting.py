@@ -13,12 +13,12 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from atlas.checkpoints import load_model, save_model
 from atlas.errors import AtlasError
-from atlas.from_scratch import exporting
-from atlas.from_scratch.exporting import FORMATS, export_model, load_any
-from atlas.from_scratch.model_folder import save_model_folder
-from atlas.small_lm.numpy_llama import NumpyLlama
-from atlas.small_lm.pickled import FORMAT
-from atlas.small_lm.tokenizer import train_tokenizer
+from atlas.from_scratch.model import exporting
+from atlas.from_scratch.model.exporting import FORMATS, export_model, load_any
+from atlas.from_scratch.model.folder import save_model_folder
+from atlas.from_scratch.model.numpy_llama import NumpyLlama
+from atlas.from_scratch.model.pickled import FORMAT
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 
 IDS = torch.arange(5, 25).unsqueeze(0)
 

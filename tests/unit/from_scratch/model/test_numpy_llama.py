@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 
 from atlas.checkpoints import save_model
 from atlas.errors import AtlasError
-from atlas.small_lm.numpy_llama import Cache, NumpyLlama
-from atlas.small_lm.pickled import write_pickled
-from atlas.small_lm.tokenizer import train_tokenizer
+from atlas.from_scratch.model.numpy_llama import Cache, NumpyLlama
+from atlas.from_scratch.model.pickled import write_pickled
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 
 
 @pytest.fixture(params=["tied", "untied", "grouped"])

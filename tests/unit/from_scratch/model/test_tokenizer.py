@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.unit.tiny_models import tiny_tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from atlas.small_lm.tokenizer import train_tokenizer
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 
 SPECIALS = ("<|end|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>")
 

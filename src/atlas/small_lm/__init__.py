@@ -1,1 +1,0 @@
-"""Small models from random weights: sizes, tokenizer, and what the base model is trained on."""
