@@ -35,17 +35,17 @@ from transformers import (
 from atlas.config.ranked import RankedConfig
 from atlas.from_scratch.data.tasks import ranked_from_tasks
 from atlas.from_scratch.model.tokenizer import train_tokenizer
-from atlas.runtime.engine.plain import PlainEngine
-from atlas.training.forward import completion_logprobs, plain_completion_logprobs
-from atlas.training.from_scratch import random_model
-from atlas.training.group_steps import (
+from atlas.from_scratch.training.batches import RankedExample, ranked_examples
+from atlas.from_scratch.training.group_steps import (
     Precision,
     backward,
     batches_of,
     likelihood_objective,
     ranked_objective,
 )
-from atlas.training.ranked_batches import RankedExample, ranked_examples
+from atlas.from_scratch.training.loops import random_model
+from atlas.runtime.engine.plain import PlainEngine
+from atlas.training.forward import completion_logprobs, plain_completion_logprobs
 
 console = Console(highlight=False, width=120)
 

@@ -20,11 +20,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.evaluation.stats import Interval, paired_bootstrap, wilson
 from atlas.from_scratch.greedy import Answered, greedy_answers
+from atlas.from_scratch.training.batches import RankedExample
+from atlas.from_scratch.training.group_steps import Precision
+from atlas.from_scratch.training.ranking import ranking_figures
 from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest
-from atlas.training.group_steps import Precision
-from atlas.training.ranked_batches import RankedExample
-from atlas.training.ranking import ranking_figures
 from atlas.types import Task
 
 RANDOM, BEFORE, AFTER = "random", "stage_0", "ranked"

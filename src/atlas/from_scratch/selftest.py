@@ -19,6 +19,9 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from atlas.from_scratch.training.batches import RankedExample
+from atlas.from_scratch.training.group_steps import Precision, backward, ranked_objective
+from atlas.from_scratch.training.ranking import ranking_figures
 from atlas.objectives.advantages import group_advantages
 from atlas.objectives.kl import kl_k3
 from atlas.objectives.logprobs import selected_logprobs
@@ -28,9 +31,6 @@ from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.engine.stochastic_adamw import stochastic_round
 from atlas.training.forward import completion_logprobs, plain_completion_logprobs
 from atlas.training.group_batch import GroupBatch, group_batch
-from atlas.training.group_steps import Precision, backward, ranked_objective
-from atlas.training.ranked_batches import RankedExample
-from atlas.training.ranking import ranking_figures
 from atlas.training.upcasting import compute_in_float32
 
 

@@ -33,14 +33,9 @@ from atlas.from_scratch.model.sizes import size_named
 from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.from_scratch.planning import Settings, answer_rows, longest_of
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
-from atlas.prompts.chat import encode
-from atlas.runtime.files import write_atomic
-from atlas.runtime.precision import computes_bf16, training_device
-from atlas.runtime.progress import Progress
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stages import Stage
-from atlas.runtime.stopping import StopRequest
-from atlas.training.from_scratch import (
+from atlas.from_scratch.training.batches import RankedExample, ranked_examples
+from atlas.from_scratch.training.group_steps import Precision
+from atlas.from_scratch.training.loops import (
     Training,
     pretrain,
     pretrain_on_text,
@@ -49,8 +44,13 @@ from atlas.training.from_scratch import (
     rank,
     weights_dtype,
 )
-from atlas.training.group_steps import Precision
-from atlas.training.ranked_batches import RankedExample, ranked_examples
+from atlas.prompts.chat import encode
+from atlas.runtime.files import write_atomic
+from atlas.runtime.precision import computes_bf16, training_device
+from atlas.runtime.progress import Progress
+from atlas.runtime.run_dir import RunDir
+from atlas.runtime.stages import Stage
+from atlas.runtime.stopping import StopRequest
 
 _TOKENIZER_TEXTS = 200_000
 """Texts that the tokenizer is trained on at most; more change no merge that matters."""

@@ -9,10 +9,10 @@ from atlas.data.ranked import RankedRecord
 from atlas.from_scratch import proof as proving
 from atlas.from_scratch.greedy import Answered
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
+from atlas.from_scratch.training.batches import ranked_examples
+from atlas.from_scratch.training.group_steps import Precision
 from atlas.runtime.progress import Silent
 from atlas.runtime.stopping import StopRequest
-from atlas.training.group_steps import Precision
-from atlas.training.ranked_batches import ranked_examples
 from atlas.types import Task
 
 TASKS = [

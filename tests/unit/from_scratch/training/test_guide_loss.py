@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from atlas.training.guide_loss import compute_log_probs, grpo_loss
+from atlas.from_scratch.training.guide_loss import compute_log_probs, grpo_loss
 
 PROMPT = "Calculate 1 + 2."
 

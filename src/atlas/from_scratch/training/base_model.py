@@ -1,8 +1,8 @@
 """The base model from random weights: worked tasks of mixed quality -> a small language model.
 
 Input: task families and a size. Output: a run directory whose ``final/`` is the model that ships
-in ``atlas/from_scratch/model/base``. What it is trained on is described in from_scratch/data/corpus.py; held-out
-tasks (data/tasks.py) are never among it.
+in ``from_scratch/model/base``. What it is trained on is described in from_scratch/data/corpus.py;
+held-out tasks (data/tasks.py) are never among it.
 """
 
 from __future__ import annotations

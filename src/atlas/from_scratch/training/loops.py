@@ -23,6 +23,19 @@ from atlas.config.ranked import RankedConfig
 from atlas.data.chat import Example
 from atlas.from_scratch.data.text import text_steps
 from atlas.from_scratch.model.sizes import llama_config, size_named
+from atlas.from_scratch.training.batches import (
+    RankedExample,
+    ranked_steps,
+    repeated_steps,
+    token_steps,
+)
+from atlas.from_scratch.training.group_steps import (
+    Objective,
+    Precision,
+    likelihood_objective,
+    ranked_objective,
+    run_group_steps,
+)
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
@@ -31,19 +44,6 @@ from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
-from atlas.training.group_steps import (
-    Objective,
-    Precision,
-    likelihood_objective,
-    ranked_objective,
-    run_group_steps,
-)
-from atlas.training.ranked_batches import (
-    RankedExample,
-    ranked_steps,
-    repeated_steps,
-    token_steps,
-)
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import run_steps
 from atlas.training.upcasting import compute_in_float32

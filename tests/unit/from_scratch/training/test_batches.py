@@ -4,7 +4,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from atlas.data.ranked import RankedRecord
-from atlas.training.ranked_batches import (
+from atlas.from_scratch.training.batches import (
     RankedExample,
     micro_batches,
     ranked_examples,

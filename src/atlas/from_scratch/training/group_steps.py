@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from atlas.from_scratch.training.batches import RankedBatch, RankedExample, micro_batches
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
 from atlas.runtime.engine.protocol import Engine
@@ -29,7 +30,6 @@ from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest
 from atlas.training.forward import completion_logprobs, shares_prompts
 from atlas.training.log_window import LogWindow
-from atlas.training.ranked_batches import RankedBatch, RankedExample, micro_batches
 
 Share = tuple[Tensor, Mapping[str, Tensor]]
 """A micro-batch's share of the loss, and of the other metrics."""

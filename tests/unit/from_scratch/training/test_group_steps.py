@@ -7,15 +7,15 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from atlas.data.ranked import RankedRecord
-from atlas.runtime.engine.protocol import StepInfo
-from atlas.training.group_steps import (
+from atlas.from_scratch.training.batches import RankedExample, ranked_examples
+from atlas.from_scratch.training.group_steps import (
     Precision,
     backward,
     likelihood_objective,
     ranked_objective,
 )
-from atlas.training.ranked_batches import RankedExample, ranked_examples
-from atlas.training.ranking import ranking_figures
+from atlas.from_scratch.training.ranking import ranking_figures
+from atlas.runtime.engine.protocol import StepInfo
 
 RECORDS = [
     RankedRecord(prompt="1 + 1", responses=("2", "Answer: 3", "no"), scores=(-1.0, -2.0, -2.0)),

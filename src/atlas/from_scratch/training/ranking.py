@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from atlas.from_scratch.training.batches import RankedExample
+from atlas.from_scratch.training.group_steps import Precision, batches_of
 from atlas.objectives.ranked import response_logprobs
 from atlas.runtime.precision import computing
 from atlas.training.forward import completion_logprobs
-from atlas.training.group_steps import Precision, batches_of
-from atlas.training.ranked_batches import RankedExample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
