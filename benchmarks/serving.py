@@ -28,11 +28,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.grpo import GRPOConfig
 from atlas.data.tasks import mixed_tasks
+from atlas.machine.accelerator import name_accelerator
 from atlas.prompts.chat import render_ids
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm_wire import GENERATE, GENERATE_DIALECT, Ask
-from atlas.runtime.accelerator import name_accelerator
 from atlas.training.policy_servers import open_served_policy
 from atlas.training.served_policy import ServedPolicy
 

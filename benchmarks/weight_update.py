@@ -22,7 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from atlas.errors import AtlasError
 from atlas.from_scratch.model.tokenizer import train_tokenizer
-from atlas.runtime.accelerator import name_accelerator
+from atlas.machine.accelerator import name_accelerator
 from atlas.serve.control import ControlClient
 from atlas.serve.interpreter import find_interpreter
 from atlas.serve.settings import ServerSettings

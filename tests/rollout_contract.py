@@ -16,8 +16,8 @@ from tests.unit.tiny_models import END, tiny_model, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
+from atlas.machine.precision import computing
 from atlas.rollouts.generator import Generator, Sampling
-from atlas.runtime.precision import computing
 from atlas.training.forward import completion_logprobs
 from atlas.training.group_batch import group_batch
 from atlas.types import Completion

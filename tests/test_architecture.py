@@ -34,8 +34,9 @@ LIGHT = ("config", "types", "errors", "session", "training_data", "cli.app", "re
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "objectives", "session", "types"}),
     frozenset({"config", "prompts"}),
-    frozenset({"models", "runtime"}),
-    frozenset({"checkpoints", "rewards", "rollouts", "serve", "traces"}),
+    frozenset({"machine", "models"}),
+    frozenset({"rewards", "runtime"}),
+    frozenset({"checkpoints", "rollouts", "serve", "traces"}),
     frozenset({"data", "training_data"}),
     frozenset({"training"}),
     frozenset({"environments"}),

@@ -31,11 +31,11 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from atlas.errors import AtlasError
+from atlas.machine.accelerator import name_accelerator
+from atlas.machine.hub import local_files_only
+from atlas.machine.shipped import model_path
 from atlas.models.lora import is_adapted, merged_model, save_adapter
-from atlas.runtime.accelerator import name_accelerator
 from atlas.runtime.files import disk_errors, give_usual_mode, place_errors, write_atomic
-from atlas.runtime.hub import local_files_only
-from atlas.runtime.shipped import model_path
 
 MANIFEST = "manifest.json"
 ADAPTER = "adapter"

@@ -22,7 +22,7 @@ from atlas.checkpoints import load_tokenizer, save_model
 from atlas.data.tasks import mixed_tasks
 from atlas.from_scratch.greedy import greedy_answers
 from atlas.from_scratch.model.exporting import export_model
-from atlas.runtime.shipped import model_path
+from atlas.machine.shipped import model_path
 
 TEXTS = (
     "Calculate 12 + 3 - 145.",

@@ -11,10 +11,10 @@ import psycopg
 
 from atlas.cli.terminal import console
 from atlas.errors import AtlasError
+from atlas.machine.checks import Check, machine_checks
 from atlas.report.diagnosis import diagnose
 from atlas.report.run_files import read_run
 from atlas.rewards.sandbox.run import Limits, run_tests
-from atlas.runtime.machine import Check, machine_checks
 from atlas.traces.embedded import EmbeddedPostgres
 
 _MARKS = {"ok": "[green]ok[/green]     ", "note": "note   ", "problem": "[red]problem[/red]"}

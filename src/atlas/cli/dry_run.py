@@ -25,7 +25,7 @@ from atlas.data.packing import pack
 from atlas.data.samples import TraceDataset, Use
 from atlas.data.training_sets import rl_set, sft_set
 from atlas.errors import AtlasError
-from atlas.runtime.hub import hub_answers
+from atlas.machine.hub import hub_answers
 from atlas.runtime.run_plan import RunPlan, plan_run, refusal
 from atlas.runtime.world import World, world
 from atlas.training.sft import num_steps

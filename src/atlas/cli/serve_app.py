@@ -63,7 +63,7 @@ def serve(
 ) -> None:
     """Serve a model with vLLM until Ctrl-C. All other flags go on to vLLM."""
     from atlas.cli import serve as command
-    from atlas.runtime.shipped import model_path
+    from atlas.machine.shipped import model_path
     from atlas.serve.settings import ServerSettings
 
     settings = ServerSettings(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from atlas.checkpoints import load_model, load_tokenizer
 from atlas.environments.teaching.dialogue import Student, Teacher
+from atlas.machine.precision import training_device
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
-from atlas.runtime.precision import training_device
 
 
 def load_student(folder: str, *, max_new_tokens: int, approach_tokens: int) -> Student:

@@ -17,8 +17,8 @@ from atlas.checkpoints import MANIFEST
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.errors import AtlasError
 from atlas.from_scratch.data.text import corpus_files
+from atlas.machine.shipped import model_path
 from atlas.runtime.files import write_atomic
-from atlas.runtime.shipped import model_path
 
 _KEYS = ("train_data", "validation_data", "corpus", "tokenizer", "model_name_or_path")
 

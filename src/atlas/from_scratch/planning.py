@@ -21,6 +21,7 @@ from atlas.config.ranked import AUTO, RankedConfig
 from atlas.data.ranked import RankedRecord
 from atlas.errors import AtlasError
 from atlas.from_scratch.model.sizes import SIZES, num_parameters, size_named
+from atlas.machine.precision import computes_bf16
 from atlas.runtime.memory_plan import (
     LIBRARIES,
     MemoryPlan,
@@ -31,7 +32,6 @@ from atlas.runtime.memory_plan import (
     plan_training,
 )
 from atlas.runtime.model_shapes import shape_of_model
-from atlas.runtime.precision import computes_bf16
 
 _GB = 1e9
 _TOKENS = (8192, 4096, 2048, 1024, 512)

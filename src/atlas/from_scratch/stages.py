@@ -44,9 +44,9 @@ from atlas.from_scratch.training.loops import (
     rank,
     weights_dtype,
 )
+from atlas.machine.precision import computes_bf16, training_device
 from atlas.prompts.chat import encode
 from atlas.runtime.files import write_atomic
-from atlas.runtime.precision import computes_bf16, training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stages import Stage

@@ -13,11 +13,11 @@ from pathlib import Path
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.resolve import keep_config
 from atlas.data.tasks import check_family
+from atlas.machine.precision import set_matmul_precision
 from atlas.quickstart.stages import STAGES, Quickstart
 from atlas.runtime import stages as stages_of_a_job
 from atlas.runtime.files import require_free_space
 from atlas.runtime.links import publish, refuse_foreign
-from atlas.runtime.precision import set_matmul_precision
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import StopRequest

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from atlas.config.rim import EndpointConfig, RIMConfig, load_rim_config
+from atlas.machine.background_loop import BackgroundLoop
 from atlas.rewards.endpoint.budget import Budget, Usage
 from atlas.rewards.endpoint.cache import VerdictCache
 from atlas.rewards.endpoint.client import Endpoint, key_of
@@ -28,7 +29,6 @@ from atlas.rewards.endpoint.outage import OutageWatch
 from atlas.rewards.ensemble import judge_together
 from atlas.rewards.judge import Judge, JudgeModel, load_judges
 from atlas.rewards.rim_result import RIMReport, RIMResult, Since, rim_report, weighted_score
-from atlas.runtime.background_loop import BackgroundLoop
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from atlas.machine.precision import computing
 from atlas.rollouts.generator import Prompt
 from atlas.rollouts.growing_cache import GrowingCache
-from atlas.runtime.precision import computing
 
 
 class GenericDecoder:

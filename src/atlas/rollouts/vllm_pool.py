@@ -16,9 +16,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from atlas.errors import AtlasError
+from atlas.machine.background_loop import BackgroundLoop
 from atlas.rollouts.vllm_server import Lost, ServerFacts, VLLMServer
 from atlas.rollouts.vllm_wire import Ask, Sampled, Unusable
-from atlas.runtime.background_loop import BackgroundLoop
 
 T = TypeVar("T")
 

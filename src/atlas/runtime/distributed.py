@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 
 from atlas.errors import AtlasError, RankError
-from atlas.runtime.accelerator import name_accelerator
+from atlas.machine.accelerator import name_accelerator
 from atlas.runtime.stopping import StopRequest
 from atlas.runtime.world import World, world
 

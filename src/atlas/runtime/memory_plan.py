@@ -17,7 +17,7 @@ from typing import Literal
 
 import psutil
 
-from atlas.runtime.cgroup import cgroup_room
+from atlas.machine.cgroup import cgroup_room
 
 Precision = Literal["float32", "bf16", "bf16_weights"]
 

@@ -15,8 +15,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from atlas.errors import AtlasError
+from atlas.machine.shipped import model_path
 from atlas.runtime.memory_plan import ModelShape
-from atlas.runtime.shipped import model_path
 
 _KNOWN = Path(__file__).with_name("known_models.json")
 

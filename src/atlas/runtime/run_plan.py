@@ -24,9 +24,9 @@ from atlas.config.grammar.schema import keys_of
 from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
+from atlas.machine.precision import computes_bf16
 from atlas.runtime.memory_plan import ModelShape, Precision, memory_limit
 from atlas.runtime.model_shapes import shape_of_model
-from atlas.runtime.precision import computes_bf16
 from atlas.runtime.training_plan import DevicePlan, Engine, Rollouts, Setup, plan_device
 
 C = TypeVar("C", bound=DataConfig)

@@ -30,6 +30,7 @@ from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.environments.teaching.lessons import Classroom, roll_out, train_samples
 from atlas.environments.teaching.likelihood import AnswerLikelihood
 from atlas.errors import AtlasError
+from atlas.machine.precision import training_device
 from atlas.models.rounding import round_products
 from atlas.objectives.loss_types import LossSettings
 from atlas.rewards.overlong import Overlong
@@ -40,7 +41,6 @@ from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink
-from atlas.runtime.precision import training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed

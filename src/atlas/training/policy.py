@@ -19,10 +19,10 @@ from transformers import PreTrainedModel
 
 from atlas.checkpoints import load_model
 from atlas.config.optim import TrainConfig
+from atlas.machine.precision import computes_bf16, set_matmul_precision, training_device
 from atlas.models import four_bits
 from atlas.models.attention import checked_attention
 from atlas.models.lora import LoRA, add_adapter, load_adapter, trained_share
-from atlas.runtime.precision import computes_bf16, set_matmul_precision, training_device
 from atlas.runtime.seeding import derive_seed
 from atlas.training.compiling import compile_training
 

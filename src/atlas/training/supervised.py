@@ -19,12 +19,12 @@ from transformers import PreTrainedModel
 
 from atlas.data.chat import Example, collate
 from atlas.data.packing import positions
+from atlas.machine.precision import computing
 from atlas.models.lora import adapter_dropout
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
-from atlas.runtime.precision import computing
 from atlas.runtime.progress import Progress
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest

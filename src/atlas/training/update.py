@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from atlas.machine.precision import computing
 from atlas.models.lora import adapter_dropout
 from atlas.objectives.loss import LossInputs, LossOutputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
-from atlas.runtime.precision import computing
 from atlas.runtime.seeding import derive_seed
 from atlas.training.forward import completion_logprobs, shares_prompts
 from atlas.training.group_batch import GroupBatch, group_batch

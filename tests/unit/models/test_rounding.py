@@ -9,8 +9,8 @@ import torch
 from tests.unit.tiny_models import tiny_model
 from transformers import PreTrainedModel
 
+from atlas.machine.precision import computing
 from atlas.models.rounding import round_products
-from atlas.runtime.precision import computing
 from atlas.training.forward import completion_logprobs
 from atlas.training.group_batch import group_batch
 

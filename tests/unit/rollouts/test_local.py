@@ -10,10 +10,10 @@ from tests.unit.tiny_models import END, KINDS, PAD, adapted_model, tiny_model, t
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
+from atlas.machine.precision import computing
 from atlas.rollouts import decoder_choice
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
-from atlas.runtime.precision import computing
 from atlas.training.forward import completion_logprobs, prepare_forward
 from atlas.training.group_batch import group_batch
 from atlas.types import Completion

@@ -21,7 +21,7 @@ from datasets.utils.logging import disable_progress_bar
 from atlas.data.samples import Samples, TraceDataset, Use, dialogue_samples, prompt_samples
 from atlas.data.sources.columns import Row, dialogue_in, find_columns, task_in
 from atlas.errors import AtlasError
-from atlas.runtime.hub import local_files_only
+from atlas.machine.hub import local_files_only
 
 _NAMES: Final = ("id", "problem_id")
 _READERS: Final = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "json"}

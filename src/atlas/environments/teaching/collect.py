@@ -18,11 +18,11 @@ from atlas.data.task_file import read_tasks
 from atlas.data.tasks import mixed_tasks
 from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.environments.teaching.lessons import Classroom, roll_out
+from atlas.machine.precision import training_device
 from atlas.rewards.uplift import UpliftWeights
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
-from atlas.runtime.precision import training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest

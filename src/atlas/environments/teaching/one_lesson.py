@@ -17,9 +17,9 @@ from pathlib import Path
 from atlas.checkpoints import load_model, load_tokenizer
 from atlas.environments.teaching.dialogue import Student, Teacher, teach_and_attempt
 from atlas.errors import AtlasError
+from atlas.machine.precision import training_device
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
-from atlas.runtime.precision import training_device
 from atlas.types import Completion, Task
 
 DEFAULT_TEACHER = "results/rl_checkpoint"

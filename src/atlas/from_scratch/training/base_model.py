@@ -23,13 +23,13 @@ from atlas.data.tasks import is_held_out, task_stream
 from atlas.from_scratch.data.corpus import Dialogue, write_dialogue
 from atlas.from_scratch.model.sizes import llama_config
 from atlas.from_scratch.model.tokenizer import train_tokenizer
+from atlas.machine.shipped import SHIPPED
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
-from atlas.runtime.shipped import SHIPPED
 from atlas.runtime.stopping import StopRequest
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, run_steps

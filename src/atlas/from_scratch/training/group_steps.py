@@ -21,11 +21,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from atlas.from_scratch.training.batches import RankedBatch, RankedExample, micro_batches
+from atlas.machine.precision import computing
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
-from atlas.runtime.precision import computing
 from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest
 from atlas.training.forward import completion_logprobs, shares_prompts

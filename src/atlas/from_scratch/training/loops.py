@@ -36,10 +36,10 @@ from atlas.from_scratch.training.group_steps import (
     ranked_objective,
     run_group_steps,
 )
+from atlas.machine.precision import computes_bf16, training_device
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
-from atlas.runtime.precision import computes_bf16, training_device
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 
 from atlas.from_scratch.training.batches import RankedExample
 from atlas.from_scratch.training.group_steps import Precision, batches_of
+from atlas.machine.precision import computing
 from atlas.objectives.ranked import response_logprobs
-from atlas.runtime.precision import computing
 from atlas.training.forward import completion_logprobs
 
 

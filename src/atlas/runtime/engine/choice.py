@@ -14,6 +14,7 @@ from atlas.config.engine import (
     read_deepspeed_file,
     shares_weights,
 )
+from atlas.machine.precision import training_device
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.ddp import DDPEngine
 from atlas.runtime.engine.deepspeed import DeepSpeedEngine
@@ -21,7 +22,6 @@ from atlas.runtime.engine.deepspeed_settings import OurKeys, deepspeed_settings
 from atlas.runtime.engine.fsdp import FSDPEngine
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.engine.protocol import Engine
-from atlas.runtime.precision import training_device
 
 
 def loading_device(config: EngineConfig, num_processes: int) -> torch.device:

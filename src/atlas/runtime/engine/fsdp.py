@@ -20,10 +20,10 @@ from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
+from atlas.machine.precision import training_device
 from atlas.runtime.distributed import Ranks
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
-from atlas.runtime.precision import training_device
 
 T = TypeVar("T")
 

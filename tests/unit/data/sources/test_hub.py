@@ -201,7 +201,7 @@ def requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[s
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    monkeypatch.setattr("atlas.runtime.hub.hub_answers", lambda endpoint: False)
+    monkeypatch.setattr("atlas.machine.hub.hub_answers", lambda endpoint: False)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)

@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 from atlas.checkpoints import load_tokenizer
 from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.environments.teaching.pairs import evaluate_pairs
+from atlas.machine.shipped import model_path
 from atlas.rollouts.generator import Sampling
-from atlas.runtime.shipped import model_path
 from atlas.types import Completion, Task
 
 TASKS = [

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from atlas.runtime import precision
-from atlas.runtime.precision import gains_from_permission, product_error, set_matmul_precision
+from atlas.machine import precision
+from atlas.machine.precision import gains_from_permission, product_error, set_matmul_precision
 
 ZEN5 = "vendor_id : AuthenticAMD\nflags : fpu avx2 avx512f avx512_bf16\n"
 ZEN3 = "vendor_id : AuthenticAMD\nflags : fpu avx2\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.runtime import hub
+from atlas.machine import hub
 
 
 @pytest.fixture(autouse=True)

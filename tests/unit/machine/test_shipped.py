@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from atlas.checkpoints import is_whole
-from atlas.runtime.shipped import SHIPPED, model_path
+from atlas.machine.shipped import SHIPPED, model_path
 
 
 def test_the_base_model_is_there_whole_and_small() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from atlas.machine.cgroup import cgroup_room
 from atlas.runtime import memory_plan
-from atlas.runtime.cgroup import cgroup_room
 
 
 def write(folder: Path, **files: str) -> None:

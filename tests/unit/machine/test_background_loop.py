@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from atlas.runtime.background_loop import BackgroundLoop
+from atlas.machine.background_loop import BackgroundLoop
 
 
 def test_work_goes_on_while_the_caller_does_something_else() -> None:

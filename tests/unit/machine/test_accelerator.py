@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from atlas.runtime.accelerator import VARIABLE, name_accelerator
+from atlas.machine.accelerator import VARIABLE, name_accelerator
 
 
 @pytest.mark.parametrize(

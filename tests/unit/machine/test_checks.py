@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.runtime import machine
+from atlas.machine import checks as machine
 
 
 @pytest.fixture(autouse=True)

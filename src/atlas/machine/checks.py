@@ -17,8 +17,8 @@ import psutil
 import torch
 from huggingface_hub import constants
 
-from atlas.runtime.hub import hub_answers
-from atlas.runtime.precision import computes_bf16
+from atlas.machine.hub import hub_answers
+from atlas.machine.precision import computes_bf16
 
 State = Literal["ok", "note", "problem"]
 

@@ -1,0 +1,1 @@
+"""What this computer can: precision, accelerator, memory of its container, the hub."""
