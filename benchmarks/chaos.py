@@ -23,11 +23,11 @@ from pathlib import Path
 import pyarrow.parquet
 from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
-from atlas.checkpoints import save_model
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import resolve
 from atlas.data.tasks import mixed_tasks
 from atlas.from_scratch.model.tokenizer import train_tokenizer
+from atlas.models.checkpoints import save_model
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import StopRequest

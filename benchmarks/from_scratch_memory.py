@@ -107,8 +107,8 @@ def differences(folder: Path) -> dict[str, float]:
     """Return how far the saved folder is from the trained model."""
     import torch  # noqa: PLC0415 - only in the checking process
 
-    from atlas.checkpoints import load_model  # noqa: PLC0415
     from atlas.from_scratch.model.pickled import as_float32, read_pickled  # noqa: PLC0415
+    from atlas.models.checkpoints import load_model  # noqa: PLC0415
 
     ids = torch.arange(5, 21).unsqueeze(0)
     far: list[float] = []

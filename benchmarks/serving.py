@@ -25,10 +25,10 @@ from urllib.parse import urlsplit
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.grpo import GRPOConfig
 from atlas.data.tasks import mixed_tasks
 from atlas.machine.accelerator import name_accelerator
+from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.prompts.chat import render_ids
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling

@@ -34,10 +34,10 @@ LIGHT = ("config", "types", "errors", "session", "training_data", "cli.app", "re
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "objectives", "session", "types"}),
     frozenset({"config", "prompts"}),
-    frozenset({"machine", "models"}),
+    frozenset({"machine"}),
     frozenset({"rewards", "runtime"}),
-    frozenset({"checkpoints", "rollouts", "serve", "traces"}),
-    frozenset({"data", "training_data"}),
+    frozenset({"models", "serve", "traces"}),
+    frozenset({"data", "rollouts", "training_data"}),
     frozenset({"training"}),
     frozenset({"environments"}),
     frozenset({"evaluation"}),

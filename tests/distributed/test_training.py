@@ -16,8 +16,8 @@ import pytest
 import torch
 from tests.integration.test_training_commands import sessions
 
-from atlas.checkpoints import load_model
 from atlas.cli import train
+from atlas.models.checkpoints import load_model
 from atlas.traces.jsonl import write_jsonl
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,9 +20,9 @@ from tests.unit.training.test_grpo import config_for
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from atlas.checkpoints import load_model, load_state, newest_checkpoint, save_model
 from atlas.data.tasks import mixed_tasks
 from atlas.from_scratch.model.tokenizer import train_tokenizer
+from atlas.models.checkpoints import load_model, load_state, newest_checkpoint, save_model
 from atlas.runtime.metric_names import info_of
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir

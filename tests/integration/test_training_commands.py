@@ -14,12 +14,12 @@ from tests.unit.sources.recorded import recorded
 from tests.unit.tiny_models import tiny_tokenizer
 from typer.testing import CliRunner, Result
 
-from atlas.checkpoints import load_model
 from atlas.cli.app import app
 from atlas.config import SFTConfig, load_config
 from atlas.data.load import load_trace_dataset
 from atlas.data.training_sets import sft_set
 from atlas.errors import AtlasError
+from atlas.models.checkpoints import load_model
 from atlas.runtime.lineage import read_lineage
 from atlas.runtime.run_dir import RunDir
 from atlas.session import Session

@@ -18,11 +18,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from atlas.checkpoints import load_tokenizer, save_model
 from atlas.data.tasks import mixed_tasks
 from atlas.from_scratch.greedy import greedy_answers
 from atlas.from_scratch.model.exporting import export_model
 from atlas.machine.shipped import model_path
+from atlas.models.checkpoints import load_tokenizer, save_model
 
 TEXTS = (
     "Calculate 12 + 3 - 145.",

@@ -12,7 +12,6 @@ from pathlib import Path
 from huggingface_hub import constants
 from rich.table import Table
 
-from atlas.checkpoints import load_tokenizer
 from atlas.cli.terminal import console
 from atlas.config import JOBS
 from atlas.config.data import DataConfig
@@ -26,6 +25,7 @@ from atlas.data.samples import TraceDataset, Use
 from atlas.data.training_sets import rl_set, sft_set
 from atlas.errors import AtlasError
 from atlas.machine.hub import hub_answers
+from atlas.models.checkpoints import load_tokenizer
 from atlas.runtime.run_plan import RunPlan, plan_run, refusal
 from atlas.runtime.world import World, world
 from atlas.training.sft import num_steps

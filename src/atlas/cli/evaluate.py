@@ -8,7 +8,6 @@ from functools import partial
 
 import torch
 
-from atlas.checkpoints import load_tokenizer
 from atlas.cli.claims import show_claims
 from atlas.cli.terminal import StageBar, console, display, stoppable
 from atlas.config.evaluate import EvaluateConfig
@@ -21,6 +20,7 @@ from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.measuring import arm_names, measure
 from atlas.evaluation.pairs_file import write_pairs
+from atlas.models.checkpoints import load_tokenizer
 from atlas.report import write_report
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from atlas.checkpoints import load_tokenizer
 from atlas.cli.dry_run import run as plan
 from atlas.cli.terminal import StageBar, display, stoppable
 from atlas.cli.training import HINT, Begun, begin, close, keep, locked, together
@@ -13,6 +12,7 @@ from atlas.config.grammar.compose import load_config
 from atlas.config.sft import SFTConfig
 from atlas.data.load import load_trace_dataset
 from atlas.data.training_sets import SFTSet, sft_set
+from atlas.models.checkpoints import load_tokenizer
 from atlas.runtime.seeding import seed_everything
 from atlas.runtime.world import world
 from atlas.training.sft import train_sft

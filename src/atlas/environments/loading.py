@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from atlas.checkpoints import load_model, load_tokenizer
 from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.machine.precision import training_device
+from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 

@@ -16,12 +16,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
-from atlas.checkpoints import load_tokenizer
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.data.ranked import RankedRecord
 from atlas.errors import AtlasError
 from atlas.from_scratch.model.sizes import SIZES, num_parameters, size_named
 from atlas.machine.precision import computes_bf16
+from atlas.models.checkpoints import load_tokenizer
 from atlas.runtime.memory_plan import (
     LIBRARIES,
     MemoryPlan,

@@ -22,7 +22,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.data.ranked import RankedRecord
 from atlas.data.training_sets import counts
@@ -45,6 +44,7 @@ from atlas.from_scratch.training.loops import (
     weights_dtype,
 )
 from atlas.machine.precision import computes_bf16, training_device
+from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.prompts.chat import encode
 from atlas.runtime.files import write_atomic
 from atlas.runtime.progress import Progress

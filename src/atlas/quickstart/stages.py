@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from atlas.checkpoints import load_tokenizer
 from atlas.config.collect import CollectConfig
 from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
@@ -33,6 +32,7 @@ from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.measuring import measure
 from atlas.evaluation.pairs_file import write_pairs
+from atlas.models.checkpoints import load_tokenizer
 from atlas.report import write_report
 from atlas.rollouts.generator import Sampling
 from atlas.runtime.lineage import write_lineage

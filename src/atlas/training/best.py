@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from atlas.checkpoints import copy_model, is_whole
+from atlas.models.checkpoints import copy_model, is_whole
 from atlas.runtime.distributed import ALONE, Ranks
 
 _RECORD = "best.json"

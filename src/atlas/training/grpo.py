@@ -22,7 +22,6 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.checkpoints import load_model, load_tokenizer, save_model, step_name
 from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.resolve import batch_lines
 from atlas.environments.lengths import check_lengths, check_windows, probe_lengths, windows_of
@@ -31,6 +30,8 @@ from atlas.environments.teaching.lessons import Classroom, roll_out, train_sampl
 from atlas.environments.teaching.likelihood import AnswerLikelihood
 from atlas.errors import AtlasError
 from atlas.machine.precision import training_device
+from atlas.models.checkpoints import load_model, load_tokenizer, save_model, step_name
+from atlas.models.policy import Policy, load_policy, trains_in_bf16
 from atlas.models.rounding import round_products
 from atlas.objectives.loss_types import LossSettings
 from atlas.rewards.overlong import Overlong
@@ -49,7 +50,6 @@ from atlas.runtime.stopping import StopRequest
 from atlas.training.ahead import Ahead
 from atlas.training.forward import prepare_forward
 from atlas.training.judges import TrainingJudges
-from atlas.training.policy import Policy, load_policy, trains_in_bf16
 from atlas.training.policy_engine import PolicyEngine, ToSample, policy_engine, student_generator
 from atlas.training.reference import Adapted
 from atlas.training.resuming import resumable

@@ -12,14 +12,14 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from atlas.checkpoints import (
+from atlas.config.optim import TrainConfig
+from atlas.models.checkpoints import (
     load_state,
     newest_checkpoint,
     prune_checkpoints,
     save_checkpoint,
     step_name,
 )
-from atlas.config.optim import TrainConfig
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.lineage import lineage_files

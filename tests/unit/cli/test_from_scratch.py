@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from atlas.checkpoints import load_tokenizer
 from atlas.cli.from_scratch_app import train_app
 from atlas.data.ranked import read_ranked, write_ranked
 from atlas.errors import AtlasError
 from atlas.from_scratch.data.tasks import ranked_from_tasks
+from atlas.models.checkpoints import load_tokenizer
 
 GUIDE = {
     "model_size": "1.1B",

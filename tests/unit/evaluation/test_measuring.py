@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from atlas.checkpoints import load_tokenizer
 from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.errors import AtlasError
 from atlas.evaluation.measuring import arm_names, measure
+from atlas.models.checkpoints import load_tokenizer
 from atlas.rollouts.generator import Sampling
 from atlas.runtime.progress import Silent
 from atlas.runtime.stopping import Stopped, StopRequest

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from atlas.checkpoints import is_whole
 from atlas.machine.shipped import SHIPPED, model_path
+from atlas.models.checkpoints import is_whole
 
 
 def test_the_base_model_is_there_whole_and_small() -> None:

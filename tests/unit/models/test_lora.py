@@ -12,8 +12,8 @@ from tests.unit.models.fake_four_bits import FakeFourBits, FourBitLinear
 from tests.unit.tiny_models import KINDS, adapted_model, tiny_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from atlas.checkpoints import load_model
 from atlas.errors import AtlasError
+from atlas.models.checkpoints import load_model
 from atlas.models.lora import (
     LoRA,
     adapter_dropout,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from atlas.checkpoints import save_model
 from atlas.data.tasks import mixed_tasks
 from atlas.from_scratch.model.tokenizer import train_tokenizer
+from atlas.models.checkpoints import save_model
 from atlas.runtime.progress import Silent
 from atlas.runtime.stopping import StopRequest
 from atlas.types import Task

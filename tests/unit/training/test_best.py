@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from atlas.checkpoints import load_model, save_model
+from atlas.models.checkpoints import load_model, save_model
 from atlas.training.best import BestModel, Measured
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from tests.unit.training.conftest import StopAfter
 
-from atlas.checkpoints import load_model
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import resolve
 from atlas.errors import AtlasError
+from atlas.models.checkpoints import load_model
 from atlas.rollouts.generator import Sampling
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir

@@ -12,10 +12,10 @@ from tests.unit.training.conftest import StopAfter
 from transformers import PreTrainedTokenizerBase
 
 from atlas import prompts
-from atlas.checkpoints import load_model
 from atlas.config.sft import SFTConfig
 from atlas.data.chat import Example, make_example
 from atlas.errors import AtlasError
+from atlas.models.checkpoints import load_model
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir

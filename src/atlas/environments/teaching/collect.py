@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.collect import CollectConfig
 from atlas.config.grammar.schema import keys_of
 from atlas.data.task_file import read_tasks
@@ -19,6 +18,7 @@ from atlas.data.tasks import mixed_tasks
 from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.environments.teaching.lessons import Classroom, roll_out
 from atlas.machine.precision import training_device
+from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.rewards.uplift import UpliftWeights
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling

@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from atlas.checkpoints import load_model, load_tokenizer
 from atlas.environments.teaching.dialogue import Student, Teacher, teach_and_attempt
 from atlas.errors import AtlasError
 from atlas.machine.precision import training_device
+from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.types import Completion, Task

@@ -29,7 +29,6 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from atlas.checkpoints import kept_dtype, load_model, load_tokenizer, save_model
 from atlas.errors import AtlasError
 from atlas.from_scratch.model.folder import (
     SAFETENSORS,
@@ -39,6 +38,7 @@ from atlas.from_scratch.model.folder import (
 )
 from atlas.from_scratch.model.gguf_file import write_gguf
 from atlas.from_scratch.model.pickled import WEIGHTS, Array, as_float32, read_pickled, write_pickled
+from atlas.models.checkpoints import kept_dtype, load_model, load_tokenizer, save_model
 from atlas.prompts.chat import encode
 from atlas.runtime.files import place_errors
 

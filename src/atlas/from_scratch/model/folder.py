@@ -18,9 +18,9 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from atlas.checkpoints import copy_model, load_tokenizer
 from atlas.errors import AtlasError
 from atlas.from_scratch.model.pickled import BFLOAT16, WEIGHTS, Array, write_pickled
+from atlas.models.checkpoints import copy_model, load_tokenizer
 
 SAFETENSORS = "model.safetensors"
 VOCABULARY = "vocabulary.json"

@@ -16,7 +16,6 @@ import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from atlas import prompts
-from atlas.checkpoints import load_model, load_tokenizer, save_model, weights_sha256
 from atlas.config.base_model import BaseModelConfig
 from atlas.data.chat import Example, make_example
 from atlas.data.tasks import is_held_out, task_stream
@@ -24,6 +23,7 @@ from atlas.from_scratch.data.corpus import Dialogue, write_dialogue
 from atlas.from_scratch.model.sizes import llama_config
 from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.machine.shipped import SHIPPED
+from atlas.models.checkpoints import load_model, load_tokenizer, save_model, weights_sha256
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink

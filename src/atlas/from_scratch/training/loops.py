@@ -18,7 +18,6 @@ from typing import Any, Literal
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.checkpoints import load_model, save_model
 from atlas.config.ranked import RankedConfig
 from atlas.data.chat import Example
 from atlas.from_scratch.data.text import text_steps
@@ -37,6 +36,7 @@ from atlas.from_scratch.training.group_steps import (
     run_group_steps,
 )
 from atlas.machine.precision import computes_bf16, training_device
+from atlas.models.checkpoints import load_model, save_model
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink

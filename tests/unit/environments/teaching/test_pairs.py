@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from atlas.checkpoints import load_tokenizer
 from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.environments.teaching.pairs import evaluate_pairs
 from atlas.machine.shipped import model_path
+from atlas.models.checkpoints import load_tokenizer
 from atlas.rollouts.generator import Sampling
 from atlas.types import Completion, Task
 

@@ -11,7 +11,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from atlas.checkpoints import load_model, save_model
 from atlas.errors import AtlasError
 from atlas.from_scratch.model import exporting
 from atlas.from_scratch.model.exporting import FORMATS, export_model, load_any
@@ -19,6 +18,7 @@ from atlas.from_scratch.model.folder import save_model_folder
 from atlas.from_scratch.model.numpy_llama import NumpyLlama
 from atlas.from_scratch.model.pickled import FORMAT
 from atlas.from_scratch.model.tokenizer import train_tokenizer
+from atlas.models.checkpoints import load_model, save_model
 
 IDS = torch.arange(5, 25).unsqueeze(0)
 

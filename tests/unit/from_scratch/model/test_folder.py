@@ -8,9 +8,9 @@ import torch
 from tests.unit.tiny_models import tiny_model
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.checkpoints import is_whole, save_model
 from atlas.from_scratch.model.folder import save_model_folder
 from atlas.from_scratch.model.pickled import as_float32, read_pickled
+from atlas.models.checkpoints import is_whole, save_model
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

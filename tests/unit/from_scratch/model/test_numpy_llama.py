@@ -13,11 +13,11 @@ import torch
 from tests.unit.tiny_models import tiny_model
 from transformers import PreTrainedModel
 
-from atlas.checkpoints import save_model
 from atlas.errors import AtlasError
 from atlas.from_scratch.model.numpy_llama import Cache, NumpyLlama
 from atlas.from_scratch.model.pickled import write_pickled
 from atlas.from_scratch.model.tokenizer import train_tokenizer
+from atlas.models.checkpoints import save_model
 
 
 @pytest.fixture(params=["tied", "untied", "grouped"])

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tests.unit.training.conftest import StopAfter
 
-from atlas.checkpoints import load_model, load_tokenizer
 from atlas.config.base_model import BaseModelConfig
 from atlas.from_scratch.training import base_model
 from atlas.from_scratch.training.base_model import train_base_model
+from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import Stopped, StopRequest

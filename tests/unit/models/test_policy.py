@@ -8,14 +8,13 @@ import pytest
 import torch
 from tests.unit.models.fake_four_bits import FakeFourBits, FourBitLinear
 
-from atlas.checkpoints import load_model, load_tokenizer, save_checkpoint, save_model
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
-from atlas.models import four_bits
+from atlas.models import policy
+from atlas.models.checkpoints import load_model, load_tokenizer, save_checkpoint, save_model
 from atlas.models.lora import is_adapted
+from atlas.models.policy import checked_attention, load_policy, trains_in_bf16
 from atlas.runtime.engine.plain import PlainEngine
-from atlas.training import policy
-from atlas.training.policy import load_policy, trains_in_bf16
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 
@@ -116,7 +115,7 @@ def test_an_adapter_learns_over_weights_of_four_bits(
 ) -> None:
     """Everything but bitsandbytes itself: loading, learning, going on, the merged model."""
     asked = []
-    monkeypatch.setattr(four_bits, "four_bits", lambda dtype: asked.append(dtype) or FakeFourBits())
+    monkeypatch.setattr(policy, "four_bits", lambda dtype: asked.append(dtype) or FakeFourBits())
     config = config_for(model_folder, use_peft=True, load_in_4bit=True, lora_r=4, lora_alpha=8)
     model = load_policy(config).model
     assert asked == [torch.float32]
@@ -140,3 +139,48 @@ def test_an_adapter_learns_over_weights_of_four_bits(
     save_model(tmp_path / "final", model, load_tokenizer(model_folder), with_bin=True)
     merged = load_model(tmp_path / "final")
     torch.testing.assert_close(merged(IDS).logits, model(IDS).logits, rtol=0, atol=2e-5)
+
+
+def test_flash_attention_without_its_package_names_the_fallback() -> None:
+    with pytest.raises(AtlasError, match=r"needs a CUDA GPU and the package flash-attn.*=sdpa"):
+        checked_attention("flash_attention_2")
+
+
+def test_where_it_can_run_it_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "is_flash_attn_2_available", lambda: True)
+    assert checked_attention("flash_attention_2") == "flash_attention_2"
+
+
+def test_the_others_run_everywhere_and_auto_leaves_it_to_the_library() -> None:
+    assert [checked_attention(name) for name in ("auto", "sdpa", "eager")] == [
+        None,
+        "sdpa",
+        "eager",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "package", "lacking"),
+    [
+        (False, False, "a CUDA GPU and the package bitsandbytes, which"),
+        (False, True, "a CUDA GPU, which"),
+        (True, False, "the package bitsandbytes, which"),
+    ],
+)
+def test_what_the_machine_lacks_is_named(
+    gpu: bool, package: bool, lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(policy, "find_spec", lambda _: package or None)
+    with pytest.raises(AtlasError, match=f"^load_in_4bit=true needs {lacking}.*leave it out"):
+        policy.four_bits(torch.bfloat16)
+
+
+def test_with_both_it_is_nf4_quantised_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(policy, "find_spec", lambda _: True)
+    found = policy.four_bits(torch.bfloat16)
+    assert found.load_in_4bit
+    assert found.bnb_4bit_quant_type == "nf4"
+    assert found.bnb_4bit_use_double_quant
+    assert found.bnb_4bit_compute_dtype == torch.bfloat16

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from tests.unit.tiny_models import adapted_model, tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from atlas import checkpoints
-from atlas.checkpoints import (
+from atlas.errors import AtlasError
+from atlas.models import checkpoints
+from atlas.models.checkpoints import (
     is_whole,
     load_model,
     load_state,
@@ -29,7 +30,6 @@ from atlas.checkpoints import (
     step_name,
     weights_sha256,
 )
-from atlas.errors import AtlasError
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 

@@ -12,16 +12,19 @@ how its passes are computed, and what a person should read about it. Three cases
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.utils.import_utils import is_flash_attn_2_available
 
-from atlas.checkpoints import load_model
+from atlas.config.model import AttnImplementation
 from atlas.config.optim import TrainConfig
+from atlas.errors import AtlasError
 from atlas.machine.precision import computes_bf16, set_matmul_precision, training_device
-from atlas.models import four_bits
-from atlas.models.attention import checked_attention
+from atlas.models.checkpoints import load_model
 from atlas.models.lora import LoRA, add_adapter, load_adapter, trained_share
 from atlas.runtime.seeding import derive_seed
 from atlas.training.compiling import compile_training
@@ -79,7 +82,7 @@ def _loaded(config: TrainConfig, checkpoint: Path | None, device: torch.device) 
         config.model_name_or_path,
         dtype=dtype,
         attention=attention,
-        quantization=four_bits.four_bits(dtype) if config.load_in_4bit else None,
+        quantization=four_bits(dtype) if config.load_in_4bit else None,
         device=device,
     )
     if checkpoint:
@@ -118,3 +121,44 @@ def _precision_lines(autocast: bool) -> list[str]:
             "than precision=float32"
         )
     return lines
+
+
+def checked_attention(choice: AttnImplementation) -> str | None:
+    """Return what `transformers` is told; None leaves it the choice.
+
+    Raises:
+        AtlasError: FlashAttention is asked for and can't run here.
+    """
+    if choice == "flash_attention_2" and not is_flash_attn_2_available():
+        raise AtlasError(
+            "attn_implementation=flash_attention_2 needs a CUDA GPU and the package flash-attn, "
+            "which are not both here; set attn_implementation=sdpa, which every machine has"
+        )
+    return None if choice == "auto" else choice
+
+
+def four_bits(compute_dtype: torch.dtype) -> Any:
+    """Return the quantisation that a model is loaded with: QLoRA, by bitsandbytes.
+
+    NF4 with its constants quantised again is what QLoRA trains on (Dettmers et al. 2023, arXiv
+    2305.14314, sections 3 and 4).
+
+    Args:
+        compute_dtype: What weights are brought back to for each product.
+
+    Raises:
+        AtlasError: There is no GPU, or no bitsandbytes.
+    """
+    lacking = [] if torch.cuda.is_available() else ["a CUDA GPU"]
+    lacking += [] if find_spec("bitsandbytes") else ["the package bitsandbytes"]
+    if lacking:
+        raise AtlasError(
+            f"load_in_4bit=true needs {' and '.join(lacking)}, which this machine lacks; leave it "
+            "out: use_peft=true alone trains the same adapter beside whole weights"
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
