@@ -44,8 +44,8 @@ from atlas.from_scratch.training.group_steps import (
     ranked_objective,
 )
 from atlas.from_scratch.training.loops import random_model
+from atlas.models.passes.forward import completion_logprobs, plain_completion_logprobs
 from atlas.runtime.engine.plain import PlainEngine
-from atlas.training.forward import completion_logprobs, plain_completion_logprobs
 
 console = Console(highlight=False, width=120)
 

@@ -22,6 +22,8 @@ from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from atlas.from_scratch.model.tokenizer import train_tokenizer
+from atlas.models.passes.forward import plain_completion_logprobs
+from atlas.models.passes.group_batch import group_batch
 from atlas.objectives.advantages import group_advantages
 from atlas.objectives.loss import LossInputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
@@ -31,8 +33,6 @@ from atlas.rollouts.local import LocalGenerator
 from atlas.rollouts.sampler import draw
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.seeding import derive_seed
-from atlas.training.forward import plain_completion_logprobs
-from atlas.training.group_batch import group_batch
 from atlas.training.update import update
 from atlas.types import TrainSample
 

@@ -17,9 +17,9 @@ from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
 from atlas.machine.precision import computing
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import group_batch
 from atlas.rollouts.generator import Generator, Sampling
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import group_batch
 from atlas.types import Completion
 
 WINDOW = 1024

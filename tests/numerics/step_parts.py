@@ -15,10 +15,10 @@ from tests.unit.tiny_models import tiny_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import group_batch
 from atlas.objectives.loss_types import LossSettings, LossType
 from atlas.runtime.engine.protocol import StepInfo
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import group_batch
 from atlas.types import TrainSample
 
 T = TypeVar("T")

@@ -32,9 +32,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import group_batch
 from atlas.objectives.loss_types import LossType
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import group_batch
 from atlas.training.update import update
 from atlas.types import TrainSample
 

@@ -16,11 +16,11 @@ import torch.distributed as dist
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.numerics import step_parts as parts
 
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import group_batch
 from atlas.objectives.loss import LossInputs, grpo_loss
 from atlas.objectives.loss_types import LossType
 from atlas.objectives.reduction import StepCounts, count
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import group_batch
 from atlas.types import TrainSample
 
 

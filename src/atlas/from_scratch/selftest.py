@@ -22,6 +22,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from atlas.from_scratch.training.batches import RankedExample
 from atlas.from_scratch.training.group_steps import Precision, backward, ranked_objective
 from atlas.from_scratch.training.ranking import ranking_figures
+from atlas.models.passes.forward import completion_logprobs, plain_completion_logprobs
+from atlas.models.passes.group_batch import GroupBatch, group_batch
+from atlas.models.passes.upcasting import compute_in_float32
 from atlas.objectives.advantages import group_advantages
 from atlas.objectives.kl import kl_k3
 from atlas.objectives.logprobs import selected_logprobs
@@ -29,9 +32,6 @@ from atlas.objectives.ranked import ranked_loss, scores_from_ranks
 from atlas.objectives.surrogate import SurrogateInputs, token_surrogate
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.engine.stochastic_adamw import stochastic_round
-from atlas.training.forward import completion_logprobs, plain_completion_logprobs
-from atlas.training.group_batch import GroupBatch, group_batch
-from atlas.training.upcasting import compute_in_float32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,8 +26,8 @@ from atlas.errors import AtlasError
 from atlas.machine.precision import computes_bf16, set_matmul_precision, training_device
 from atlas.models.checkpoints import load_model
 from atlas.models.lora import LoRA, add_adapter, load_adapter, trained_share
+from atlas.models.passes.compiling import compile_training
 from atlas.runtime.seeding import derive_seed
-from atlas.training.compiling import compile_training
 
 _NO_WORKERS = (
     "dataloader_num_workers={} has no effect: examples are tokenised before the first step, and a "

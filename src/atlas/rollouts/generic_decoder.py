@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from atlas.machine.precision import computing
+from atlas.models.passes.group_batch import left_pad
 from atlas.rollouts.generator import Prompt
 from atlas.rollouts.growing_cache import GrowingCache
 
@@ -87,11 +88,3 @@ class GenericDecoder:
             logits_to_keep=1,
         )
         return output.logits[:, -1]
-
-
-def left_pad(prompts: Sequence[Prompt], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return ids [P, L] and mask [P, L] (1 = real), padded on the left."""
-    longest = max(len(prompt) for prompt in prompts)
-    ids = [[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -31,6 +31,8 @@ from atlas.environments.teaching.likelihood import AnswerLikelihood
 from atlas.errors import AtlasError
 from atlas.machine.precision import training_device
 from atlas.models.checkpoints import load_model, load_tokenizer, save_model, step_name
+from atlas.models.passes.forward import prepare_forward
+from atlas.models.passes.reference import Adapted
 from atlas.models.policy import Policy, load_policy, trains_in_bf16
 from atlas.models.rounding import round_products
 from atlas.objectives.loss_types import LossSettings
@@ -48,10 +50,8 @@ from atlas.runtime.seeding import derive_seed
 from atlas.runtime.silent_sink import sink_on
 from atlas.runtime.stopping import StopRequest
 from atlas.training.ahead import Ahead
-from atlas.training.forward import prepare_forward
 from atlas.training.judges import TrainingJudges
 from atlas.training.policy_engine import PolicyEngine, ToSample, policy_engine, student_generator
-from atlas.training.reference import Adapted
 from atlas.training.resuming import resumable
 from atlas.training.reward_parts import configured_reward, uplift_weights
 from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts

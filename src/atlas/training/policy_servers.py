@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from atlas.config.grpo import GRPOConfig
 from atlas.errors import AtlasError
 from atlas.machine.shipped import model_path
+from atlas.models.passes.reference import Adapted
 from atlas.models.policy import trains_in_bf16
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling
@@ -31,7 +32,6 @@ from atlas.serve.interpreter import TESTED, find_interpreter
 from atlas.serve.settings import ServerSettings
 from atlas.serve.supervisor import RestartPolicy, Supervisor
 from atlas.training.attestation import Attestation, Reading, tolerance_for
-from atlas.training.reference import Adapted
 from atlas.training.served_policy import PolicyServer, ServedPolicy
 from atlas.training.witnesses import make_witnesses, trainer_scores
 

@@ -18,6 +18,7 @@ from atlas.data.chat import Example
 from atlas.data.packing import fullness, pack
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_tokenizer, save_model
+from atlas.models.passes.forward import prepare_forward
 from atlas.models.policy import Policy, load_policy
 from atlas.runtime.distributed import ALONE, Ranks, agreed
 from atlas.runtime.engine.choice import engine_for, loading_device
@@ -31,7 +32,6 @@ from atlas.runtime.stopping import StopRequest
 from atlas.training.best import BestModel
 from atlas.training.documents import check_keeps_apart
 from atlas.training.evaluations import Evaluations
-from atlas.training.forward import prepare_forward
 from atlas.training.resuming import Resumable, resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 

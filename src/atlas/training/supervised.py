@@ -21,6 +21,8 @@ from atlas.data.chat import Example, collate
 from atlas.data.packing import positions
 from atlas.machine.precision import computing
 from atlas.models.lora import adapter_dropout
+from atlas.models.passes.forward import project
+from atlas.models.passes.recomputing import recomputing
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
@@ -29,9 +31,7 @@ from atlas.runtime.progress import Progress
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.training.documents import hidden_states
-from atlas.training.forward import project
 from atlas.training.log_window import LogWindow
-from atlas.training.recomputing import recomputing
 
 Step = Sequence[Sequence[Example]]
 """The micro-batches of one optimiser step; an `Example` may be a row of several (packing.py)."""

@@ -22,16 +22,16 @@ from transformers import PreTrainedModel
 
 from atlas.machine.precision import computing
 from atlas.models.lora import adapter_dropout
+from atlas.models.passes.forward import completion_logprobs, shares_prompts
+from atlas.models.passes.group_batch import GroupBatch, group_batch
+from atlas.models.passes.reference import reference_logprobs
 from atlas.objectives.loss import LossInputs, LossOutputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
 from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.seeding import derive_seed
-from atlas.training.forward import completion_logprobs, shares_prompts
-from atlas.training.group_batch import GroupBatch, group_batch
 from atlas.training.micro_batches import Group, dealt
-from atlas.training.reference import reference_logprobs
 from atlas.types import TrainSample
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import group_batch
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import group_batch
 
 Text = tuple[int, ...]
 

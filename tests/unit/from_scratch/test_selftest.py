@@ -11,9 +11,9 @@ import torch
 from atlas.from_scratch import selftest
 from atlas.from_scratch.selftest import CHECKS, Check, run_checks
 from atlas.from_scratch.training.group_steps import likelihood_objective
+from atlas.models.passes.forward import completion_logprobs
 from atlas.objectives.kl import kl_k3
 from atlas.objectives.ranked import ranked_loss
-from atlas.training.forward import completion_logprobs
 
 
 def test_every_check_holds_here() -> None:

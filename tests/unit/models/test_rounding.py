@@ -10,9 +10,9 @@ from tests.unit.tiny_models import tiny_model
 from transformers import PreTrainedModel
 
 from atlas.machine.precision import computing
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import group_batch
 from atlas.models.rounding import round_products
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import group_batch
 
 CPU = torch.device("cpu")
 

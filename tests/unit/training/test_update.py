@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import group_batch
 from atlas.objectives.loss_types import LossSettings
 from atlas.runtime.engine.plain import PlainEngine
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import group_batch
 from atlas.training.update import live_groups, update
 from atlas.types import TrainSample
 

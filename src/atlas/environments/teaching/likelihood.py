@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import group_batch
 from atlas.prompts.chat import render_ids, token_id
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import group_batch
 from atlas.types import Task
 
 _ROWS = 256

@@ -19,9 +19,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from atlas.data.ranked import RankedRecord
+from atlas.models.passes.group_batch import GroupBatch, group_batch
 from atlas.prompts.chat import encode, text_ids, token_id
 from atlas.runtime.seeding import derive_seed
-from atlas.training.group_batch import GroupBatch, group_batch
 
 S = TypeVar("S")
 

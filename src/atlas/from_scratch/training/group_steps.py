@@ -5,7 +5,7 @@ Input: an engine, the examples of each optimiser step. Output: a trained model a
     pretrain    likelihood of every response alike: language (objectives/cross_entropy.py)
     ranked      good responses likelier than bad ones (objectives/ranked.py)
 
-The K responses of a prompt share one forward pass of it (training/forward.py).
+The K responses of a prompt share one forward pass of it (models/passes/forward.py).
 
 Shapes: P prompts, K responses, B = P * K rows, T tokens.
 """
@@ -22,13 +22,13 @@ from transformers import PreTrainedModel
 
 from atlas.from_scratch.training.batches import RankedBatch, RankedExample, micro_batches
 from atlas.machine.precision import computing
+from atlas.models.passes.forward import completion_logprobs, shares_prompts
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest
-from atlas.training.forward import completion_logprobs, shares_prompts
 from atlas.training.log_window import LogWindow
 
 Share = tuple[Tensor, Mapping[str, Tensor]]

@@ -22,8 +22,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from atlas.data.ranked import RankedRecord
 from atlas.from_scratch.training.batches import ranked_examples
 from atlas.from_scratch.training.group_steps import Precision, batches_of
+from atlas.models.passes.forward import completion_logprobs
 from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
-from atlas.training.forward import completion_logprobs
 
 _ANY_LENGTH = 2**31
 

@@ -37,6 +37,7 @@ from atlas.from_scratch.training.group_steps import (
 )
 from atlas.machine.precision import computes_bf16, training_device
 from atlas.models.checkpoints import load_model, save_model
+from atlas.models.passes.upcasting import compute_in_float32
 from atlas.prompts.chat import token_id
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
@@ -46,7 +47,6 @@ from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import run_steps
-from atlas.training.upcasting import compute_in_float32
 
 MakeModel = Callable[[], PreTrainedModel]
 Figures = Mapping[str, float]
@@ -217,7 +217,7 @@ def _engine(job: Training, model: PreTrainedModel, name: str, total: int) -> Pla
     if job.bf16_weights and not computes_bf16():
         compute_in_float32(model)
     if job.gradient_checkpointing:
-        model.activation_checkpointing_enable()  # training/recomputing.py then does it
+        model.activation_checkpointing_enable()  # models/passes/recomputing.py then does it
     return PlainEngine(
         model,
         learning_rate=config.pretrain_learning_rate if first else config.learning_rate,

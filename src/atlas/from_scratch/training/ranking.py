@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from atlas.from_scratch.training.batches import RankedExample
 from atlas.from_scratch.training.group_steps import Precision, batches_of
 from atlas.machine.precision import computing
+from atlas.models.passes.forward import completion_logprobs
 from atlas.objectives.ranked import response_logprobs
-from atlas.training.forward import completion_logprobs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

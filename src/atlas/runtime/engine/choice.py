@@ -64,7 +64,7 @@ def engine_for(
         AtlasError: Keys contradict each other, or DeepSpeed is missing or refuses its file.
     """
     if config.gradient_checkpointing:
-        model.activation_checkpointing_enable()  # training/recomputing.py then does it
+        model.activation_checkpointing_enable()  # models/passes/recomputing.py then does it
     recipe = {
         "learning_rate": config.learning_rate,
         "total_steps": total_steps,

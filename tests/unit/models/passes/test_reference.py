@@ -12,9 +12,9 @@ from tests.unit.tiny_models import PAD, tiny_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import group_batch
-from atlas.training.reference import reference_logprobs
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.reference import reference_logprobs
 
 BATCH = group_batch([[5, 6, 7], [8]], [[20, 21, 1], [22], [23, 1], [27]], PAD)
 

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from atlas.models.passes.group_batch import GroupBatch
+from atlas.models.passes.head import logit_change
+from atlas.models.passes.recomputing import recomputing
+from atlas.models.passes.shared_prefix import can_share, pack, packed_hidden
 from atlas.objectives.logprobs import SelectedLogprobs, selected_logprobs
-from atlas.training.group_batch import GroupBatch
-from atlas.training.head import logit_change
-from atlas.training.recomputing import recomputing
-from atlas.training.shared_prefix import can_share, pack, packed_hidden
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

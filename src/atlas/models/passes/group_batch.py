@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atlas.rollouts.generic_decoder import left_pad
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupBatch:
@@ -69,3 +67,13 @@ def group_batch(
         completion_ids_BT=torch.tensor(right, device=device),
         mask_BT=torch.arange(longest, device=device) < lengths_B1,
     )
+
+
+def left_pad(
+    prompts: Sequence[Sequence[int]], pad_id: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return ids [P, L] and mask [P, L] (1 = real), padded on the left."""
+    longest = max(len(prompt) for prompt in prompts)
+    ids = [[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -9,10 +9,10 @@ import torch
 from tests.unit.tiny_models import PAD, tiny_model
 from transformers import PreTrainedModel
 
-from atlas.models import compiled
-from atlas.training.compiling import compile_training
-from atlas.training.forward import completion_logprobs, plain_completion_logprobs
-from atlas.training.group_batch import group_batch
+from atlas.models.passes import compiled
+from atlas.models.passes.compiling import compile_training
+from atlas.models.passes.forward import completion_logprobs, plain_completion_logprobs
+from atlas.models.passes.group_batch import group_batch
 
 BATCHES = [
     group_batch([[5, 6, 7], [8]], [[20, 21, 1], [22], [23, 24, 26, 1], [35]], PAD),

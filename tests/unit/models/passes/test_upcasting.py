@@ -6,9 +6,9 @@ import pytest
 import torch
 from tests.unit.tiny_models import PAD, tiny_model
 
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import GroupBatch, group_batch
-from atlas.training.upcasting import compute_in_float32
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import GroupBatch, group_batch
+from atlas.models.passes.upcasting import compute_in_float32
 
 
 @pytest.fixture

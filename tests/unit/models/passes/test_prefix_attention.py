@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas.training import prefix_attention as module
-from atlas.training.prefix_attention import prefix_attention, prefix_layout
+from atlas.models.passes import prefix_attention as module
+from atlas.models.passes.prefix_attention import prefix_attention, prefix_layout
 
 SCALE = 0.5
 # Lengths of the prompts, of the completions, and the prompt that each of these belongs to.

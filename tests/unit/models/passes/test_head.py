@@ -15,10 +15,10 @@ from transformers import (
 )
 
 from atlas.errors import AtlasError
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.head import logit_change
 from atlas.objectives.logit_change import LogitChange
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import group_batch
-from atlas.training.head import logit_change
 
 _SHAPE: dict[str, Any] = {
     "vocab_size": VOCAB,

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from atlas.models.compiled import running_compiled
+from atlas.models.passes.compiled import running_compiled
 
 Around = Callable[[], contextlib.AbstractContextManager[Any]]
 

@@ -17,9 +17,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
+from atlas.models.passes.evaluating import evaluating
 from atlas.objectives.logit_change import LogitChange
 from atlas.objectives.logprobs import selected_logprobs
-from atlas.training.evaluating import evaluating
 
 _changes: WeakKeyDictionary[nn.Module, LogitChange] = WeakKeyDictionary()
 

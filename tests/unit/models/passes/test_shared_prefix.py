@@ -10,13 +10,13 @@ import torch
 from tests.unit.tiny_models import PAD, VOCAB, tiny_model
 from transformers import AutoModelForCausalLM, BloomConfig, Gemma2Config, MambaConfig
 
-from atlas.training.forward import (
+from atlas.models.passes.forward import (
     completion_logprobs,
     plain_completion_logprobs,
     shares_prompts,
 )
-from atlas.training.group_batch import group_batch
-from atlas.training.shared_prefix import pack
+from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.shared_prefix import pack
 
 PROMPTS = [[5, 6, 7], [8]]
 COMPLETIONS = [[20, 21, 1], [22], [23, 24, 25, 1], [27, 28]]

@@ -11,13 +11,13 @@ from tests.unit.tiny_models import KINDS, PAD, adapted_model, tiny_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.training.forward import (
+from atlas.models.passes.forward import (
     TokenLogprobs,
     completion_logprobs,
     plain_completion_logprobs,
     shares_prompts,
 )
-from atlas.training.group_batch import group_batch
+from atlas.models.passes.group_batch import group_batch
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14]]
 # Two for each prompt: of different lengths, of one token, and one that holds the padding's id.

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.models.compiled import compile_layers, forget_compiled
-from atlas.training.evaluating import evaluating
-from atlas.training.forward import plain_hidden, shares_prompts
-from atlas.training.shared_prefix import keep_attention_uncompiled, pack, packed_hidden, trial
+from atlas.models.passes.compiled import compile_layers, forget_compiled
+from atlas.models.passes.evaluating import evaluating
+from atlas.models.passes.forward import plain_hidden, shares_prompts
+from atlas.models.passes.shared_prefix import keep_attention_uncompiled, pack, packed_hidden, trial
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
 _TOLERANCE_BELOW = 5e-2

@@ -6,7 +6,7 @@ import pytest
 from tests.unit.tiny_models import adapted_model
 
 from atlas.models.lora import adapter_dropout
-from atlas.training.evaluating import evaluating
+from atlas.models.passes.evaluating import evaluating
 
 
 def test_every_module_gets_its_own_mode_back() -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tests.unit.tiny_models import tiny_model
 
-from atlas.models import compiled
-from atlas.models.compiled import compile_layers, forget_compiled, running_compiled
+from atlas.models.passes import compiled
+from atlas.models.passes.compiled import compile_layers, forget_compiled, running_compiled
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.training.forward import completion_logprobs
-from atlas.training.group_batch import GroupBatch
+from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.group_batch import GroupBatch
 
 
 @runtime_checkable

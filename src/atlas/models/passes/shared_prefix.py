@@ -28,10 +28,10 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
-from atlas.training.evaluating import evaluating
-from atlas.training.group_batch import GroupBatch, group_batch
-from atlas.training.prefix_attention import PrefixLayout, prefix_attention, prefix_layout
-from atlas.training.recomputing import recomputing
+from atlas.models.passes.evaluating import evaluating
+from atlas.models.passes.group_batch import GroupBatch, group_batch
+from atlas.models.passes.prefix_attention import PrefixLayout, prefix_attention, prefix_layout
+from atlas.models.passes.recomputing import recomputing
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from atlas.training.group_batch import group_batch
+from atlas.models.passes.group_batch import group_batch
 
 
 def test_layout_of_a_batch() -> None:

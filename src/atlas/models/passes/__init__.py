@@ -1,0 +1,1 @@
+"""How a model turns tokens into log-probabilities, shared prompts and long ones included."""
