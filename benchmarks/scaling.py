@@ -34,7 +34,7 @@ from atlas.config.engine import EngineChoice
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import resolve
 from atlas.data.tasks import mixed_tasks
-from atlas.runtime.distributed import joined
+from atlas.parallel.distributed import joined
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import StopRequest

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.unit.tiny_models import tiny_model
 
 from atlas.config.sft import SFTConfig
-from atlas.runtime.distributed import Ranks, joined
+from atlas.parallel.distributed import Ranks, joined
 from atlas.runtime.engine.choice import engine_for
 from atlas.runtime.engine.protocol import Engine
 

@@ -7,7 +7,7 @@ import sys
 import warnings
 
 from atlas.cli import train
-from atlas.runtime.distributed import joined
+from atlas.parallel.distributed import joined
 
 warnings.simplefilter("ignore", SyntaxWarning)
 with joined(timeout=120):

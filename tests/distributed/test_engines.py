@@ -14,7 +14,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import engines
 
-from atlas.runtime.distributed import ALONE
+from atlas.parallel.distributed import ALONE
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = (

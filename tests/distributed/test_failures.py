@@ -53,7 +53,7 @@ def newest_step(checkpoints: Path) -> int:
 HANGING = """
 import sys, time
 from atlas.errors import AtlasError
-from atlas.runtime.distributed import joined
+from atlas.parallel.distributed import joined
 with joined(timeout=float(sys.argv[1])) as ranks:
     ranks.meet("the beginning")
     if ranks.rank == 1:

@@ -26,8 +26,8 @@ from atlas.data.training_sets import rl_set, sft_set
 from atlas.errors import AtlasError
 from atlas.machine.hub import hub_answers
 from atlas.models.checkpoints import load_tokenizer
+from atlas.parallel.world import World, world
 from atlas.runtime.run_plan import RunPlan, plan_run, refusal
-from atlas.runtime.world import World, world
 from atlas.training.sft import num_steps
 
 _GB = 1e9

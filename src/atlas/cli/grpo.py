@@ -12,8 +12,8 @@ from atlas.config.grammar.compose import load_config
 from atlas.config.grpo import GRPOConfig
 from atlas.data.load import load_trace_dataset
 from atlas.data.training_sets import RLSet, rl_set
+from atlas.parallel.world import world
 from atlas.runtime.seeding import seed_everything
-from atlas.runtime.world import world
 from atlas.training.grpo import train_grpo
 
 

@@ -18,7 +18,7 @@ from atlas.cli.train import check_job
 from atlas.config import JOBS
 from atlas.config.grammar.compose import job_of, load_config
 from atlas.errors import AtlasError
-from atlas.runtime.world import World
+from atlas.parallel.world import World
 
 _SHUTDOWN_SECONDS = 3600
 """After Ctrl-C the processes end their step and save; a step of a large model takes minutes."""

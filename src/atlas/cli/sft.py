@@ -13,8 +13,8 @@ from atlas.config.sft import SFTConfig
 from atlas.data.load import load_trace_dataset
 from atlas.data.training_sets import SFTSet, sft_set
 from atlas.models.checkpoints import load_tokenizer
+from atlas.parallel.world import world
 from atlas.runtime.seeding import seed_everything
-from atlas.runtime.world import world
 from atlas.training.sft import train_sft
 
 

@@ -18,8 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from atlas.parallel.world import world
 from atlas.runtime.stopping import Stopped, StopRequest, stop_on_signal
-from atlas.runtime.world import world
 
 console = Console(highlight=False, quiet=not world().is_main)
 """Of several processes the first one speaks."""

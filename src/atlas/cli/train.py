@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from atlas.config.grammar.compose import job_of
 from atlas.config.grammar.schema import nearest
 from atlas.errors import AtlasError
-from atlas.runtime.world import world
+from atlas.parallel.world import world
 
 _MODULES = {
     "sft": "sft",

@@ -21,12 +21,12 @@ from atlas.config.engine import chosen_engine
 from atlas.config.resolve import keep_config
 from atlas.data.training_sets import counts
 from atlas.errors import AtlasError
-from atlas.runtime.distributed import Ranks, joined
+from atlas.parallel.distributed import Ranks, joined
+from atlas.parallel.world import world
 from atlas.runtime.lineage import Lineage, read_lineage, write_lineage
 from atlas.runtime.links import publish, refuse_foreign
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.trackers.tracker import check_trackers
-from atlas.runtime.world import world
 
 _LOGS = {"logs/train.log": "training.log", "logs/tensorboard_events": "tensorboard"}
 PUBLISHED = {

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from atlas.models.checkpoints import copy_model, is_whole
-from atlas.runtime.distributed import ALONE, Ranks
+from atlas.parallel.distributed import ALONE, Ranks
 
 _RECORD = "best.json"
 

@@ -36,9 +36,10 @@ from atlas.models.passes.reference import Adapted
 from atlas.models.policy import Policy, load_policy, trains_in_bf16
 from atlas.models.rounding import round_products
 from atlas.objectives.loss_types import LossSettings
+from atlas.parallel.distributed import ALONE, Ranks, agreed
+from atlas.parallel.sink import sink_on
 from atlas.rewards.overlong import Overlong
 from atlas.rollouts.generator import Sampling
-from atlas.runtime.distributed import ALONE, Ranks, agreed
 from atlas.runtime.engine.choice import engine_for, loading_device
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
@@ -47,7 +48,6 @@ from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
-from atlas.runtime.silent_sink import sink_on
 from atlas.runtime.stopping import StopRequest
 from atlas.training.ahead import Ahead
 from atlas.training.judges import TrainingJudges

@@ -15,11 +15,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from atlas.config.grpo import GRPOConfig
+from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rewards.composition import JUDGES
 from atlas.rewards.endpoint.budget import Usage
 from atlas.rewards.exchange import TeachingScorer
 from atlas.rewards.judged import judge_teachings
-from atlas.runtime.distributed import ALONE, Ranks
 from atlas.runtime.files import disk_errors
 
 if TYPE_CHECKING:

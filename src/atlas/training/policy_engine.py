@@ -16,9 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.config.grpo import GRPOConfig
 from atlas.models.policy import trains_in_bf16
+from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rollouts.generator import Generator, Sampling
 from atlas.rollouts.local import LocalGenerator
-from atlas.runtime.distributed import ALONE, Ranks
 
 if TYPE_CHECKING:
     from atlas.training.served_policy import ServedPolicy

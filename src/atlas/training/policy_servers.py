@@ -20,12 +20,12 @@ from atlas.errors import AtlasError
 from atlas.machine.shipped import model_path
 from atlas.models.passes.reference import Adapted
 from atlas.models.policy import trains_in_bf16
+from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm import VLLMGenerator, require_versions
 from atlas.rollouts.vllm_pool import ServerPool
 from atlas.rollouts.vllm_server import ServerFacts, VLLMServer
-from atlas.runtime.distributed import ALONE, Ranks
 from atlas.serve.adapters import room_for_adapters
 from atlas.serve.control import ControlClient, Deadlines
 from atlas.serve.interpreter import TESTED, find_interpreter

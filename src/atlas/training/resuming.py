@@ -20,7 +20,7 @@ from atlas.models.checkpoints import (
     save_checkpoint,
     step_name,
 )
-from atlas.runtime.distributed import ALONE, Ranks
+from atlas.parallel.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.run_dir import RunDir

@@ -23,11 +23,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
+from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm import VLLMGenerator
 from atlas.rollouts.vllm_server import Lost, VLLMServer
 from atlas.rollouts.vllm_wire import Ask, Unusable
-from atlas.runtime.distributed import ALONE, Ranks
 from atlas.serve.connection import DeadlinePassed, ServerUnreachable
 from atlas.serve.control import InFlight
 from atlas.training.attestation import (

@@ -20,14 +20,14 @@ from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_tokenizer, save_model
 from atlas.models.passes.forward import prepare_forward
 from atlas.models.policy import Policy, load_policy
-from atlas.runtime.distributed import ALONE, Ranks, agreed
+from atlas.parallel.distributed import ALONE, Ranks, agreed
+from atlas.parallel.sink import sink_on
 from atlas.runtime.engine.choice import engine_for, loading_device
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
-from atlas.runtime.silent_sink import sink_on
 from atlas.runtime.stopping import StopRequest
 from atlas.training.best import BestModel
 from atlas.training.documents import check_keeps_apart

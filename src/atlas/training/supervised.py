@@ -24,7 +24,7 @@ from atlas.models.lora import adapter_dropout
 from atlas.models.passes.forward import project
 from atlas.models.passes.recomputing import recomputing
 from atlas.objectives.cross_entropy import cross_entropy
-from atlas.runtime.distributed import ALONE, Ranks
+from atlas.parallel.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress

@@ -28,7 +28,7 @@ from atlas.models.passes.reference import reference_logprobs
 from atlas.objectives.loss import LossInputs, LossOutputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
-from atlas.runtime.distributed import ALONE, Ranks
+from atlas.parallel.distributed import ALONE, Ranks
 from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.seeding import derive_seed
 from atlas.training.micro_batches import Group, dealt

@@ -15,7 +15,7 @@ from atlas.config.engine import (
     shares_weights,
 )
 from atlas.machine.precision import training_device
-from atlas.runtime.distributed import ALONE, Ranks
+from atlas.parallel.distributed import ALONE, Ranks
 from atlas.runtime.engine.ddp import DDPEngine
 from atlas.runtime.engine.deepspeed import DeepSpeedEngine
 from atlas.runtime.engine.deepspeed_settings import OurKeys, deepspeed_settings

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
-from atlas.runtime.distributed import Ranks
+from atlas.parallel.distributed import Ranks
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.engine.runner import Runner
 

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
 from atlas.machine.precision import training_device
-from atlas.runtime.distributed import Ranks
+from atlas.parallel.distributed import Ranks
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.engine.protocol import StepInfo
 from atlas.runtime.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into

@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 from atlas.machine.precision import training_device
-from atlas.runtime.distributed import Ranks
+from atlas.parallel.distributed import Ranks
 from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from atlas.errors import AtlasError, RankError
-from atlas.runtime.distributed import ALONE, Ranks, agreed, is_lost, joined
+from atlas.parallel.distributed import ALONE, Ranks, agreed, is_lost, joined
+from atlas.parallel.world import World
 from atlas.runtime.stopping import StopRequest
-from atlas.runtime.world import World
 
 
 def test_alone_every_exchange_gives_what_was_given() -> None:

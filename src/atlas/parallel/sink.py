@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from atlas.config.optim import TrainConfig
-from atlas.runtime.distributed import Ranks
+from atlas.parallel.distributed import Ranks
 from atlas.runtime.metrics import MetricSink, sink_for
 from atlas.runtime.run_dir import RunDir
 

@@ -25,8 +25,8 @@ import torch.distributed as dist
 
 from atlas.errors import AtlasError, RankError
 from atlas.machine.accelerator import name_accelerator
+from atlas.parallel.world import World, world
 from atlas.runtime.stopping import StopRequest
-from atlas.runtime.world import World, world
 
 T = TypeVar("T")
 

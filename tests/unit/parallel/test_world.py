@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.runtime.world import World, world
+from atlas.parallel.world import World, world
 
 
 def test_a_process_without_a_launcher_is_alone() -> None:

@@ -1,0 +1,1 @@
+"""Who computes together: the processes of a run, and what they tell one another."""
