@@ -45,7 +45,7 @@ from atlas.from_scratch.training.group_steps import (
 )
 from atlas.from_scratch.training.loops import random_model
 from atlas.models.passes.forward import completion_logprobs, plain_completion_logprobs
-from atlas.runtime.engine.plain import PlainEngine
+from atlas.parallel.engine.plain import PlainEngine
 
 console = Console(highlight=False, width=120)
 

@@ -28,10 +28,10 @@ from atlas.objectives.advantages import group_advantages
 from atlas.objectives.loss import LossInputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import count
+from atlas.parallel.engine.plain import PlainEngine
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
 from atlas.rollouts.sampler import draw
-from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.seeding import derive_seed
 from atlas.training.update import update
 from atlas.types import TrainSample

@@ -22,8 +22,8 @@ from tests.unit.tiny_models import tiny_model
 
 from atlas.config.sft import SFTConfig
 from atlas.parallel.distributed import Ranks, joined
-from atlas.runtime.engine.choice import engine_for
-from atlas.runtime.engine.protocol import Engine
+from atlas.parallel.engine.choice import engine_for
+from atlas.parallel.engine.protocol import Engine
 
 STEPS, BREAK_AFTER, NUM_BATCHES = 5, 3, 4
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from atlas.models.passes.forward import completion_logprobs
 from atlas.models.passes.group_batch import group_batch
 from atlas.objectives.loss_types import LossSettings, LossType
-from atlas.runtime.engine.protocol import StepInfo
+from atlas.parallel.engine.protocol import StepInfo
 from atlas.types import TrainSample
 
 T = TypeVar("T")

@@ -30,8 +30,8 @@ from atlas.objectives.kl import kl_k3
 from atlas.objectives.logprobs import selected_logprobs
 from atlas.objectives.ranked import ranked_loss, scores_from_ranks
 from atlas.objectives.surrogate import SurrogateInputs, token_surrogate
-from atlas.runtime.engine.plain import PlainEngine
-from atlas.runtime.engine.stochastic_adamw import stochastic_round
+from atlas.parallel.engine.plain import PlainEngine
+from atlas.parallel.engine.stochastic_adamw import stochastic_round
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,11 +37,11 @@ from atlas.models.policy import Policy, load_policy, trains_in_bf16
 from atlas.models.rounding import round_products
 from atlas.objectives.loss_types import LossSettings
 from atlas.parallel.distributed import ALONE, Ranks, agreed
+from atlas.parallel.engine.choice import engine_for, loading_device
+from atlas.parallel.engine.protocol import Engine
 from atlas.parallel.sink import sink_on
 from atlas.rewards.overlong import Overlong
 from atlas.rollouts.generator import Sampling
-from atlas.runtime.engine.choice import engine_for, loading_device
-from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.files import write_atomic
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.metrics import MetricSink

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 
-from atlas.runtime.engine.protocol import StepInfo
+from atlas.parallel.engine.protocol import StepInfo
 from atlas.runtime.metrics import MetricSink
 
 

@@ -21,7 +21,7 @@ from atlas.models.checkpoints import (
     step_name,
 )
 from atlas.parallel.distributed import ALONE, Ranks
-from atlas.runtime.engine.protocol import Engine
+from atlas.parallel.engine.protocol import Engine
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import StopRequest

@@ -21,9 +21,9 @@ from atlas.models.checkpoints import load_tokenizer, save_model
 from atlas.models.passes.forward import prepare_forward
 from atlas.models.policy import Policy, load_policy
 from atlas.parallel.distributed import ALONE, Ranks, agreed
+from atlas.parallel.engine.choice import engine_for, loading_device
+from atlas.parallel.engine.protocol import Engine
 from atlas.parallel.sink import sink_on
-from atlas.runtime.engine.choice import engine_for, loading_device
-from atlas.runtime.engine.protocol import Engine
 from atlas.runtime.lineage import lineage_files
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir

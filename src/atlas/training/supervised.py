@@ -25,7 +25,7 @@ from atlas.models.passes.forward import project
 from atlas.models.passes.recomputing import recomputing
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.parallel.distributed import ALONE, Ranks
-from atlas.runtime.engine.protocol import Engine
+from atlas.parallel.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.seeding import derive_seed

@@ -14,7 +14,7 @@ from atlas.models import policy
 from atlas.models.checkpoints import load_model, load_tokenizer, save_checkpoint, save_model
 from atlas.models.lora import is_adapted
 from atlas.models.policy import checked_attention, load_policy, trains_in_bf16
-from atlas.runtime.engine.plain import PlainEngine
+from atlas.parallel.engine.plain import PlainEngine
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from atlas.runtime.engine.plain import PlainEngine
+from atlas.parallel.engine.plain import PlainEngine
 from atlas.runtime.stopping import StopRequest
 from atlas.training.resuming import Resumable
 

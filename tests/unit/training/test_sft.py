@@ -16,7 +16,7 @@ from atlas.config.sft import SFTConfig
 from atlas.data.chat import Example, make_example
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_model
-from atlas.runtime.engine.plain import PlainEngine
+from atlas.parallel.engine.plain import PlainEngine
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import Stopped, StopRequest

@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from atlas.data.chat import Example, collate
-from atlas.runtime.engine.plain import PlainEngine
+from atlas.parallel.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir

@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM
 from atlas.models.passes.forward import completion_logprobs
 from atlas.models.passes.group_batch import group_batch
 from atlas.objectives.loss_types import LossSettings
-from atlas.runtime.engine.plain import PlainEngine
+from atlas.parallel.engine.plain import PlainEngine
 from atlas.training.update import live_groups, update
 from atlas.types import TrainSample
 

@@ -24,8 +24,8 @@ from atlas.from_scratch.model.sizes import llama_config
 from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.machine.shipped import SHIPPED
 from atlas.models.checkpoints import load_model, load_tokenizer, save_model, weights_sha256
+from atlas.parallel.engine.plain import PlainEngine
 from atlas.prompts.chat import token_id
-from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir

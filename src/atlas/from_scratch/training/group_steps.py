@@ -25,7 +25,7 @@ from atlas.machine.precision import computing
 from atlas.models.passes.forward import completion_logprobs, shares_prompts
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
-from atlas.runtime.engine.protocol import Engine
+from atlas.parallel.engine.protocol import Engine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.stopping import StopRequest

@@ -38,8 +38,8 @@ from atlas.from_scratch.training.group_steps import (
 from atlas.machine.precision import computes_bf16, training_device
 from atlas.models.checkpoints import load_model, save_model
 from atlas.models.passes.upcasting import compute_in_float32
+from atlas.parallel.engine.plain import PlainEngine
 from atlas.prompts.chat import token_id
-from atlas.runtime.engine.plain import PlainEngine
 from atlas.runtime.metrics import MetricSink
 from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir

@@ -15,7 +15,7 @@ from atlas.from_scratch.training.group_steps import (
     ranked_objective,
 )
 from atlas.from_scratch.training.ranking import ranking_figures
-from atlas.runtime.engine.protocol import StepInfo
+from atlas.parallel.engine.protocol import StepInfo
 
 RECORDS = [
     RankedRecord(prompt="1 + 1", responses=("2", "Answer: 3", "no"), scores=(-1.0, -2.0, -2.0)),

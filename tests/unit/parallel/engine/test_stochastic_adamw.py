@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from atlas.runtime.engine.stochastic_adamw import StochasticAdamW, stochastic_round
+from atlas.parallel.engine.stochastic_adamw import StochasticAdamW, stochastic_round
 
 
 def test_rounding_is_right_on_average() -> None:

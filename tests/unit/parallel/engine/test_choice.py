@@ -12,8 +12,8 @@ import torch
 from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
-from atlas.runtime.engine import choice
-from atlas.runtime.engine.choice import loading_device
+from atlas.parallel.engine import choice
+from atlas.parallel.engine.choice import loading_device
 
 GPU = torch.device("cuda", 1)
 

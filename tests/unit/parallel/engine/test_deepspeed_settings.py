@@ -7,7 +7,7 @@ import pytest
 
 from atlas.config.engine import read_deepspeed_file
 from atlas.errors import AtlasError
-from atlas.runtime.engine.deepspeed_settings import OurKeys, deepspeed_settings
+from atlas.parallel.engine.deepspeed_settings import OurKeys, deepspeed_settings
 
 CONFIGS = Path(__file__).resolve().parents[4] / "configs" / "deepspeed"
 OURS = OurKeys(

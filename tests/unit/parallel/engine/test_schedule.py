@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.runtime.schedule import rate_factor
+from atlas.parallel.engine.schedule import rate_factor
 
 
 @pytest.mark.parametrize(

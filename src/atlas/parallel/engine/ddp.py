@@ -13,8 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
 from atlas.parallel.distributed import Ranks
-from atlas.runtime.engine.plain import PlainEngine
-from atlas.runtime.engine.runner import Runner
+from atlas.parallel.engine.plain import PlainEngine
+from atlas.parallel.engine.runner import Runner
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
-from atlas.runtime.engine.plain import PlainEngine
+from atlas.parallel.engine.plain import PlainEngine
 
 
 class Line(nn.Module):

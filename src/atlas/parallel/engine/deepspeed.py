@@ -23,9 +23,9 @@ from transformers import PreTrainedModel
 from atlas.errors import AtlasError
 from atlas.machine.precision import training_device
 from atlas.parallel.distributed import Ranks
-from atlas.runtime.engine.plain import PlainEngine
-from atlas.runtime.engine.protocol import StepInfo
-from atlas.runtime.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
+from atlas.parallel.engine.plain import PlainEngine
+from atlas.parallel.engine.protocol import StepInfo
+from atlas.parallel.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from transformers import PreTrainedModel
 
 from atlas.config.optim import LrSchedulerType
 from atlas.errors import AtlasError
-from atlas.runtime.engine.protocol import StepInfo
-from atlas.runtime.engine.stochastic_adamw import StochasticAdamW
-from atlas.runtime.schedule import rate_factor
+from atlas.parallel.engine.protocol import StepInfo
+from atlas.parallel.engine.schedule import rate_factor
+from atlas.parallel.engine.stochastic_adamw import StochasticAdamW
 
 T = TypeVar("T")
 

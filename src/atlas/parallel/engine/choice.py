@@ -16,12 +16,12 @@ from atlas.config.engine import (
 )
 from atlas.machine.precision import training_device
 from atlas.parallel.distributed import ALONE, Ranks
-from atlas.runtime.engine.ddp import DDPEngine
-from atlas.runtime.engine.deepspeed import DeepSpeedEngine
-from atlas.runtime.engine.deepspeed_settings import OurKeys, deepspeed_settings
-from atlas.runtime.engine.fsdp import FSDPEngine
-from atlas.runtime.engine.plain import PlainEngine
-from atlas.runtime.engine.protocol import Engine
+from atlas.parallel.engine.ddp import DDPEngine
+from atlas.parallel.engine.deepspeed import DeepSpeedEngine
+from atlas.parallel.engine.deepspeed_settings import OurKeys, deepspeed_settings
+from atlas.parallel.engine.fsdp import FSDPEngine
+from atlas.parallel.engine.plain import PlainEngine
+from atlas.parallel.engine.protocol import Engine
 
 
 def loading_device(config: EngineConfig, num_processes: int) -> torch.device:
