@@ -34,9 +34,8 @@ LIGHT = ("config", "types", "errors", "session", "training_data", "cli.app", "re
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "objectives", "session", "types"}),
     frozenset({"config", "prompts"}),
-    frozenset({"machine"}),
-    frozenset({"rewards", "runtime"}),
-    frozenset({"models", "parallel", "serve", "traces"}),
+    frozenset({"machine", "runtime"}),
+    frozenset({"models", "parallel", "planning", "rewards", "serve", "traces"}),
     frozenset({"data", "rollouts", "training_data"}),
     frozenset({"environments"}),
     frozenset({"evaluation", "training"}),

@@ -27,7 +27,7 @@ from atlas.errors import AtlasError
 from atlas.machine.hub import hub_answers
 from atlas.models.checkpoints import load_tokenizer
 from atlas.parallel.world import World, world
-from atlas.runtime.run_plan import RunPlan, plan_run, refusal
+from atlas.planning.run_plan import RunPlan, plan_run, refusal
 from atlas.training.sft import num_steps
 
 _GB = 1e9

@@ -22,7 +22,7 @@ from atlas.errors import AtlasError
 from atlas.from_scratch.model.sizes import SIZES, num_parameters, size_named
 from atlas.machine.precision import computes_bf16
 from atlas.models.checkpoints import load_tokenizer
-from atlas.runtime.memory_plan import (
+from atlas.planning.memory_plan import (
     LIBRARIES,
     MemoryPlan,
     ModelShape,
@@ -31,7 +31,7 @@ from atlas.runtime.memory_plan import (
     memory_limit,
     plan_training,
 )
-from atlas.runtime.model_shapes import shape_of_model
+from atlas.planning.model_shapes import shape_of_model
 
 _GB = 1e9
 _TOKENS = (8192, 4096, 2048, 1024, 512)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from atlas.machine.cgroup import cgroup_room
-from atlas.runtime import memory_plan
+from atlas.planning import memory_plan
 
 
 def write(folder: Path, **files: str) -> None:

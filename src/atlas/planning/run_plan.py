@@ -25,9 +25,9 @@ from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
 from atlas.machine.precision import computes_bf16
-from atlas.runtime.memory_plan import ModelShape, Precision, memory_limit
-from atlas.runtime.model_shapes import shape_of_model
-from atlas.runtime.training_plan import DevicePlan, Engine, Rollouts, Setup, plan_device
+from atlas.planning.memory_plan import ModelShape, Precision, memory_limit
+from atlas.planning.model_shapes import shape_of_model
+from atlas.planning.training_plan import DevicePlan, Engine, Rollouts, Setup, plan_device
 
 C = TypeVar("C", bound=DataConfig)
 

@@ -10,8 +10,8 @@ from tests.unit.tiny_models import tiny_model
 
 from atlas.config.grammar.places import find_config_dir
 from atlas.errors import AtlasError
-from atlas.runtime.memory_plan import ModelShape
-from atlas.runtime.model_shapes import known_models, shape_of_model
+from atlas.planning.memory_plan import ModelShape
+from atlas.planning.model_shapes import known_models, shape_of_model
 
 PUBLISHED = {
     "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,

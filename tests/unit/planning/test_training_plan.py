@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from atlas.runtime.memory_plan import ModelShape
-from atlas.runtime.training_plan import DevicePlan, Rollouts, Setup, plan_device
+from atlas.planning.memory_plan import ModelShape
+from atlas.planning.training_plan import DevicePlan, Rollouts, Setup, plan_device
 
 SHAPE = ModelShape(
     num_parameters=1_000_000, num_layers=10, hidden=100, intermediate=300, vocab=1000, kv_width=50

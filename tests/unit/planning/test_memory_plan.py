@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from atlas.runtime.memory_plan import ModelShape, Workload, plan_training
+from atlas.planning.memory_plan import ModelShape, Workload, plan_training
 
 SHAPE = ModelShape(
     num_parameters=1_102_345_728, num_layers=36, hidden=1536, intermediate=4096, vocab=54_048

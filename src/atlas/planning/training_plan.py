@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from atlas.runtime.memory_plan import (
+from atlas.planning.memory_plan import (
     LIBRARIES,
     ModelShape,
     Precision,

@@ -8,7 +8,7 @@ import pytest
 
 from atlas.config import GRPOConfig, SFTConfig, load_config
 from atlas.errors import AtlasError
-from atlas.runtime.run_plan import RunPlan, fitting_settings, plan_run, refusal
+from atlas.planning.run_plan import RunPlan, fitting_settings, plan_run, refusal
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from atlas.errors import AtlasError
 from atlas.machine.shipped import model_path
-from atlas.runtime.memory_plan import ModelShape
+from atlas.planning.memory_plan import ModelShape
 
 _KNOWN = Path(__file__).with_name("known_models.json")
 
