@@ -29,12 +29,12 @@ from atlas.config.grpo import GRPOConfig
 from atlas.data.tasks import mixed_tasks
 from atlas.machine.accelerator import name_accelerator
 from atlas.models.checkpoints import load_model, load_tokenizer
+from atlas.policy.served import ServedPolicy
+from atlas.policy.servers import open_served_policy
 from atlas.prompts.chat import render_ids
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm_wire import GENERATE, GENERATE_DIALECT, Ask
-from atlas.training.policy_servers import open_served_policy
-from atlas.training.served_policy import ServedPolicy
 
 GROUP = 8
 SAMPLING = Sampling(max_new_tokens=64, temperature=0.7)

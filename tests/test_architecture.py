@@ -37,7 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"machine", "runtime"}),
     frozenset({"models", "parallel", "planning", "rewards", "serve", "traces"}),
     frozenset({"data", "rollouts", "training_data"}),
-    frozenset({"environments"}),
+    frozenset({"environments", "policy"}),
     frozenset({"evaluation", "training"}),
     frozenset({"from_scratch", "report"}),
     frozenset({"quickstart"}),

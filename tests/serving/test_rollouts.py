@@ -24,6 +24,9 @@ from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import resolve
 from atlas.data.tasks import mixed_tasks
 from atlas.errors import AtlasError
+from atlas.policy.served import ServedPolicy
+from atlas.policy.servers import open_served_policy
+from atlas.policy.weights import checkpoint_tensors
 from atlas.rollouts.generator import Sampling
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
@@ -33,9 +36,6 @@ from atlas.serve.interpreter import Interpreter
 from atlas.serve.settings import ServerSettings
 from atlas.serve.supervisor import Supervisor
 from atlas.training.grpo import train_grpo
-from atlas.training.policy_servers import open_served_policy
-from atlas.training.policy_weights import checkpoint_tensors
-from atlas.training.served_policy import ServedPolicy
 
 SAMPLING = Sampling(max_new_tokens=16, temperature=0.7, top_p=0.95)
 

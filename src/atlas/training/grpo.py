@@ -40,6 +40,8 @@ from atlas.parallel.distributed import ALONE, Ranks, agreed
 from atlas.parallel.engine.choice import engine_for, loading_device
 from atlas.parallel.engine.protocol import Engine
 from atlas.parallel.sink import sink_on
+from atlas.policy.ahead import Ahead
+from atlas.policy.engine import PolicyEngine, ToSample, policy_engine, student_generator
 from atlas.rewards.overlong import Overlong
 from atlas.rollouts.generator import Sampling
 from atlas.runtime.files import write_atomic
@@ -49,9 +51,7 @@ from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
-from atlas.training.ahead import Ahead
 from atlas.training.judges import TrainingJudges
-from atlas.training.policy_engine import PolicyEngine, ToSample, policy_engine, student_generator
 from atlas.training.resuming import resumable
 from atlas.training.reward_parts import configured_reward, uplift_weights
 from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from atlas.errors import AtlasError
-from atlas.training.attestation import (
+from atlas.policy.attestation import (
     Attestation,
     Reading,
     Tolerance,

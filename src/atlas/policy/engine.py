@@ -21,7 +21,7 @@ from atlas.rollouts.generator import Generator, Sampling
 from atlas.rollouts.local import LocalGenerator
 
 if TYPE_CHECKING:
-    from atlas.training.served_policy import ServedPolicy
+    from atlas.policy.served import ServedPolicy
 
 
 class PolicyEngine(Protocol):
@@ -84,7 +84,7 @@ def _local(policy: ToSample) -> PolicyEngine:
 
 
 def _vllm(policy: ToSample) -> ServedPolicy:
-    from atlas.training.policy_servers import open_served_policy  # noqa: PLC0415 - slow to import
+    from atlas.policy.servers import open_served_policy  # noqa: PLC0415 - slow to import
 
     return open_served_policy(
         policy.config,
@@ -120,6 +120,6 @@ def student_generator(
     """
     if config.student_server_url is None:
         return LocalGenerator(model, tokenizer)
-    from atlas.training.policy_servers import open_student_pool  # noqa: PLC0415 - slow to import
+    from atlas.policy.servers import open_student_pool  # noqa: PLC0415 - slow to import
 
     return open_student_pool(config, model, tokenizer)

@@ -21,6 +21,9 @@ from atlas.machine.shipped import model_path
 from atlas.models.passes.reference import Adapted
 from atlas.models.policy import trains_in_bf16
 from atlas.parallel.distributed import ALONE, Ranks
+from atlas.policy.attestation import Attestation, Reading, tolerance_for
+from atlas.policy.served import PolicyServer, ServedPolicy
+from atlas.policy.witnesses import make_witnesses, trainer_scores
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm import VLLMGenerator, require_versions
@@ -31,9 +34,6 @@ from atlas.serve.control import ControlClient, Deadlines
 from atlas.serve.interpreter import TESTED, find_interpreter
 from atlas.serve.settings import ServerSettings
 from atlas.serve.supervisor import RestartPolicy, Supervisor
-from atlas.training.attestation import Attestation, Reading, tolerance_for
-from atlas.training.served_policy import PolicyServer, ServedPolicy
-from atlas.training.witnesses import make_witnesses, trainer_scores
 
 API_KEY_VARIABLE = "VLLM_API_KEY"
 """Where vLLM itself reads the key for generation."""

@@ -24,21 +24,21 @@ from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
 from atlas.parallel.distributed import ALONE, Ranks
-from atlas.rollouts.generator import Sampling
-from atlas.rollouts.vllm import VLLMGenerator
-from atlas.rollouts.vllm_server import Lost, VLLMServer
-from atlas.rollouts.vllm_wire import Ask, Unusable
-from atlas.serve.connection import DeadlinePassed, ServerUnreachable
-from atlas.serve.control import InFlight
-from atlas.training.attestation import (
+from atlas.policy.attestation import (
     Agreement,
     Attestation,
     Reading,
     Tolerance,
     check_sampled,
 )
-from atlas.training.policy_weights import WeightControl, send_weights
-from atlas.training.witnesses import CONTINUED, Witnesses, trainer_scores
+from atlas.policy.weights import WeightControl, send_weights
+from atlas.policy.witnesses import CONTINUED, Witnesses, trainer_scores
+from atlas.rollouts.generator import Sampling
+from atlas.rollouts.vllm import VLLMGenerator
+from atlas.rollouts.vllm_server import Lost, VLLMServer
+from atlas.rollouts.vllm_wire import Ask, Unusable
+from atlas.serve.connection import DeadlinePassed, ServerUnreachable
+from atlas.serve.control import InFlight
 
 _GONE = (Lost, Unusable, ServerUnreachable, DeadlinePassed)
 

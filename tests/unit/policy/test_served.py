@@ -18,15 +18,15 @@ from tests.unit.tiny_models import tiny_model, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
+from atlas.policy.attestation import Attestation, tolerance_for
+from atlas.policy.served import PolicyServer, ServedPolicy
+from atlas.policy.witnesses import make_witnesses, trainer_scores
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm import VLLMGenerator
 from atlas.rollouts.vllm_pool import ServerPool
 from atlas.rollouts.vllm_server import Lost, ServerFacts, VLLMServer
 from atlas.rollouts.vllm_wire import GENERATE_DIALECT, Ask, Sampled
 from atlas.serve.connection import ServerUnreachable
-from atlas.training.attestation import Attestation, tolerance_for
-from atlas.training.served_policy import PolicyServer, ServedPolicy
-from atlas.training.witnesses import make_witnesses, trainer_scores
 
 SAMPLING = Sampling(max_new_tokens=4, temperature=0.5, top_p=0.9)
 F32 = tolerance_for(torch.float32)

@@ -9,8 +9,8 @@ from tests.unit.tiny_models import tiny_model, tiny_tokenizer
 
 from atlas.config.grpo import GRPOConfig
 from atlas.config.rollout_servers import RolloutEngine
+from atlas.policy.engine import POLICY_ENGINES, ToSample, policy_engine
 from atlas.rollouts.generator import Sampling
-from atlas.training.policy_engine import POLICY_ENGINES, ToSample, policy_engine
 
 
 def test_every_value_of_the_key_has_an_engine() -> None:

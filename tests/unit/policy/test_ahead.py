@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from atlas.training.ahead import Ahead
+from atlas.policy.ahead import Ahead
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3])
