@@ -10,7 +10,7 @@ import pytest
 from atlas.config.grpo import GRPOConfig
 from atlas.errors import AtlasError
 from atlas.rewards.composition import ONLY_UPLIFT
-from atlas.training.reward_parts import configured_reward, uplift_weights
+from atlas.rewards.configured import configured_reward, uplift_weights
 from atlas.types import Score
 
 
