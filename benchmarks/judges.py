@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from atlas.config.rim import EndpointConfig, RIMConfig, RIMSettings
-from atlas.rewards.rim import RIMReward
+from atlas.rewards.judges.rim import RIMReward
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_RESPONSES = 512

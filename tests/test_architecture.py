@@ -17,7 +17,7 @@ import pytest
 
 from atlas.config.rim import BUILT_IN_JUDGES
 from atlas.prompts import PLACEHOLDERS
-from atlas.rewards.judge import PLACEHOLDERS as JUDGE_PLACEHOLDERS
+from atlas.rewards.judges.judge import PLACEHOLDERS as JUDGE_PLACEHOLDERS
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
@@ -35,9 +35,10 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "objectives", "session", "types"}),
     frozenset({"config", "prompts"}),
     frozenset({"machine", "runtime"}),
-    frozenset({"models", "parallel", "planning", "rewards", "serve", "traces"}),
-    frozenset({"data", "rollouts", "training_data"}),
-    frozenset({"environments", "policy"}),
+    frozenset({"models", "parallel", "planning", "serve", "traces"}),
+    frozenset({"rewards", "rollouts", "training_data"}),
+    frozenset({"data", "policy"}),
+    frozenset({"environments"}),
     frozenset({"evaluation", "training"}),
     frozenset({"from_scratch", "report"}),
     frozenset({"quickstart"}),
@@ -57,8 +58,10 @@ NARROWER = {
 
 PROMPTS = {
     **{f"prompts/{kind}.txt": set(names) for kind, names in PLACEHOLDERS.items()},
-    **{f"rewards/prompts/judge_{kind}.txt": set(p) for kind, p in JUDGE_PLACEHOLDERS.items()},
-    **{f"rewards/prompts/{name}.txt": set() for name in BUILT_IN_JUDGES},
+    **{
+        f"rewards/judges/prompts/judge_{kind}.txt": set(p) for kind, p in JUDGE_PLACEHOLDERS.items()
+    },
+    **{f"rewards/judges/prompts/{name}.txt": set() for name in BUILT_IN_JUDGES},
 }
 """Every prompt in the package with its placeholders, as the code beside it fills them in."""
 

@@ -11,10 +11,10 @@ import pytest
 from tests.serving.conftest import ROOT, SPECIAL_TOKENS
 
 from atlas.config.rim import EndpointConfig, RIMConfig, RIMSettings
-from atlas.rewards import judge as judge_module
-from atlas.rewards.judge import Judge, judge_messages
-from atlas.rewards.judge_verdict import verdict_schema
-from atlas.rewards.rim import RIMReward
+from atlas.rewards.judges import judge as judge_module
+from atlas.rewards.judges.judge import Judge, judge_messages
+from atlas.rewards.judges.rim import RIMReward
+from atlas.rewards.judges.verdict import verdict_schema
 
 LINES = (ROOT / "tests" / "unit" / "rewards" / "injection_attacks.jsonl").read_text().splitlines()
 ATTACKS = {attack["name"]: attack["text"] for attack in map(json.loads, LINES)}

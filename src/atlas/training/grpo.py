@@ -43,6 +43,7 @@ from atlas.parallel.sink import sink_on
 from atlas.policy.ahead import Ahead
 from atlas.policy.engine import PolicyEngine, ToSample, policy_engine, student_generator
 from atlas.rewards.configured import configured_reward, uplift_weights
+from atlas.rewards.judges.training import TrainingJudges
 from atlas.rewards.overlong import Overlong
 from atlas.rollouts.generator import Sampling
 from atlas.runtime.files import write_atomic
@@ -52,7 +53,6 @@ from atlas.runtime.progress import Progress
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest
-from atlas.training.judges import TrainingJudges
 from atlas.training.resuming import resumable
 from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts
 from atlas.training.update import update

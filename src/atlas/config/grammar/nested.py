@@ -35,7 +35,7 @@ BLOCKS: Final = {NESTED: SOURCE, REWARD: JUDGES}
 """Block -> a key that only jobs have that know the block."""
 
 
-RIM_TARGET = "atlas.rewards.rim.RIMReward"
+RIM_TARGET = "atlas.rewards.judges.rim.RIMReward"
 TARGETS: Mapping[str, str] = {RIM_TARGET: RIM_TARGET, "RIM.reward_adapter.RIMReward": RIM_TARGET}
 """What ``_target_`` may say -> what it means. The second is the guide's name."""
 DEFAULT_CONFIG = "configs/rim_config.yaml"
@@ -49,7 +49,7 @@ class TeacherReward:
         >>> parse_teacher_reward(
         ...     {"_target_": "RIM.reward_adapter.RIMReward", "config_path": "configs/mine.yaml"}
         ... )
-        TeacherReward(target='atlas.rewards.rim.RIMReward', config_path='configs/mine.yaml')
+        TeacherReward(target='atlas.rewards.judges.rim.RIMReward', config_path='configs/mine.yaml')
     """
 
     target: str

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import openai
 
-from atlas.rewards.judge_verdict import AbstentionKind
+from atlas.rewards.judges.verdict import AbstentionKind
 
 Remedy = Literal["retry", "give_up", "stop"]
 

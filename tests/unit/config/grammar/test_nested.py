@@ -218,7 +218,7 @@ def test_the_guides_block_means_the_judges_with_the_offline_file() -> None:
     block = yaml.safe_load(SHIPPED.read_text())["teacher_reward"]
     assert block["_target_"] == "RIM.reward_adapter.RIMReward"
     reward = parse_teacher_reward(block)
-    assert reward.target == "atlas.rewards.rim.RIMReward"
+    assert reward.target == "atlas.rewards.judges.rim.RIMReward"
     assert reward.rim_config().active == ("helpfulness", "process")
 
 

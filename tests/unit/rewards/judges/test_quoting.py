@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas.rewards.quoting import quote, unquote
+from atlas.rewards.judges.quoting import quote, unquote
 
 FENCE = "0123456789abcdef"
 NASTY = st.text() | st.text(

@@ -24,7 +24,7 @@ from atlas.config.rim import parse_rim_config
 from atlas.errors import AtlasError
 from atlas.rewards.endpoint import outage, pacing
 from atlas.rewards.endpoint.budget import Usage
-from atlas.rewards.rim import RIMReward
+from atlas.rewards.judges.rim import RIMReward
 
 Answering = Callable[[dict[str, Any], int], Answer]
 

@@ -26,9 +26,9 @@ from atlas.rewards.endpoint.budget import Budget, Usage
 from atlas.rewards.endpoint.cache import VerdictCache
 from atlas.rewards.endpoint.client import Endpoint, key_of
 from atlas.rewards.endpoint.outage import OutageWatch
-from atlas.rewards.ensemble import judge_together
-from atlas.rewards.judge import Judge, JudgeModel, load_judges
-from atlas.rewards.rim_result import RIMReport, RIMResult, Since, rim_report, weighted_score
+from atlas.rewards.judges.ensemble import judge_together
+from atlas.rewards.judges.judge import Judge, JudgeModel, load_judges
+from atlas.rewards.judges.rim_result import RIMReport, RIMResult, Since, rim_report, weighted_score
 
 T = TypeVar("T")
 

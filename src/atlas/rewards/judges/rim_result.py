@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atlas.rewards.endpoint.budget import Usage
-from atlas.rewards.ensemble import JudgeResult
+from atlas.rewards.judges.ensemble import JudgeResult
 from atlas.types import Score
 
 _ANSWERED = ("verdict", "cached")

@@ -10,7 +10,7 @@ from tests.unit.rewards.judge_server import verdict_text
 from atlas.config.rim import parse_rim_config
 from atlas.errors import AtlasError
 from atlas.rewards.endpoint.client import Reply
-from atlas.rewards.judge import (
+from atlas.rewards.judges.judge import (
     PLACEHOLDERS,
     PROMPTS,
     Judge,
@@ -19,8 +19,8 @@ from atlas.rewards.judge import (
     load_judges,
     verdict_of,
 )
-from atlas.rewards.judge_verdict import Abstention, JudgeVerdict
-from atlas.rewards.quoting import unquote
+from atlas.rewards.judges.quoting import unquote
+from atlas.rewards.judges.verdict import Abstention, JudgeVerdict
 
 FENCE, NONCE = "0123456789abcdef", "0a1b2c3d4e5f"
 JUDGE = Judge(name="process", criteria="Is it {good}? {material}")

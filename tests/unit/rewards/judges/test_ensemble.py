@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from atlas.config.rim import RIMSettings
-from atlas.rewards import ensemble
-from atlas.rewards.ensemble import JudgeResult, escalation_reason, judge_together
-from atlas.rewards.judge import Judge
-from atlas.rewards.judge_verdict import Abstention, JudgeVerdict, Principle
+from atlas.rewards.judges import ensemble
+from atlas.rewards.judges.ensemble import JudgeResult, escalation_reason, judge_together
+from atlas.rewards.judges.judge import Judge
+from atlas.rewards.judges.verdict import Abstention, JudgeVerdict, Principle
 
 JUDGE = Judge(name="process", criteria="Is it good?")
 SETTINGS = RIMSettings()

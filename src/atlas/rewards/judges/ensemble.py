@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from atlas.config.rim import RIMSettings
-from atlas.rewards.judge import Judge, JudgeModel, ask
-from atlas.rewards.judge_verdict import Abstention, JudgeVerdict
+from atlas.rewards.judges.judge import Judge, JudgeModel, ask
+from atlas.rewards.judges.verdict import Abstention, JudgeVerdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +50,7 @@ async def judge_together(
     """Return the result of one judge.
 
     Raises:
-        AtlasError: As `atlas.rewards.judge.ask`.
+        AtlasError: As `atlas.rewards.judges.judge.ask`.
     """
     samples = await asyncio.gather(
         *(

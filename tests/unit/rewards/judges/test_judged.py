@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from atlas.rewards.exchange import Exchange
-from atlas.rewards.judged import judge_teachings
+from atlas.rewards.judges.judged import judge_teachings
 from atlas.types import Score, Task
 
 

@@ -22,6 +22,7 @@ from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.environments.teaching.lessons import Classroom, roll_out
 from atlas.rewards.composition import JUDGES, composition
 from atlas.rewards.exchange import Exchange
+from atlas.rewards.judges.training import joint_metrics
 from atlas.rewards.uplift import UpliftWeights
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import LocalGenerator
@@ -29,7 +30,6 @@ from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import Stopped, StopRequest
 from atlas.training.grpo import train_grpo
-from atlas.training.judges import joint_metrics
 from atlas.types import Score, Task
 
 

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from atlas.rewards.endpoint.budget import Usage
-from atlas.rewards.ensemble import JudgeResult
-from atlas.rewards.rim_result import RIMResult, Since, rim_report, weighted_score
+from atlas.rewards.judges.ensemble import JudgeResult
+from atlas.rewards.judges.rim_result import RIMResult, Since, rim_report, weighted_score
 
 GOOD = JudgeResult(score=0.9, explanation="Good.")
 POOR = JudgeResult(score=0.3, explanation="Poor.", escalated=True)

@@ -19,11 +19,11 @@ from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rewards.composition import JUDGES
 from atlas.rewards.endpoint.budget import Usage
 from atlas.rewards.exchange import TeachingScorer
-from atlas.rewards.judged import judge_teachings
+from atlas.rewards.judges.judged import judge_teachings
 from atlas.runtime.files import disk_errors
 
 if TYPE_CHECKING:
-    from atlas.rewards.rim import RIMReward
+    from atlas.rewards.judges.rim import RIMReward
 
 
 class TrainingJudges:
@@ -50,7 +50,7 @@ class TrainingJudges:
         self._ranks = ranks
         self._rim: RIMReward | None = None
         if config.rim_config is not None and config.reward != "uplift":
-            from atlas.rewards.rim import RIMReward  # noqa: PLC0415 - slow to import
+            from atlas.rewards.judges.rim import RIMReward  # noqa: PLC0415 - slow to import
 
             own = Usage(**(spent or {})).part(ranks.size)
             self._rim = RIMReward(config.rim_config, spent=own, parts=ranks.size)

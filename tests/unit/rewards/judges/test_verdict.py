@@ -6,7 +6,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from tests.unit.rewards.judge_server import verdict_text
 
-from atlas.rewards.judge_verdict import UnreadableError, read_verdict, verdict_schema
+from atlas.rewards.judges.verdict import UnreadableError, read_verdict, verdict_schema
 
 NONCE = "0a1b2c3d4e5f"
 GOOD = verdict_text(NONCE, 0.7, 0.2)

@@ -25,7 +25,8 @@ from atlas.rewards.endpoint.cache import VerdictCache, content_key
 from atlas.rewards.endpoint.client import Endpoint, Reply
 from atlas.rewards.endpoint.failures import CallError
 from atlas.rewards.endpoint.outage import OutageWatch
-from atlas.rewards.judge_verdict import (
+from atlas.rewards.judges.quoting import quote
+from atlas.rewards.judges.verdict import (
     Abstention,
     JudgeVerdict,
     Principle,
@@ -33,7 +34,6 @@ from atlas.rewards.judge_verdict import (
     read_verdict,
     verdict_schema,
 )
-from atlas.rewards.quoting import quote
 
 Frame = Literal["system", "user", "opinions"]
 

@@ -1,0 +1,1 @@
+"""Language models that judge a teaching, and what comes of their verdicts."""
