@@ -21,10 +21,10 @@ from typing import Any, Literal
 from atlas.config.rim import JudgeConfig, RIMConfig
 from atlas.errors import AtlasError
 from atlas.prompts import Message
-from atlas.rewards.endpoint.cache import VerdictCache, content_key
-from atlas.rewards.endpoint.client import Endpoint, Reply
-from atlas.rewards.endpoint.failures import CallError
-from atlas.rewards.endpoint.outage import OutageWatch
+from atlas.rewards.judges.endpoint.cache import VerdictCache, content_key
+from atlas.rewards.judges.endpoint.client import Endpoint, Reply
+from atlas.rewards.judges.endpoint.failures import CallError
+from atlas.rewards.judges.endpoint.outage import OutageWatch
 from atlas.rewards.judges.quoting import quote
 from atlas.rewards.judges.verdict import (
     Abstention,

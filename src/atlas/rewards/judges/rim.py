@@ -22,10 +22,10 @@ from typing import TypeVar
 
 from atlas.config.rim import EndpointConfig, RIMConfig, load_rim_config
 from atlas.machine.background_loop import BackgroundLoop
-from atlas.rewards.endpoint.budget import Budget, Usage
-from atlas.rewards.endpoint.cache import VerdictCache
-from atlas.rewards.endpoint.client import Endpoint, key_of
-from atlas.rewards.endpoint.outage import OutageWatch
+from atlas.rewards.judges.endpoint.budget import Budget, Usage
+from atlas.rewards.judges.endpoint.cache import VerdictCache
+from atlas.rewards.judges.endpoint.client import Endpoint, key_of
+from atlas.rewards.judges.endpoint.outage import OutageWatch
 from atlas.rewards.judges.ensemble import judge_together
 from atlas.rewards.judges.judge import Judge, JudgeModel, load_judges
 from atlas.rewards.judges.rim_result import RIMReport, RIMResult, Since, rim_report, weighted_score

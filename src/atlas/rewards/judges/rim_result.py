@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from atlas.rewards.endpoint.budget import Usage
+from atlas.rewards.judges.endpoint.budget import Usage
 from atlas.rewards.judges.ensemble import JudgeResult
 from atlas.types import Score
 

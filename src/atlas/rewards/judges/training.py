@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from atlas.config.grpo import GRPOConfig
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rewards.composition import JUDGES
-from atlas.rewards.endpoint.budget import Usage
 from atlas.rewards.exchange import TeachingScorer
+from atlas.rewards.judges.endpoint.budget import Usage
 from atlas.rewards.judges.judged import judge_teachings
 from atlas.runtime.files import disk_errors
 

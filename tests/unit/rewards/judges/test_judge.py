@@ -9,7 +9,7 @@ from tests.unit.rewards.judge_server import verdict_text
 
 from atlas.config.rim import parse_rim_config
 from atlas.errors import AtlasError
-from atlas.rewards.endpoint.client import Reply
+from atlas.rewards.judges.endpoint.client import Reply
 from atlas.rewards.judges.judge import (
     PLACEHOLDERS,
     PROMPTS,

@@ -22,8 +22,8 @@ from tests.unit.rewards.judge_server import (
 
 from atlas.config.rim import parse_rim_config
 from atlas.errors import AtlasError
-from atlas.rewards.endpoint import outage, pacing
-from atlas.rewards.endpoint.budget import Usage
+from atlas.rewards.judges.endpoint import outage, pacing
+from atlas.rewards.judges.endpoint.budget import Usage
 from atlas.rewards.judges.rim import RIMReward
 
 Answering = Callable[[dict[str, Any], int], Answer]

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from atlas.rewards.endpoint.budget import Usage
+from atlas.rewards.judges.endpoint.budget import Usage
 from atlas.rewards.judges.ensemble import JudgeResult
 from atlas.rewards.judges.rim_result import RIMResult, Since, rim_report, weighted_score
 

@@ -18,10 +18,10 @@ from tests.unit.rewards.judge_server import (
 
 from atlas.config.rim import EndpointConfig
 from atlas.errors import AtlasError
-from atlas.rewards.endpoint import client, pacing
-from atlas.rewards.endpoint.budget import Budget, Usage
-from atlas.rewards.endpoint.client import Endpoint, Reply
-from atlas.rewards.endpoint.failures import CallError
+from atlas.rewards.judges.endpoint import client, pacing
+from atlas.rewards.judges.endpoint.budget import Budget, Usage
+from atlas.rewards.judges.endpoint.client import Endpoint, Reply
+from atlas.rewards.judges.endpoint.failures import CallError
 
 MESSAGES = [
     {"role": "system", "content": "the text 0a1b2c3d4e5f, please"},

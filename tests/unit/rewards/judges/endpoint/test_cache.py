@@ -8,12 +8,12 @@ import pytest
 
 import atlas
 from atlas.errors import AtlasError
-from atlas.rewards.endpoint.cache import VerdictCache, content_key
+from atlas.rewards.judges.endpoint.cache import VerdictCache, content_key
 
 WRITER = """
 import sys
 from pathlib import Path
-from atlas.rewards.endpoint.cache import VerdictCache
+from atlas.rewards.judges.endpoint.cache import VerdictCache
 cache = VerdictCache(Path(sys.argv[1]))
 for i in range(200):
     cache.put(f"shared-{i}", sys.argv[2])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.rewards.endpoint.outage import OutageWatch
+from atlas.rewards.judges.endpoint.outage import OutageWatch
 
 
 class Line:

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from atlas.rewards.endpoint.pacing import BASE_S, CAP_S, Gate, asked_delay, retry_delay
+from atlas.rewards.judges.endpoint.pacing import BASE_S, CAP_S, Gate, asked_delay, retry_delay
 
 
 @pytest.mark.parametrize(

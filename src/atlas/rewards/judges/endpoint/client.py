@@ -19,10 +19,10 @@ import openai
 from atlas.config.rim import EndpointConfig
 from atlas.errors import AtlasError
 from atlas.prompts import Message
-from atlas.rewards.endpoint.budget import Budget, Usage
-from atlas.rewards.endpoint.dialect import Dialect
-from atlas.rewards.endpoint.failures import CallError, Failure, failure_of, message_of
-from atlas.rewards.endpoint.pacing import Gate, asked_delay, retry_delay
+from atlas.rewards.judges.endpoint.budget import Budget, Usage
+from atlas.rewards.judges.endpoint.dialect import Dialect
+from atlas.rewards.judges.endpoint.failures import CallError, Failure, failure_of, message_of
+from atlas.rewards.judges.endpoint.pacing import Gate, asked_delay, retry_delay
 
 _NO_KEY = "none"
 """The client insists on a key, and would take OPENAI_API_KEY, which may be another address's."""
