@@ -252,7 +252,7 @@ def test_light_rooms_import_without_torch(room: str) -> None:
         ("from atlas.rewards.uplift import reward", "rollouts", False),
         ("from atlas import training", "runtime", False),
         ("def f():\n    import atlas.cli.app", "evaluation", False),
-        ("from atlas.rewards.leaks import find_leak", "report", False),
+        ("from atlas.rewards.leaks.find import find_leak", "report", False),
         ("from atlas.traces.postgres import read", "training_data", True),
         ("x = 1", "lobby", False),
     ],

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atlas.rewards.leaks import Leak
+from atlas.rewards.leaks.find import Leak
 from atlas.types import Outcome, Score
 
 

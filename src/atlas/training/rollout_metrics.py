@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 
 from atlas.objectives.advantages import AdvantageResult
-from atlas.rewards.leaks import LEAK_KINDS
+from atlas.rewards.leaks.find import LEAK_KINDS
 from atlas.rewards.repetition import loops, repetition
 from atlas.runtime.files import replacing
 from atlas.types import Completion, Rollout, RolloutGroup

@@ -12,7 +12,7 @@ from typing import Any
 
 from atlas.environments.teaching.dialogue import Student, Teacher, teach_and_attempt
 from atlas.rewards.drift import Look, divergence, is_wordy, verbosity
-from atlas.rewards.leaks import find_leak
+from atlas.rewards.leaks.find import find_leak
 from atlas.rewards.verifiers.independent import independent_verdict
 from atlas.types import Task
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from atlas.rewards.leaks import Leak
+from atlas.rewards.leaks.find import Leak
 from atlas.rewards.uplift import UpliftWeights, uplift_score
 from atlas.types import Outcome, Score
 

@@ -17,7 +17,7 @@ from atlas.environments.teaching.likelihood import AnswerLikelihood
 from atlas.objectives.advantages import AdvantageResult, AdvantageScale, group_advantages
 from atlas.rewards.composition import ONLY_UPLIFT, UPLIFT, Composition, compose_group, is_open
 from atlas.rewards.exchange import Exchange, TeachingScorer
-from atlas.rewards.leaks import find_leak
+from atlas.rewards.leaks.find import find_leak
 from atlas.rewards.overlong import Overlong, with_overlong
 from atlas.rewards.uplift import UpliftWeights, uplift_score
 from atlas.rewards.verifiers import outcomes

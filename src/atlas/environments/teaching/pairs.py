@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atlas.environments.teaching.dialogue import Student, Teacher, teach_and_attempt
-from atlas.rewards.leaks import find_leak
+from atlas.rewards.leaks.find import find_leak
 from atlas.rewards.verifiers import outcomes
 from atlas.types import PairedOutcome, Task
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from atlas.rewards.number_words import number_words_to_digits
+from atlas.rewards.leaks.number_words import number_words_to_digits
 from atlas.rewards.verifiers.jailed import JailedWorker, Reply
 from atlas.rewards.verifiers.reference import says_the_same
 from atlas.rewards.verifiers.verdict import (

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from atlas.rewards.number_words import number_words_to_digits
+from atlas.rewards.leaks.number_words import number_words_to_digits
 from atlas.rewards.verifiers.units import Unit, find_unit
 
 _DECIMAL = r"(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d{1,3}(?: \d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"

@@ -10,7 +10,7 @@ from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
 from atlas.data.tasks import make_tasks
 from atlas.from_scratch.data import working
-from atlas.rewards.leaks import find_leak
+from atlas.rewards.leaks.find import find_leak
 from atlas.types import Task
 
 FAMILIES = ("basic_arithmetic", "chain_sum", "leg_counting")

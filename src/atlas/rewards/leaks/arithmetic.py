@@ -22,7 +22,7 @@ import re
 from collections import Counter
 from fractions import Fraction
 
-from atlas.rewards.expressions import (
+from atlas.rewards.leaks.expressions import (
     Calculation,
     Expression,
     Number,
@@ -30,7 +30,7 @@ from atlas.rewards.expressions import (
     evaluate,
     leaves,
 )
-from atlas.rewards.number_words import number_words_to_digits
+from atlas.rewards.leaks.number_words import number_words_to_digits
 
 _IMPLIED = {
     **{"half": 2, "halves": 2, "double": 2, "twice": 2, "pair": 2, "both": 2, "triple": 3},

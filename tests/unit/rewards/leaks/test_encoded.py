@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.rewards.encoded_leaks import find_encoded
+from atlas.rewards.leaks.encoded import find_encoded
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.rewards.foreign_numbers import foreign_numbers
+from atlas.rewards.leaks.foreign_numbers import foreign_numbers
 
 
 @pytest.mark.parametrize(

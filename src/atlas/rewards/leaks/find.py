@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
-from atlas.rewards.arithmetic_leaks import find_arithmetic
-from atlas.rewards.encoded_leaks import find_encoded
-from atlas.rewards.number_words import digit_words_to_digits, number_words_to_digits
+from atlas.rewards.leaks.arithmetic import find_arithmetic
+from atlas.rewards.leaks.encoded import find_encoded
+from atlas.rewards.leaks.number_words import digit_words_to_digits, number_words_to_digits
 from atlas.types import Task
 
 LeakKind = Literal["stated", "contained", "spelled", "split", "encoded", "arithmetic"]

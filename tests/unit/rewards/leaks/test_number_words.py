@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.rewards.number_words import digit_words_to_digits, number_words_to_digits
+from atlas.rewards.leaks.number_words import digit_words_to_digits, number_words_to_digits
 
 
 @pytest.mark.parametrize(

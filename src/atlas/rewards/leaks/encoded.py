@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
-from atlas.rewards.foreign_numbers import foreign_numbers
-from atlas.rewards.number_words import number_words_to_digits
+from atlas.rewards.leaks.foreign_numbers import foreign_numbers
+from atlas.rewards.leaks.number_words import number_words_to_digits
 
 Decoded = tuple[str, str]
 """The coded text, and what it decodes to."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.rewards.arithmetic_leaks import find_arithmetic
+from atlas.rewards.leaks.arithmetic import find_arithmetic
 
 LEGS = "how many legs do 3 dogs and 2 ants have?"
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from atlas.rewards.expressions import calculations, leaves
+from atlas.rewards.leaks.expressions import calculations, leaves
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Does a teaching give the answer away? Plain, encoded, or as arithmetic."""
