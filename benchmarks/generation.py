@@ -23,7 +23,7 @@ from sides.workloads import MATMUL_PRECISION
 from transformers import PreTrainedModel
 
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
+from atlas.rollouts.local.engine import LocalGenerator
 
 PROMPT, NEW, GROUP = 32, 64, 8
 TARGET = 2.0

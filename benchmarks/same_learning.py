@@ -30,8 +30,8 @@ from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import count
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
-from atlas.rollouts.sampler import draw
+from atlas.rollouts.local.engine import LocalGenerator
+from atlas.rollouts.local.sampler import draw
 from atlas.runtime.seeding import derive_seed
 from atlas.training.update import update
 from atlas.types import TrainSample

@@ -13,7 +13,7 @@ from atlas.models.passes.compiling import compile_training
 from atlas.objectives.loss_types import LossSettings
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
+from atlas.rollouts.local.engine import LocalGenerator
 from atlas.training.update import update
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
 from sides import machine

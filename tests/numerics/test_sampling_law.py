@@ -13,7 +13,7 @@ import torch
 from tests.unit.tiny_models import VOCAB, tiny_model, tiny_tokenizer
 
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
+from atlas.rollouts.local.engine import LocalGenerator
 
 NUM_DRAWS = 6_000
 PROMPT = [5, 9, 12]

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
+from atlas.rollouts.local.engine import LocalGenerator
 
 PROMPT = (5, 9, 13)
 NUM_SAMPLES = 20_000

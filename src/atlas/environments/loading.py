@@ -6,7 +6,7 @@ from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.machine.precision import training_device
 from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
+from atlas.rollouts.local.engine import LocalGenerator
 
 
 def load_student(folder: str, *, max_new_tokens: int, approach_tokens: int) -> Student:

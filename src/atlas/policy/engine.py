@@ -18,7 +18,7 @@ from atlas.config.grpo import GRPOConfig
 from atlas.models.policy import trains_in_bf16
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rollouts.generator import Generator, Sampling
-from atlas.rollouts.local import LocalGenerator
+from atlas.rollouts.local.engine import LocalGenerator
 
 if TYPE_CHECKING:
     from atlas.policy.served import ServedPolicy

@@ -10,8 +10,8 @@ from tests.rollout_contract import CONTRACT, Subject, contract_model
 from tests.unit.tiny_models import tiny_tokenizer
 
 from atlas.models.passes.forward import prepare_forward
-from atlas.rollouts import decoder_choice
-from atlas.rollouts.local import LocalGenerator
+from atlas.rollouts.local import decoder_choice
+from atlas.rollouts.local.engine import LocalGenerator
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.rewards.uplift import UpliftWeights
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
+from atlas.rollouts.local.engine import LocalGenerator
 from atlas.runtime.progress import Progress
 from atlas.runtime.seeding import derive_seed
 from atlas.runtime.stopping import StopRequest

@@ -19,7 +19,7 @@ from atlas.errors import AtlasError
 from atlas.machine.precision import training_device
 from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
+from atlas.rollouts.local.engine import LocalGenerator
 from atlas.types import Completion, Task
 
 DEFAULT_TEACHER = "results/rl_checkpoint"

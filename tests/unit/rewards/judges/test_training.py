@@ -25,7 +25,7 @@ from atlas.rewards.exchange import Exchange
 from atlas.rewards.judges.training import joint_metrics
 from atlas.rewards.uplift import UpliftWeights
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
+from atlas.rollouts.local.engine import LocalGenerator
 from atlas.runtime.progress import Silent
 from atlas.runtime.run_dir import RunDir
 from atlas.runtime.stopping import Stopped, StopRequest

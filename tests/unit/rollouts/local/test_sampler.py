@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas.rollouts.chance import row_keys
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.sampler import draw, inverted, likeliest, penalised
+from atlas.rollouts.local.chance import row_keys
+from atlas.rollouts.local.sampler import draw, inverted, likeliest, penalised
 
 PROBS = [0.1, 0.4, 0.05, 0.3, 0.15]
 

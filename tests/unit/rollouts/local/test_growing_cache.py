@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import DynamicCache, LlamaConfig
 
-from atlas.rollouts.growing_cache import GrowingCache
+from atlas.rollouts.local.growing_cache import GrowingCache
 
 
 def test_it_holds_what_a_dynamic_cache_holds_through_growth_repeats_and_selection() -> None:

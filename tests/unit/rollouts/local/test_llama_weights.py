@@ -8,8 +8,8 @@ import pytest
 import torch
 from tests.unit.tiny_models import tiny_model
 
-from atlas.rollouts import llama_weights
-from atlas.rollouts.llama_weights import computing_dtype, read_weights
+from atlas.rollouts.local import llama_weights
+from atlas.rollouts.local.llama_weights import computing_dtype, read_weights
 
 BF16 = torch.bfloat16
 

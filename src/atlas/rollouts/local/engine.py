@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.rollouts.chance import row_keys
-from atlas.rollouts.decoder import Decoder
-from atlas.rollouts.decoder_choice import DecoderChoice
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Prompt, Sampling, completion_limits
-from atlas.rollouts.rows import Rows
-from atlas.rollouts.sampler import draw
-from atlas.rollouts.stop_strings import StopStrings
+from atlas.rollouts.local.chance import row_keys
+from atlas.rollouts.local.decoder import Decoder
+from atlas.rollouts.local.decoder_choice import DecoderChoice
+from atlas.rollouts.local.rows import Rows
+from atlas.rollouts.local.sampler import draw
+from atlas.rollouts.local.stop_strings import StopStrings
 from atlas.types import Completion
 
 # Rows leave only once this share of them has ended: copying the cache costs.

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.rollouts.decoder import Decoder
 from atlas.rollouts.generator import Prompt
-from atlas.rollouts.generic_decoder import GenericDecoder
-from atlas.rollouts.llama_decoder import LlamaDecoder
-from atlas.rollouts.llama_weights import computing_dtype, read_weights, unfit
+from atlas.rollouts.local.decoder import Decoder
+from atlas.rollouts.local.generic_decoder import GenericDecoder
+from atlas.rollouts.local.llama_decoder import LlamaDecoder
+from atlas.rollouts.local.llama_weights import computing_dtype, read_weights, unfit
 
 _log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from atlas.rollouts import shared_cache
-from atlas.rollouts.shared_cache import SharedCache, attention_part
+from atlas.rollouts.local import shared_cache
+from atlas.rollouts.local.shared_cache import SharedCache, attention_part
 
 HEADS, REPEATS, WIDTH = 2, 3, 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.unit.tiny_models import tiny_tokenizer
 
-from atlas.rollouts.stop_strings import StopStrings
+from atlas.rollouts.local.stop_strings import StopStrings
 
 
 def first_end(text: str, stop: list[str], *, special_after: int | None = None) -> str | None:

@@ -17,8 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from atlas.rollouts.chance import uniforms
 from atlas.rollouts.generator import Sampling
+from atlas.rollouts.local.chance import uniforms
 
 _BLOCK = 64
 # Just below 1: a target is kept under the sum, so that the token found there has some weight.

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from atlas.rollouts.chance import row_keys, uniforms
+from atlas.rollouts.local.chance import row_keys, uniforms
 
 CPU = torch.device("cpu")
 

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from atlas.rollouts.generator import Prompt
-from atlas.rollouts.llama_weights import Layer, Linear, LlamaWeights
-from atlas.rollouts.shared_cache import SharedCache
+from atlas.rollouts.local.llama_weights import Layer, Linear, LlamaWeights
+from atlas.rollouts.local.shared_cache import SharedCache
 
 # Most tokens of prompts in one pass: what lies between the products then stays in the cache.
 _PREFILL_TOKENS = 4096

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from atlas.machine.precision import computing
 from atlas.models.passes.group_batch import left_pad
 from atlas.rollouts.generator import Prompt
-from atlas.rollouts.growing_cache import GrowingCache
+from atlas.rollouts.local.growing_cache import GrowingCache
 
 
 class GenericDecoder:

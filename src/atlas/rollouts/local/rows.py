@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atlas.rollouts.stop_strings import StopStrings
+from atlas.rollouts.local.stop_strings import StopStrings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

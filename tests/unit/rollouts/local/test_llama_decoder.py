@@ -9,9 +9,9 @@ import torch
 from tests.unit.tiny_models import VOCAB, adapted_model, tiny_model
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
 
-from atlas.rollouts import llama_decoder, llama_weights
-from atlas.rollouts.llama_decoder import LlamaDecoder
-from atlas.rollouts.llama_weights import read_weights
+from atlas.rollouts.local import llama_decoder, llama_weights
+from atlas.rollouts.local.llama_decoder import LlamaDecoder
+from atlas.rollouts.local.llama_weights import read_weights
 
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15]]
 YARN = {

@@ -13,9 +13,9 @@ from atlas.errors import AtlasError
 from atlas.machine.precision import computing
 from atlas.models.passes.forward import completion_logprobs, prepare_forward
 from atlas.models.passes.group_batch import group_batch
-from atlas.rollouts import decoder_choice
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local import LocalGenerator
+from atlas.rollouts.local import decoder_choice
+from atlas.rollouts.local.engine import LocalGenerator
 from atlas.types import Completion
 
 # Long and short ones mixed, so that sorting by length would change the order of the results.

@@ -10,10 +10,10 @@ import torch
 from tests.unit.tiny_models import adapted_model, tiny_model
 from torch import nn
 
-from atlas.rollouts import llama_weights
-from atlas.rollouts.decoder_choice import DecoderChoice
-from atlas.rollouts.generic_decoder import GenericDecoder
-from atlas.rollouts.llama_decoder import LlamaDecoder
+from atlas.rollouts.local import llama_weights
+from atlas.rollouts.local.decoder_choice import DecoderChoice
+from atlas.rollouts.local.generic_decoder import GenericDecoder
+from atlas.rollouts.local.llama_decoder import LlamaDecoder
 
 PROMPTS = [[5, 6, 7], [8]]
 

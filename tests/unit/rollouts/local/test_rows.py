@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from atlas.rollouts.rows import Rows
+from atlas.rollouts.local.rows import Rows
 
 END = 1
 

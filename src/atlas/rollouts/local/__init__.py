@@ -1,0 +1,1 @@
+"""The engine in this process: decoders, caches, and how tokens are drawn."""
