@@ -34,7 +34,7 @@ from atlas.policy.servers import open_served_policy
 from atlas.prompts.chat import render_ids
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.vllm_wire import GENERATE, GENERATE_DIALECT, Ask
+from atlas.rollouts.vllm.wire import GENERATE, GENERATE_DIALECT, Ask
 
 GROUP = 8
 SAMPLING = Sampling(max_new_tokens=64, temperature=0.7)

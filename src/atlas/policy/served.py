@@ -34,9 +34,9 @@ from atlas.policy.attestation import (
 from atlas.policy.weights import WeightControl, send_weights
 from atlas.policy.witnesses import CONTINUED, Witnesses, trainer_scores
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.vllm import VLLMGenerator
-from atlas.rollouts.vllm_server import Lost, VLLMServer
-from atlas.rollouts.vllm_wire import Ask, Unusable
+from atlas.rollouts.vllm.engine import VLLMGenerator
+from atlas.rollouts.vllm.server import Lost, VLLMServer
+from atlas.rollouts.vllm.wire import Ask, Unusable
 from atlas.serve.connection import DeadlinePassed, ServerUnreachable
 from atlas.serve.control import InFlight
 

@@ -26,9 +26,9 @@ from atlas.policy.served import PolicyServer, ServedPolicy
 from atlas.policy.witnesses import make_witnesses, trainer_scores
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.vllm import VLLMGenerator, require_versions
-from atlas.rollouts.vllm_pool import ServerPool
-from atlas.rollouts.vllm_server import ServerFacts, VLLMServer
+from atlas.rollouts.vllm.engine import VLLMGenerator, require_versions
+from atlas.rollouts.vllm.pool import ServerPool
+from atlas.rollouts.vllm.server import ServerFacts, VLLMServer
 from atlas.serve.adapters import room_for_adapters
 from atlas.serve.control import ControlClient, Deadlines
 from atlas.serve.interpreter import TESTED, find_interpreter

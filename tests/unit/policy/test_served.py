@@ -22,10 +22,10 @@ from atlas.policy.attestation import Attestation, tolerance_for
 from atlas.policy.served import PolicyServer, ServedPolicy
 from atlas.policy.witnesses import make_witnesses, trainer_scores
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.vllm import VLLMGenerator
-from atlas.rollouts.vllm_pool import ServerPool
-from atlas.rollouts.vllm_server import Lost, ServerFacts, VLLMServer
-from atlas.rollouts.vllm_wire import GENERATE_DIALECT, Ask, Sampled
+from atlas.rollouts.vllm.engine import VLLMGenerator
+from atlas.rollouts.vllm.pool import ServerPool
+from atlas.rollouts.vllm.server import Lost, ServerFacts, VLLMServer
+from atlas.rollouts.vllm.wire import GENERATE_DIALECT, Ask, Sampled
 from atlas.serve.connection import ServerUnreachable
 
 SAMPLING = Sampling(max_new_tokens=4, temperature=0.5, top_p=0.9)

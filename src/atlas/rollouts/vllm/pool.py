@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from atlas.errors import AtlasError
 from atlas.machine.background_loop import BackgroundLoop
-from atlas.rollouts.vllm_server import Lost, ServerFacts, VLLMServer
-from atlas.rollouts.vllm_wire import Ask, Sampled, Unusable
+from atlas.rollouts.vllm.server import Lost, ServerFacts, VLLMServer
+from atlas.rollouts.vllm.wire import Ask, Sampled, Unusable
 
 T = TypeVar("T")
 

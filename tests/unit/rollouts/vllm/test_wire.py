@@ -8,7 +8,7 @@ import pytest
 
 from atlas.errors import AtlasError
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.vllm_wire import (
+from atlas.rollouts.vllm.wire import (
     COMPLETIONS_DIALECT,
     GENERATE_DIALECT,
     Ask,

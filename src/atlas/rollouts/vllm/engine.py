@@ -21,8 +21,8 @@ from transformers import PreTrainedTokenizerBase
 
 from atlas.errors import AtlasError
 from atlas.rollouts.generator import Prompt, Sampling, completion_limits
-from atlas.rollouts.vllm_pool import ServerPool
-from atlas.rollouts.vllm_wire import Ask, Sampled, check_sampling
+from atlas.rollouts.vllm.pool import ServerPool
+from atlas.rollouts.vllm.wire import Ask, Sampled, check_sampling
 from atlas.runtime.seeding import derive_seed
 from atlas.types import Completion
 

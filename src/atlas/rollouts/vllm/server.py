@@ -15,7 +15,7 @@ from typing import Any
 import openai
 
 from atlas.errors import AtlasError
-from atlas.rollouts.vllm_wire import (
+from atlas.rollouts.vllm.wire import (
     COMPLETIONS_DIALECT,
     GENERATE,
     GENERATE_DIALECT,

@@ -13,9 +13,9 @@ from tests.unit.tiny_models import tiny_tokenizer
 
 from atlas.errors import AtlasError
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.vllm import VLLMGenerator, require_versions
-from atlas.rollouts.vllm_pool import ServerPool
-from atlas.rollouts.vllm_server import VLLMServer
+from atlas.rollouts.vllm.engine import VLLMGenerator, require_versions
+from atlas.rollouts.vllm.pool import ServerPool
+from atlas.rollouts.vllm.server import VLLMServer
 from atlas.types import Completion
 
 PROMPTS = [[10 + i, 5] for i in range(12)]

@@ -1,0 +1,1 @@
+"""The engine on vLLM servers, spoken to over HTTP."""
