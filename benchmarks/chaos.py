@@ -28,9 +28,9 @@ from atlas.config.resolve import resolve
 from atlas.data.tasks import mixed_tasks
 from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.models.checkpoints import save_model
-from atlas.runtime.progress import Silent
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stopping import StopRequest
+from atlas.run.progress import Silent
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import StopRequest
 from atlas.serve.supervisor import RestartPolicy, Supervisor
 from atlas.training.grpo import train_grpo
 

@@ -32,7 +32,7 @@ from atlas.parallel.engine.plain import PlainEngine
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
 from atlas.rollouts.local.sampler import draw
-from atlas.runtime.seeding import derive_seed
+from atlas.run.seeding import derive_seed
 from atlas.training.update import update
 from atlas.types import TrainSample
 

@@ -35,9 +35,9 @@ from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import resolve
 from atlas.data.tasks import mixed_tasks
 from atlas.parallel.distributed import joined
-from atlas.runtime.progress import Silent
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stopping import StopRequest
+from atlas.run.progress import Silent
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import StopRequest
 from atlas.training.grpo import train_grpo
 
 console = Console(highlight=False, width=120)

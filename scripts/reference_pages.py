@@ -14,7 +14,7 @@ from dataclasses import MISSING
 from pathlib import Path
 
 from atlas.config import JOBS, KeyInfo, RunConfig, keys_of
-from atlas.runtime.metric_names import METRICS
+from atlas.run.metric_names import METRICS
 
 MARK = "<!-- from here on made by make docs: edit the code instead -->"
 """What stands above it in a page is written by hand and stays."""

@@ -35,7 +35,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "objectives", "session", "types"}),
     frozenset({"config", "prompts"}),
     frozenset({"machine", "runtime"}),
-    frozenset({"models", "parallel", "planning", "serve", "traces"}),
+    frozenset({"planning", "run"}),
+    frozenset({"models", "parallel", "serve", "traces"}),
     frozenset({"rewards", "rollouts", "training_data"}),
     frozenset({"data", "policy"}),
     frozenset({"environments"}),
@@ -247,7 +248,7 @@ def test_light_rooms_import_without_torch(room: str) -> None:
     [
         ("from atlas.types import Task", "objectives", True),
         ("from atlas import __version__", "config", True),
-        ("import atlas.runtime.files", "training", True),
+        ("import atlas.run.files", "training", True),
         ("from atlas.config import GRPOConfig", "objectives", False),
         ("from atlas.rewards.uplift import reward", "rollouts", False),
         ("from atlas import training", "runtime", False),

@@ -24,10 +24,10 @@ from atlas.data.tasks import mixed_tasks
 from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.models.checkpoints import load_model, load_state, newest_checkpoint, save_model
 from atlas.models.passes import recomputing
-from atlas.runtime.metric_names import info_of
-from atlas.runtime.progress import Silent
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stopping import StopRequest
+from atlas.run.metric_names import info_of
+from atlas.run.progress import Silent
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import StopRequest
 from atlas.training.grpo import train_grpo
 
 RATE = 1e-3

@@ -20,8 +20,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from atlas.cli.app import main
 from atlas.data.tasks import is_held_out
 from atlas.evaluation.pairs_file import read_pairs
-from atlas.runtime.lineage import read_lineage
-from atlas.runtime.run_dir import RunDir
+from atlas.run.lineage import read_lineage
+from atlas.run.run_dir import RunDir
 from atlas.traces.embedded import EmbeddedPostgres
 from atlas.training_data import get_training_sessions
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from atlas.cli import app as cli
-from atlas.runtime.lineage import Lineage, write_lineage
-from atlas.runtime.run_dir import RunDir
+from atlas.run.lineage import Lineage, write_lineage
+from atlas.run.run_dir import RunDir
 from atlas.session import Session, SessionReward, TrajectoryEvent
 from atlas.traces.collection import PostgresCollection
 from atlas.traces.jsonl import JsonlTraceStore, write_jsonl

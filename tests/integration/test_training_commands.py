@@ -20,8 +20,8 @@ from atlas.data.load import load_trace_dataset
 from atlas.data.training_sets import sft_set
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_model
-from atlas.runtime.lineage import read_lineage
-from atlas.runtime.run_dir import RunDir
+from atlas.run.lineage import read_lineage
+from atlas.run.run_dir import RunDir
 from atlas.session import Session
 from atlas.traces.jsonl import write_jsonl
 from atlas.traces.postgres import PostgresTraceStore

@@ -28,9 +28,9 @@ from atlas.policy.served import ServedPolicy
 from atlas.policy.servers import open_served_policy
 from atlas.policy.weights import checkpoint_tensors
 from atlas.rollouts.generator import Sampling
-from atlas.runtime.progress import Silent
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stopping import StopRequest
+from atlas.run.progress import Silent
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import StopRequest
 from atlas.serve.control import ControlClient
 from atlas.serve.interpreter import Interpreter
 from atlas.serve.settings import ServerSettings

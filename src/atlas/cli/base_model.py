@@ -13,7 +13,7 @@ from atlas.config.grammar.compose import load_config
 from atlas.config.resolve import keep_config
 from atlas.errors import AtlasError
 from atlas.from_scratch.training.base_model import train_base_model
-from atlas.runtime.run_dir import RunDir
+from atlas.run.run_dir import RunDir
 
 
 def run(overrides: Sequence[str], *, fresh: bool, source: str = "base_model") -> None:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from atlas.cli.terminal import console
 from atlas.report import claims_header, claims_rows
-from atlas.runtime.run_dir import RunDir
+from atlas.run.run_dir import RunDir
 
 
 def show_claims(run_dir: RunDir) -> None:

@@ -19,8 +19,8 @@ from atlas.environments.teaching.collect import (
     learning_key,
     tasks_to_collect,
 )
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.seeding import seed_everything
+from atlas.run.run_dir import RunDir
+from atlas.run.seeding import seed_everything
 from atlas.traces.collection import Collection, JsonlCollection, PostgresCollection
 from atlas.traces.open_database import database
 from atlas.traces.postgres_connection import connect

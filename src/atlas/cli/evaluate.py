@@ -24,10 +24,10 @@ from atlas.models.checkpoints import load_tokenizer
 from atlas.report import write_report
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling
-from atlas.runtime.progress import Progress
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.seeding import derive_seed, seed_everything
-from atlas.runtime.stopping import StopRequest
+from atlas.run.progress import Progress
+from atlas.run.run_dir import RunDir
+from atlas.run.seeding import derive_seed, seed_everything
+from atlas.run.stopping import StopRequest
 from atlas.types import Task
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from atlas.cli.selection import Selection, by_id, said_left_out
 from atlas.cli.terminal import StageBar, console, display, stoppable
 from atlas.errors import AtlasError
-from atlas.runtime.progress import Silent
+from atlas.run.progress import Silent
 from atlas.session import Session
 from atlas.traces.export import Exported, export_sessions, left_out
 from atlas.traces.open_database import database

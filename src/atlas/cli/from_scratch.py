@@ -22,10 +22,10 @@ from atlas.from_scratch.planning import Plan, Settings, longest_of, plan_run
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM
 from atlas.from_scratch.stages import FromScratch, stages_of
 from atlas.from_scratch.training.loops import num_ranked_steps
-from atlas.runtime.files import write_atomic
-from atlas.runtime.links import publish, refuse_foreign
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stages import run_stages
+from atlas.run.files import write_atomic
+from atlas.run.links import publish, refuse_foreign
+from atlas.run.run_dir import RunDir
+from atlas.run.stages import run_stages
 
 LOGS = {"training.log": "training.log", "tensorboard": "tensorboard"}
 _SMALL = 20_000_000

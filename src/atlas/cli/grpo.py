@@ -13,7 +13,7 @@ from atlas.config.grpo import GRPOConfig
 from atlas.data.load import load_trace_dataset
 from atlas.data.training_sets import RLSet, rl_set
 from atlas.parallel.world import world
-from atlas.runtime.seeding import seed_everything
+from atlas.run.seeding import seed_everything
 from atlas.training.grpo import train_grpo
 
 

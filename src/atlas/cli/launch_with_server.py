@@ -21,7 +21,7 @@ from atlas.config import GRPOConfig
 from atlas.config.grammar.compose import job_of, load_config
 from atlas.errors import AtlasError
 from atlas.machine.shipped import model_path
-from atlas.runtime.stopping import StopRequest, stop_on_signal
+from atlas.run.stopping import StopRequest, stop_on_signal
 from atlas.serve.checks import check, heads_of, longest, model_config
 from atlas.serve.gpus import Split, numbers_of, shares, split, tensor_parallel
 from atlas.serve.interpreter import Interpreter, find_interpreter

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from atlas.cli.terminal import console
 from atlas.errors import AtlasError
-from atlas.runtime.lineage import FILE, Lineage, read_lineage
+from atlas.run.lineage import FILE, Lineage, read_lineage
 from atlas.traces.open_database import database
 from atlas.traces.postgres_connection import describe
 from atlas.traces.postgres_review import review_statuses

@@ -12,7 +12,7 @@ from atlas.cli.terminal import StageBar, console, display, stoppable
 from atlas.config.grammar.compose import load_config
 from atlas.config.quickstart import QuickstartConfig
 from atlas.quickstart.run import prepare, run_stages
-from atlas.runtime.run_dir import RunDir
+from atlas.run.run_dir import RunDir
 
 
 def run(overrides: Sequence[str], *, fresh: bool, source: str = "quickstart") -> None:

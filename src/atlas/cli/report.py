@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from atlas.cli.terminal import console
 from atlas.report import write_report
-from atlas.runtime.run_dir import RunDir
+from atlas.run.run_dir import RunDir
 
 
 def run(path: str) -> None:

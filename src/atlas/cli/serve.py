@@ -8,7 +8,7 @@ from pathlib import Path
 
 from atlas.cli.terminal import console
 from atlas.errors import AtlasError
-from atlas.runtime.stopping import stop_on_signal
+from atlas.run.stopping import stop_on_signal
 from atlas.serve.checks import check
 from atlas.serve.interpreter import TESTED, find_interpreter
 from atlas.serve.log import Follower

@@ -14,7 +14,7 @@ from atlas.data.load import load_trace_dataset
 from atlas.data.training_sets import SFTSet, sft_set
 from atlas.models.checkpoints import load_tokenizer
 from atlas.parallel.world import world
-from atlas.runtime.seeding import seed_everything
+from atlas.run.seeding import seed_everything
 from atlas.training.sft import train_sft
 
 

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from atlas.parallel.world import world
-from atlas.runtime.stopping import Stopped, StopRequest, stop_on_signal
+from atlas.run.stopping import Stopped, StopRequest, stop_on_signal
 
 console = Console(highlight=False, quiet=not world().is_main)
 """Of several processes the first one speaks."""

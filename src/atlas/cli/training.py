@@ -23,9 +23,9 @@ from atlas.data.training_sets import counts
 from atlas.errors import AtlasError
 from atlas.parallel.distributed import Ranks, joined
 from atlas.parallel.world import world
-from atlas.runtime.lineage import Lineage, read_lineage, write_lineage
-from atlas.runtime.links import publish, refuse_foreign
-from atlas.runtime.run_dir import RunDir
+from atlas.run.lineage import Lineage, read_lineage, write_lineage
+from atlas.run.links import publish, refuse_foreign
+from atlas.run.run_dir import RunDir
 from atlas.runtime.trackers.tracker import check_trackers
 
 _LOGS = {"logs/train.log": "training.log", "logs/tensorboard_events": "tensorboard"}

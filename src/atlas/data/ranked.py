@@ -29,7 +29,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from atlas.errors import AtlasError
-from atlas.runtime.files import replacing
+from atlas.run.files import replacing
 from atlas.types import Task
 
 _HALF = re.compile("[\ud800-\udfff]")

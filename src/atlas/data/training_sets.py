@@ -12,7 +12,7 @@ from atlas.data.samples import Prompt, TraceDataset
 from atlas.data.sft import examples_of, num_teachings
 from atlas.data.sources.sessions import in_order
 from atlas.errors import AtlasError
-from atlas.runtime.lineage import Lineage
+from atlas.run.lineage import Lineage
 from atlas.types import Task
 
 

@@ -22,7 +22,7 @@ from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.environments.teaching.lessons import Classroom
 from atlas.errors import AtlasError
 from atlas.prompts.chat import render_ids
-from atlas.runtime.seeding import derive_seed
+from atlas.run.seeding import derive_seed
 from atlas.types import Completion, Task
 
 # Rendering every prompt of a large set would take long; the longest questions make the longest.

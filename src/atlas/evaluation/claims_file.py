@@ -23,7 +23,7 @@ from typing import Any
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import DEFINITIONS, Claim, ClaimsTable, Comparison
 from atlas.evaluation.stats import Interval
-from atlas.runtime.files import write_atomic
+from atlas.run.files import write_atomic
 
 
 def claims_to_json(table: ClaimsTable) -> dict[str, Any]:

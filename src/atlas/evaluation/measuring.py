@@ -14,9 +14,9 @@ from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.environments.teaching.pairs import evaluate_pairs
 from atlas.errors import AtlasError
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
-from atlas.runtime.progress import Progress
-from atlas.runtime.seeding import derive_seed
-from atlas.runtime.stopping import StopRequest
+from atlas.run.progress import Progress
+from atlas.run.seeding import derive_seed
+from atlas.run.stopping import StopRequest
 from atlas.types import PairedOutcome, Task
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from atlas.errors import AtlasError
-from atlas.runtime.files import write_atomic
+from atlas.run.files import write_atomic
 from atlas.types import Outcome, PairedOutcome, Task
 
 Value = TypeVar("Value", str, int, bool, dict)

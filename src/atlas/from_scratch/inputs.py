@@ -18,7 +18,7 @@ from atlas.errors import AtlasError
 from atlas.from_scratch.data.text import corpus_files
 from atlas.machine.shipped import model_path
 from atlas.models.checkpoints import MANIFEST
-from atlas.runtime.files import write_atomic
+from atlas.run.files import write_atomic
 
 _KEYS = ("train_data", "validation_data", "corpus", "tokenizer", "model_name_or_path")
 

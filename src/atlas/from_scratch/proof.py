@@ -23,8 +23,8 @@ from atlas.from_scratch.greedy import Answered, greedy_answers
 from atlas.from_scratch.training.batches import RankedExample
 from atlas.from_scratch.training.group_steps import Precision
 from atlas.from_scratch.training.ranking import ranking_figures
-from atlas.runtime.progress import Progress
-from atlas.runtime.stopping import StopRequest
+from atlas.run.progress import Progress
+from atlas.run.stopping import StopRequest
 from atlas.types import Task
 
 RANDOM, BEFORE, AFTER = "random", "stage_0", "ranked"

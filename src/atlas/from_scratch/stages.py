@@ -46,11 +46,11 @@ from atlas.from_scratch.training.loops import (
 from atlas.machine.precision import computes_bf16, training_device
 from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.prompts.chat import encode
-from atlas.runtime.files import write_atomic
-from atlas.runtime.progress import Progress
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stages import Stage
-from atlas.runtime.stopping import StopRequest
+from atlas.run.files import write_atomic
+from atlas.run.progress import Progress
+from atlas.run.run_dir import RunDir
+from atlas.run.stages import Stage
+from atlas.run.stopping import StopRequest
 
 _TOKENIZER_TEXTS = 200_000
 """Texts that the tokenizer is trained on at most; more change no merge that matters."""

@@ -35,7 +35,7 @@ from atlas.machine.accelerator import name_accelerator
 from atlas.machine.hub import local_files_only
 from atlas.machine.shipped import model_path
 from atlas.models.lora import is_adapted, merged_model, save_adapter
-from atlas.runtime.files import disk_errors, give_usual_mode, place_errors, write_atomic
+from atlas.run.files import disk_errors, give_usual_mode, place_errors, write_atomic
 
 MANIFEST = "manifest.json"
 ADAPTER = "adapter"

@@ -27,7 +27,7 @@ from atlas.machine.precision import computes_bf16, set_matmul_precision, trainin
 from atlas.models.checkpoints import load_model
 from atlas.models.lora import LoRA, add_adapter, load_adapter, trained_share
 from atlas.models.passes.compiling import compile_training
-from atlas.runtime.seeding import derive_seed
+from atlas.run.seeding import derive_seed
 
 _NO_WORKERS = (
     "dataloader_num_workers={} has no effect: examples are tokenised before the first step, and a "

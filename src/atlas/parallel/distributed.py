@@ -26,7 +26,7 @@ import torch.distributed as dist
 from atlas.errors import AtlasError, RankError
 from atlas.machine.accelerator import name_accelerator
 from atlas.parallel.world import World, world
-from atlas.runtime.stopping import StopRequest
+from atlas.run.stopping import StopRequest
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from atlas.config.optim import TrainConfig
 from atlas.parallel.distributed import Ranks
-from atlas.runtime.metrics import MetricSink, sink_for
-from atlas.runtime.run_dir import RunDir
+from atlas.run.metrics import MetricSink, sink_for
+from atlas.run.run_dir import RunDir
 
 
 class SilentSink(MetricSink):

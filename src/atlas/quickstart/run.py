@@ -15,12 +15,12 @@ from atlas.config.resolve import keep_config
 from atlas.data.tasks import check_family
 from atlas.machine.precision import set_matmul_precision
 from atlas.quickstart.stages import STAGES, Quickstart
-from atlas.runtime import stages as stages_of_a_job
-from atlas.runtime.files import require_free_space
-from atlas.runtime.links import publish, refuse_foreign
-from atlas.runtime.progress import Progress
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stopping import StopRequest
+from atlas.run import stages as stages_of_a_job
+from atlas.run.files import require_free_space
+from atlas.run.links import publish, refuse_foreign
+from atlas.run.progress import Progress
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import StopRequest
 
 # What a run writes (PostgreSQL, checkpoints, rollouts), generously.
 _RUN_BYTES = 300_000_000

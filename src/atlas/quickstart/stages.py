@@ -35,11 +35,11 @@ from atlas.evaluation.pairs_file import write_pairs
 from atlas.models.checkpoints import load_tokenizer
 from atlas.report import write_report
 from atlas.rollouts.generator import Sampling
-from atlas.runtime.lineage import write_lineage
-from atlas.runtime.progress import Progress
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.seeding import derive_seed
-from atlas.runtime.stopping import StopRequest
+from atlas.run.lineage import write_lineage
+from atlas.run.progress import Progress
+from atlas.run.run_dir import RunDir
+from atlas.run.seeding import derive_seed
+from atlas.run.stopping import StopRequest
 from atlas.traces.collection import PostgresCollection
 from atlas.traces.embedded import EmbeddedPostgres
 from atlas.training.grpo import train_grpo

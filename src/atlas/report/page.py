@@ -36,7 +36,7 @@ from atlas.report.text import (
 )
 from atlas.report.transcripts import choose_transcripts
 from atlas.report.verdict import verdict
-from atlas.runtime.files import write_atomic
+from atlas.run.files import write_atomic
 from atlas.types import PairedOutcome
 
 HEADLINE_CLAIMS = ("uplift", "non_degradation", "student_tokens_saved", "completion_taught")

@@ -20,7 +20,7 @@ from atlas.errors import AtlasError
 from atlas.evaluation.claims import ClaimsTable
 from atlas.evaluation.claims_file import read_claims
 from atlas.evaluation.pairs_file import read_pairs
-from atlas.runtime.run_dir import LAYOUT_VERSION
+from atlas.run.run_dir import LAYOUT_VERSION
 from atlas.types import PairedOutcome
 
 Curve = tuple[tuple[float, float], ...]

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from atlas.errors import AtlasError
-from atlas.runtime.progress import Progress
-from atlas.runtime.stopping import StopRequest
+from atlas.run.progress import Progress
+from atlas.run.stopping import StopRequest
 from atlas.session import Session
 from atlas.traces.jsonl import write_jsonl
 from atlas.traces.store import SessionQuery, TraceStore

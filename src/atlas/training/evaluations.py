@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from atlas.runtime.metrics import MetricSink
+from atlas.run.metrics import MetricSink
 from atlas.training.best import BestModel, Measured
 
 

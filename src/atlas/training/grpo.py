@@ -46,13 +46,13 @@ from atlas.rewards.configured import configured_reward, uplift_weights
 from atlas.rewards.judges.training import TrainingJudges
 from atlas.rewards.overlong import Overlong
 from atlas.rollouts.generator import Sampling
-from atlas.runtime.files import write_atomic
-from atlas.runtime.lineage import lineage_files
-from atlas.runtime.metrics import MetricSink
-from atlas.runtime.progress import Progress
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.seeding import derive_seed
-from atlas.runtime.stopping import StopRequest
+from atlas.run.files import write_atomic
+from atlas.run.lineage import lineage_files
+from atlas.run.metrics import MetricSink
+from atlas.run.progress import Progress
+from atlas.run.run_dir import RunDir
+from atlas.run.seeding import derive_seed
+from atlas.run.stopping import StopRequest
 from atlas.training.resuming import resumable
 from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts
 from atlas.training.update import update

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from atlas.parallel.engine.protocol import StepInfo
-from atlas.runtime.metrics import MetricSink
+from atlas.run.metrics import MetricSink
 
 
 class LogWindow:

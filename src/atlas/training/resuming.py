@@ -22,9 +22,9 @@ from atlas.models.checkpoints import (
 )
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
-from atlas.runtime.lineage import lineage_files
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stopping import StopRequest
+from atlas.run.lineage import lineage_files
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import StopRequest
 
 
 def resumable(

@@ -11,7 +11,7 @@ import pyarrow.parquet
 from atlas.objectives.advantages import AdvantageResult
 from atlas.rewards.leaks.find import LEAK_KINDS
 from atlas.rewards.repetition import loops, repetition
-from atlas.runtime.files import replacing
+from atlas.run.files import replacing
 from atlas.types import Completion, Rollout, RolloutGroup
 
 Pair = tuple[RolloutGroup, Rollout]

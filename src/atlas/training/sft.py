@@ -24,11 +24,11 @@ from atlas.parallel.distributed import ALONE, Ranks, agreed
 from atlas.parallel.engine.choice import engine_for, loading_device
 from atlas.parallel.engine.protocol import Engine
 from atlas.parallel.sink import sink_on
-from atlas.runtime.lineage import lineage_files
-from atlas.runtime.progress import Progress
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.seeding import derive_seed
-from atlas.runtime.stopping import StopRequest
+from atlas.run.lineage import lineage_files
+from atlas.run.progress import Progress
+from atlas.run.run_dir import RunDir
+from atlas.run.seeding import derive_seed
+from atlas.run.stopping import StopRequest
 from atlas.training.best import BestModel
 from atlas.training.documents import check_keeps_apart
 from atlas.training.evaluations import Evaluations

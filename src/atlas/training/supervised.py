@@ -26,10 +26,10 @@ from atlas.models.passes.recomputing import recomputing
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
-from atlas.runtime.metrics import MetricSink
-from atlas.runtime.progress import Progress
-from atlas.runtime.seeding import derive_seed
-from atlas.runtime.stopping import StopRequest
+from atlas.run.metrics import MetricSink
+from atlas.run.progress import Progress
+from atlas.run.seeding import derive_seed
+from atlas.run.stopping import StopRequest
 from atlas.training.documents import hidden_states
 from atlas.training.log_window import LogWindow
 

@@ -30,7 +30,7 @@ from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
-from atlas.runtime.seeding import derive_seed
+from atlas.run.seeding import derive_seed
 from atlas.training.micro_batches import Group, dealt
 from atlas.types import TrainSample
 

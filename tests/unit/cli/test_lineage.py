@@ -8,7 +8,7 @@ import pytest
 
 from atlas.cli.lineage import find_lineages, own_database
 from atlas.errors import AtlasError
-from atlas.runtime.lineage import Lineage, write_lineage
+from atlas.run.lineage import Lineage, write_lineage
 
 LINEAGE = Lineage(source="t.jsonl", train=("1",), eval=(), num_samples={"train": 1, "eval": 0})
 

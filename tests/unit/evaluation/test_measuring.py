@@ -12,8 +12,8 @@ from atlas.errors import AtlasError
 from atlas.evaluation.measuring import arm_names, measure
 from atlas.models.checkpoints import load_tokenizer
 from atlas.rollouts.generator import Sampling
-from atlas.runtime.progress import Silent
-from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.run.progress import Silent
+from atlas.run.stopping import Stopped, StopRequest
 from atlas.types import Completion, PairedOutcome, Task
 
 TASKS = [Task(question=f"Calculate {n} + 1.", answer=str(n + 1), family="") for n in range(5)]

@@ -11,8 +11,8 @@ from atlas.from_scratch.greedy import Answered
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
 from atlas.from_scratch.training.batches import ranked_examples
 from atlas.from_scratch.training.group_steps import Precision
-from atlas.runtime.progress import Silent
-from atlas.runtime.stopping import StopRequest
+from atlas.run.progress import Silent
+from atlas.run.stopping import StopRequest
 from atlas.types import Task
 
 TASKS = [

@@ -7,7 +7,7 @@ import pytest
 from atlas.errors import AtlasError, RankError
 from atlas.parallel.distributed import ALONE, Ranks, agreed, is_lost, joined
 from atlas.parallel.world import World
-from atlas.runtime.stopping import StopRequest
+from atlas.run.stopping import StopRequest
 
 
 def test_alone_every_exchange_gives_what_was_given() -> None:

@@ -9,7 +9,7 @@ import pytest
 from atlas.config.quickstart import QuickstartConfig
 from atlas.errors import AtlasError
 from atlas.quickstart.run import PUBLISHED, prepare
-from atlas.runtime.links import publish
+from atlas.run.links import publish
 
 
 def config_in(folder: Path, **changed: object) -> QuickstartConfig:

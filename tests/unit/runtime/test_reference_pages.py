@@ -8,7 +8,7 @@ from pathlib import Path
 from scripts.reference_pages import MARK, PAGES, main
 
 from atlas.config import JOBS, keys_of
-from atlas.runtime.metric_names import METRICS
+from atlas.run.metric_names import METRICS
 
 
 def test_every_key_of_every_job_is_shown_with_its_default_and_what_it_does() -> None:

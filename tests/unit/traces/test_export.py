@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from atlas.errors import AtlasError
-from atlas.runtime.progress import Silent
-from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.run.progress import Silent
+from atlas.run.stopping import Stopped, StopRequest
 from atlas.session import SessionReward
 from atlas.traces.export import export_sessions, left_out
 from atlas.traces.jsonl import JsonlTraceStore

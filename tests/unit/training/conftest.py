@@ -11,8 +11,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from atlas.data.tasks import mixed_tasks
 from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.models.checkpoints import save_model
-from atlas.runtime.progress import Silent
-from atlas.runtime.stopping import StopRequest
+from atlas.run.progress import Silent
+from atlas.run.stopping import StopRequest
 from atlas.types import Task
 
 FAMILIES = ("basic_arithmetic", "chain_sum")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from atlas.runtime.metrics import MetricSink
-from atlas.runtime.run_dir import RunDir
+from atlas.run.metrics import MetricSink
+from atlas.run.run_dir import RunDir
 from atlas.training.best import BestModel
 from atlas.training.evaluations import Evaluations
 

@@ -16,9 +16,9 @@ from atlas.config.resolve import resolve
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_model
 from atlas.rollouts.generator import Sampling
-from atlas.runtime.progress import Silent
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.run.progress import Silent
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import Stopped, StopRequest
 from atlas.training.grpo import chosen_tasks, teaching_sampling, train_grpo
 from atlas.types import Task
 

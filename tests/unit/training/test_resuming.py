@@ -8,7 +8,7 @@ import pytest
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from atlas.parallel.engine.plain import PlainEngine
-from atlas.runtime.stopping import StopRequest
+from atlas.run.stopping import StopRequest
 from atlas.training.resuming import Resumable
 
 

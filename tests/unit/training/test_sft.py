@@ -17,9 +17,9 @@ from atlas.data.chat import Example, make_example
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_model
 from atlas.parallel.engine.plain import PlainEngine
-from atlas.runtime.progress import Silent
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.run.progress import Silent
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import Stopped, StopRequest
 from atlas.training.sft import train_sft
 from atlas.training.supervised import evaluation_loss
 from atlas.types import Task

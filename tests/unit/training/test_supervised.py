@@ -12,10 +12,10 @@ from transformers import LlamaForCausalLM
 
 from atlas.data.chat import Example, collate
 from atlas.parallel.engine.plain import PlainEngine
-from atlas.runtime.metrics import MetricSink
-from atlas.runtime.progress import Silent
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stopping import StopRequest
+from atlas.run.metrics import MetricSink
+from atlas.run.progress import Silent
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import StopRequest
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 
 EXAMPLES = [

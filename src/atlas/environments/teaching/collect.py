@@ -23,9 +23,9 @@ from atlas.rewards.uplift import UpliftWeights
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
-from atlas.runtime.progress import Progress
-from atlas.runtime.seeding import derive_seed
-from atlas.runtime.stopping import StopRequest
+from atlas.run.progress import Progress
+from atlas.run.seeding import derive_seed
+from atlas.run.stopping import StopRequest
 from atlas.traces.collection import Collection
 from atlas.traces.record import sessions_from_groups
 from atlas.types import Task

@@ -19,7 +19,7 @@ from atlas.data.ranked import RankedRecord
 from atlas.data.tasks import Split, mixed_tasks
 from atlas.from_scratch.data.responses import write_responses
 from atlas.rewards.verifiers import read_answer, verify
-from atlas.runtime.seeding import derive_seed
+from atlas.run.seeding import derive_seed
 from atlas.types import Task
 
 Worth = tuple[float, bool, float, int]

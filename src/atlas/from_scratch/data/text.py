@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from atlas.data.chat import Example
 from atlas.errors import AtlasError
 from atlas.prompts.chat import text_ids, token_id
-from atlas.runtime.seeding import derive_seed
+from atlas.run.seeding import derive_seed
 
 
 def corpus_files(corpus: str | Path) -> list[Path]:

@@ -40,7 +40,7 @@ from atlas.from_scratch.model.gguf_file import write_gguf
 from atlas.from_scratch.model.pickled import WEIGHTS, Array, as_float32, read_pickled, write_pickled
 from atlas.models.checkpoints import kept_dtype, load_model, load_tokenizer, save_model
 from atlas.prompts.chat import encode
-from atlas.runtime.files import place_errors
+from atlas.run.files import place_errors
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 

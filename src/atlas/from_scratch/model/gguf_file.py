@@ -24,7 +24,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from atlas.errors import AtlasError
 from atlas.from_scratch.model.pickled import BFLOAT16, Array, as_float32
-from atlas.runtime.files import replacing
+from atlas.run.files import replacing
 
 _NAMES = {
     "model.embed_tokens.weight": "token_embd.weight",

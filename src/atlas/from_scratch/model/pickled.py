@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlas.errors import AtlasError
-from atlas.runtime.files import replacing
+from atlas.run.files import replacing
 
 WEIGHTS: Final = "model_weights.pkl"
 FORMAT: Final = "atlas.weights/1"

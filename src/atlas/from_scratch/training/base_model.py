@@ -26,11 +26,11 @@ from atlas.machine.shipped import SHIPPED
 from atlas.models.checkpoints import load_model, load_tokenizer, save_model, weights_sha256
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.prompts.chat import token_id
-from atlas.runtime.metrics import MetricSink
-from atlas.runtime.progress import Progress
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.seeding import derive_seed
-from atlas.runtime.stopping import StopRequest
+from atlas.run.metrics import MetricSink
+from atlas.run.progress import Progress
+from atlas.run.run_dir import RunDir
+from atlas.run.seeding import derive_seed
+from atlas.run.stopping import StopRequest
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, run_steps
 

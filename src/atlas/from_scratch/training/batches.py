@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from atlas.data.ranked import RankedRecord
 from atlas.models.passes.group_batch import GroupBatch, group_batch
 from atlas.prompts.chat import encode, text_ids, token_id
-from atlas.runtime.seeding import derive_seed
+from atlas.run.seeding import derive_seed
 
 S = TypeVar("S")
 

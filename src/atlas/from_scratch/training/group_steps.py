@@ -26,9 +26,9 @@ from atlas.models.passes.forward import completion_logprobs, shares_prompts
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
 from atlas.parallel.engine.protocol import Engine
-from atlas.runtime.metrics import MetricSink
-from atlas.runtime.progress import Progress
-from atlas.runtime.stopping import StopRequest
+from atlas.run.metrics import MetricSink
+from atlas.run.progress import Progress
+from atlas.run.stopping import StopRequest
 from atlas.training.log_window import LogWindow
 
 Share = tuple[Tensor, Mapping[str, Tensor]]

@@ -20,7 +20,7 @@ from atlas.rewards.composition import JUDGES
 from atlas.rewards.exchange import TeachingScorer
 from atlas.rewards.judges.endpoint.budget import Usage
 from atlas.rewards.judges.judged import judge_teachings
-from atlas.runtime.files import disk_errors
+from atlas.run.files import disk_errors
 
 if TYPE_CHECKING:
     from atlas.rewards.judges.rim import RIMReward

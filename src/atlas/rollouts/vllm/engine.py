@@ -23,7 +23,7 @@ from atlas.errors import AtlasError
 from atlas.rollouts.generator import Prompt, Sampling, completion_limits
 from atlas.rollouts.vllm.pool import ServerPool
 from atlas.rollouts.vllm.wire import Ask, Sampled, check_sampling
-from atlas.runtime.seeding import derive_seed
+from atlas.run.seeding import derive_seed
 from atlas.types import Completion
 
 _SEED_BITS = 62

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import torch
 
 from atlas.errors import AtlasError
-from atlas.runtime.files import disk_errors
+from atlas.run.files import disk_errors
 from atlas.serve.connection import Connection
 from atlas.serve.inside.tensors import ALIGNMENT, checksum
 from atlas.serve.transfer.way import NamedTensors

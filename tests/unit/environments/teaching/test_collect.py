@@ -14,8 +14,8 @@ from atlas.config.collect import CollectConfig
 from atlas.environments.teaching import collect as module
 from atlas.environments.teaching.collect import collect, learning_key, tasks_to_collect
 from atlas.errors import AtlasError
-from atlas.runtime.progress import Silent
-from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.run.progress import Silent
+from atlas.run.stopping import Stopped, StopRequest
 from atlas.session import Session
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task, task_id
 

@@ -13,9 +13,9 @@ from atlas.config.base_model import BaseModelConfig
 from atlas.from_scratch.training import base_model
 from atlas.from_scratch.training.base_model import train_base_model
 from atlas.models.checkpoints import load_model, load_tokenizer
-from atlas.runtime.progress import Silent
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.run.progress import Silent
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import Stopped, StopRequest
 from atlas.types import task_id
 
 

@@ -26,9 +26,9 @@ from atlas.rewards.judges.training import joint_metrics
 from atlas.rewards.uplift import UpliftWeights
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
-from atlas.runtime.progress import Silent
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.run.progress import Silent
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import Stopped, StopRequest
 from atlas.training.grpo import train_grpo
 from atlas.types import Score, Task
 

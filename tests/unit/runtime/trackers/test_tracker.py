@@ -9,8 +9,8 @@ import pytest
 
 from atlas.config import SFTConfig
 from atlas.errors import AtlasError
-from atlas.runtime.metrics import MetricSink
-from atlas.runtime.run_dir import RunDir
+from atlas.run.metrics import MetricSink
+from atlas.run.run_dir import RunDir
 from atlas.runtime.trackers import tracker
 from atlas.runtime.trackers.tracker import TRACKERS, check_trackers, open_trackers, run_info
 

@@ -15,8 +15,8 @@ pytest.importorskip("trackio", reason="the extra trackers isn't installed")
 _RUN = """
 from pathlib import Path
 from atlas.config import SFTConfig
-from atlas.runtime.metrics import sink_for
-from atlas.runtime.run_dir import RunDir
+from atlas.run.metrics import sink_for
+from atlas.run.run_dir import RunDir
 
 run = RunDir.create(Path("run"), "sft")
 config = SFTConfig(model_name_or_path="base", output_dir="run", report_to=("trackio",))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from atlas.config import SFTConfig
-from atlas.runtime.metrics import sink_for
-from atlas.runtime.run_dir import RunDir
+from atlas.run.metrics import sink_for
+from atlas.run.run_dir import RunDir
 
 wandb = pytest.importorskip("wandb", reason="the extra trackers isn't installed")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from atlas.runtime.stopping import Stopped, stop_on_signal
+from atlas.run.stopping import Stopped, stop_on_signal
 
 
 @pytest.fixture(autouse=True)

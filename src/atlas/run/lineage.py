@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from atlas.errors import AtlasError
-from atlas.runtime.files import write_atomic
+from atlas.run.files import write_atomic
 
 FILE: Final = "lineage.json"
 FORMAT: Final = "atlas.lineage/1"

@@ -14,13 +14,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.summary.writer import event_file_writer
 
 from atlas.errors import AtlasError
-from atlas.runtime.metrics import MetricSink
-from atlas.runtime.run_dir import RunDir
+from atlas.run.metrics import MetricSink
+from atlas.run.run_dir import RunDir
 
 DIE = """
 import os, signal, sys
-from atlas.runtime.metrics import MetricSink
-from atlas.runtime.run_dir import RunDir
+from atlas.run.metrics import MetricSink
+from atlas.run.run_dir import RunDir
 sink = MetricSink(RunDir.open(sys.argv[1]), stage="sft", total_steps=9)
 sink.log(1, {"train/loss": 0.5})
 sink.log(2, {"train/loss": 0.25})
@@ -135,7 +135,7 @@ def test_tensorboard_sees_each_step_once_after_a_resume(run: RunDir) -> None:
 
 def test_the_log_reads_well(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 100.0 + 4 * 15.0])
-    monkeypatch.setattr("atlas.runtime.metrics.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("atlas.run.metrics.time.monotonic", lambda: next(clock))
     with MetricSink(run, stage="grpo", total_steps=60, resume_step=2) as sink:
         sink.log(
             6,

@@ -28,8 +28,8 @@ from typing import Any
 
 import atlas
 from atlas.errors import AtlasError
-from atlas.runtime import lineage
-from atlas.runtime.files import append_line, disk_errors, write_atomic
+from atlas.run import lineage
+from atlas.run.files import append_line, disk_errors, write_atomic
 
 LAYOUT_VERSION = 1
 """Of the folders and files named above. It rises when an older run can no longer be read."""

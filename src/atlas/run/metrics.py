@@ -21,8 +21,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from atlas.config.optim import TrainConfig
 from atlas.errors import AtlasError
-from atlas.runtime.files import append_line, disk_errors, write_atomic
-from atlas.runtime.run_dir import RunDir, stamped
+from atlas.run.files import append_line, disk_errors, write_atomic
+from atlas.run.run_dir import RunDir, stamped
 from atlas.runtime.trackers.tracker import Tracker, open_trackers
 
 KEY_FIGURES = (

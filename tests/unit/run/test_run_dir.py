@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.runtime.run_dir import LAYOUT_VERSION, RunDir
+from atlas.run.run_dir import LAYOUT_VERSION, RunDir
 
 HOLD_LOCK = """
 import sys
-from atlas.runtime.run_dir import RunDir
+from atlas.run.run_dir import RunDir
 with RunDir.open(sys.argv[1]).lock():
     print("locked", flush=True)
     sys.stdin.read()

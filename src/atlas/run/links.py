@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from atlas.errors import AtlasError
-from atlas.runtime.files import place_errors
+from atlas.run.files import place_errors
 
 
 def publish(run: Path, place: Path, names: Mapping[str, str]) -> None:

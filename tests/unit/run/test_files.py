@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.runtime.files import (
+from atlas.run.files import (
     append_line,
     disk_errors,
     replacing,

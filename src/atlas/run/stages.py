@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from atlas.runtime.progress import Progress
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.seeding import seed_everything
-from atlas.runtime.stopping import StopRequest
+from atlas.run.progress import Progress
+from atlas.run.run_dir import RunDir
+from atlas.run.seeding import seed_everything
+from atlas.run.stopping import StopRequest
 
 Stage = Callable[[Progress, StopRequest], Mapping[str, Any]]
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from atlas.runtime.progress import Progress, Silent
-from atlas.runtime.run_dir import RunDir
-from atlas.runtime.stages import Stage, run_stages
-from atlas.runtime.stopping import Stopped, StopRequest
+from atlas.run.progress import Progress, Silent
+from atlas.run.run_dir import RunDir
+from atlas.run.stages import Stage, run_stages
+from atlas.run.stopping import Stopped, StopRequest
 
 
 def test_finished_stages_are_not_run_again_and_chance_belongs_to_the_stage(tmp_path: Path) -> None:

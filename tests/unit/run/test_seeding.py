@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from atlas.runtime.seeding import derive_seed, seed_everything
+from atlas.run.seeding import derive_seed, seed_everything
 
 
 def draws() -> tuple[float, float, float]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.runtime.links import publish, refuse_foreign
+from atlas.run.links import publish, refuse_foreign
 
 NAMES = {"training.log": "training.log", "deep/events": "tensorboard"}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.runtime.lineage import Lineage, lineage_json, read_lineage, write_lineage
-from atlas.runtime.run_dir import RunDir
+from atlas.run.lineage import Lineage, lineage_json, read_lineage, write_lineage
+from atlas.run.run_dir import RunDir
 
 LINEAGE = Lineage(
     source="PostgreSQL database atlas on localhost:5433",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import atlas
-from atlas.runtime.metric_names import METRICS, info_of
+from atlas.run.metric_names import METRICS, info_of
 
 PACKAGE = Path(atlas.__file__).parent
 

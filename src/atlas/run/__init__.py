@@ -1,0 +1,1 @@
+"""The record of a run: its directory, files that are whole, metrics, progress, seeds."""
