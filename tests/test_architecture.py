@@ -32,15 +32,14 @@ LIGHT = ("config", "types", "errors", "session", "training_data", "cli.app", "re
 """Rooms that must import without anything heavy."""
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "objectives", "session", "types"}),
+    frozenset({"types", "errors", "session", "objectives"}),
     frozenset({"config", "prompts"}),
-    frozenset({"machine", "runtime"}),
-    frozenset({"planning", "run"}),
-    frozenset({"models", "parallel", "serve", "traces"}),
+    frozenset({"machine", "run"}),
+    frozenset({"models", "parallel", "planning", "serve", "traces"}),
     frozenset({"rewards", "rollouts", "training_data"}),
     frozenset({"data", "policy"}),
     frozenset({"environments"}),
-    frozenset({"evaluation", "training"}),
+    frozenset({"training", "evaluation"}),
     frozenset({"from_scratch", "report"}),
     frozenset({"quickstart"}),
     frozenset({"cli"}),
@@ -53,7 +52,7 @@ NARROWER = {
     "session": {"types", "errors"},
     "errors": set(),
     "training_data": {"types", "errors", "session", "traces"},
-    "report": {"types", "errors", "session", "runtime", "evaluation"},
+    "report": {"types", "errors", "session", "machine", "run", "evaluation"},
 }
 """Rooms that may import less than their place in the layers, or other parts of it, would say."""
 
@@ -251,7 +250,7 @@ def test_light_rooms_import_without_torch(room: str) -> None:
         ("import atlas.run.files", "training", True),
         ("from atlas.config import GRPOConfig", "objectives", False),
         ("from atlas.rewards.uplift import reward", "rollouts", False),
-        ("from atlas import training", "runtime", False),
+        ("from atlas import training", "run", False),
         ("def f():\n    import atlas.cli.app", "evaluation", False),
         ("from atlas.rewards.leaks.find import find_leak", "report", False),
         ("from atlas.traces.postgres import read", "training_data", True),

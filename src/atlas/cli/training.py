@@ -26,7 +26,7 @@ from atlas.parallel.world import world
 from atlas.run.lineage import Lineage, read_lineage, write_lineage
 from atlas.run.links import publish, refuse_foreign
 from atlas.run.run_dir import RunDir
-from atlas.runtime.trackers.tracker import check_trackers
+from atlas.run.trackers.tracker import check_trackers
 
 _LOGS = {"logs/train.log": "training.log", "logs/tensorboard_events": "tensorboard"}
 PUBLISHED = {

@@ -23,7 +23,7 @@ from atlas.config.optim import TrainConfig
 from atlas.errors import AtlasError
 from atlas.run.files import append_line, disk_errors, write_atomic
 from atlas.run.run_dir import RunDir, stamped
-from atlas.runtime.trackers.tracker import Tracker, open_trackers
+from atlas.run.trackers.tracker import Tracker, open_trackers
 
 KEY_FIGURES = (
     "train/loss",

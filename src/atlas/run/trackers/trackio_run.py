@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import trackio
 
-from atlas.runtime.trackers.tracker import RunInfo
+from atlas.run.trackers.tracker import RunInfo
 
 
 class TrackioRun:

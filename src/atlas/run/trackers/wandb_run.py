@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import wandb
 
-from atlas.runtime.trackers.tracker import RunInfo
+from atlas.run.trackers.tracker import RunInfo
 
 
 class WandbRun:

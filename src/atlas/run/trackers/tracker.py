@@ -21,8 +21,8 @@ from atlas.config.resolve import to_yaml
 from atlas.errors import AtlasError
 
 TRACKERS: Mapping[str, str] = {
-    "wandb": "atlas.runtime.trackers.wandb_run.WandbRun",
-    "trackio": "atlas.runtime.trackers.trackio_run.TrackioRun",
+    "wandb": "atlas.run.trackers.wandb_run.WandbRun",
+    "trackio": "atlas.run.trackers.trackio_run.TrackioRun",
 }
 """Name in ``report_to``, which is also the package's -> the class that sends to it."""
 

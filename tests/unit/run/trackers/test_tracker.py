@@ -11,8 +11,8 @@ from atlas.config import SFTConfig
 from atlas.errors import AtlasError
 from atlas.run.metrics import MetricSink
 from atlas.run.run_dir import RunDir
-from atlas.runtime.trackers import tracker
-from atlas.runtime.trackers.tracker import TRACKERS, check_trackers, open_trackers, run_info
+from atlas.run.trackers import tracker
+from atlas.run.trackers.tracker import TRACKERS, check_trackers, open_trackers, run_info
 
 
 def config(**changed: object) -> SFTConfig:

@@ -1,1 +1,0 @@
-"""What every job stands on: run directory, safe files, metrics, random numbers."""
