@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from atlas.traces.embedded import EmbeddedPostgres
+from atlas.traces.embedded.server import EmbeddedPostgres
 from atlas.traces.postgres_write import ensure_schema
 
 

@@ -22,7 +22,7 @@ from atlas.data.tasks import is_held_out
 from atlas.evaluation.pairs_file import read_pairs
 from atlas.run.lineage import read_lineage
 from atlas.run.run_dir import RunDir
-from atlas.traces.embedded import EmbeddedPostgres
+from atlas.traces.embedded.server import EmbeddedPostgres
 from atlas.training_data import get_training_sessions
 
 TINY = (

@@ -15,7 +15,7 @@ from atlas.machine.checks import Check, machine_checks
 from atlas.report.diagnosis import diagnose
 from atlas.report.run_files import read_run
 from atlas.rewards.sandbox.run import Limits, run_tests
-from atlas.traces.embedded import EmbeddedPostgres
+from atlas.traces.embedded.server import EmbeddedPostgres
 
 _MARKS = {"ok": "[green]ok[/green]     ", "note": "note   ", "problem": "[red]problem[/red]"}
 

@@ -41,7 +41,7 @@ from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
 from atlas.traces.collection import PostgresCollection
-from atlas.traces.embedded import EmbeddedPostgres
+from atlas.traces.embedded.server import EmbeddedPostgres
 from atlas.training.grpo import train_grpo
 from atlas.training.sft import train_sft
 

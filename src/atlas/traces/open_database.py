@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from atlas.errors import AtlasError
-from atlas.traces.embedded import EmbeddedPostgres
+from atlas.traces.embedded.server import EmbeddedPostgres
 from atlas.traces.postgres_connection import DEFAULT_DB_URL, connect, describe
 
 ENVIRONMENT: Final = ("STORAGE__DATABASE_URL", "DATABASE_URL")

@@ -16,8 +16,8 @@ import pytest
 
 import atlas
 from atlas.errors import AtlasError
-from atlas.traces import embedded_watch
-from atlas.traces.embedded import EmbeddedPostgres
+from atlas.traces.embedded import watch as embedded_watch
+from atlas.traces.embedded.server import EmbeddedPostgres
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def until(condition: Callable[[], bool]) -> bool:
 
 USER = """
 import sys, time
-from atlas.traces.embedded import EmbeddedPostgres
+from atlas.traces.embedded.server import EmbeddedPostgres
 import psycopg
 server = EmbeddedPostgres.start(sys.argv[1])
 with psycopg.connect(server.db_url, autocommit=True) as connection:

@@ -27,8 +27,8 @@ from urllib.parse import quote
 import psutil
 
 from atlas.errors import AtlasError
-from atlas.traces import embedded_watch
-from atlas.traces.embedded_install import DATABASE_USER, Install, find_install
+from atlas.traces.embedded import watch as embedded_watch
+from atlas.traces.embedded.install import DATABASE_USER, Install, find_install
 
 START_TIMEOUT_S = 60.0
 POLL_S = 0.02
