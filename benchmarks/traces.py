@@ -33,7 +33,7 @@ from rich.table import Table
 from atlas.session import Session
 from atlas.traces.codec import session_from_record
 from atlas.traces.embedded.server import EmbeddedPostgres
-from atlas.traces.postgres_write import ensure_schema
+from atlas.traces.postgres.writing import ensure_schema
 from atlas.training_data import get_training_sessions, paginate_sessions
 
 NUM_STEPS = 3

@@ -13,7 +13,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from atlas.traces.embedded.server import EmbeddedPostgres
-from atlas.traces.postgres_write import ensure_schema
+from atlas.traces.postgres.writing import ensure_schema
 
 
 @pytest.fixture

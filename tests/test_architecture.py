@@ -253,7 +253,7 @@ def test_light_rooms_import_without_torch(room: str) -> None:
         ("from atlas import training", "run", False),
         ("def f():\n    import atlas.cli.app", "evaluation", False),
         ("from atlas.rewards.leaks.find import find_leak", "report", False),
-        ("from atlas.traces.postgres import read", "training_data", True),
+        ("from atlas.traces.postgres.reading import read", "training_data", True),
         ("x = 1", "lobby", False),
     ],
 )

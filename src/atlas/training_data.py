@@ -26,9 +26,9 @@ from datetime import date, datetime
 from typing import TypedDict, Unpack
 
 from atlas.session import Session
-from atlas.traces.postgres import DEFAULT_STATEMENT_TIMEOUT_S, PostgresTraceStore
-from atlas.traces.postgres_connection import DEFAULT_DB_URL
-from atlas.traces.postgres_page import collector_paused
+from atlas.traces.postgres.connection import DEFAULT_DB_URL
+from atlas.traces.postgres.page import collector_paused
+from atlas.traces.postgres.reading import DEFAULT_STATEMENT_TIMEOUT_S, PostgresTraceStore
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
 
 

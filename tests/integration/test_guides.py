@@ -39,7 +39,7 @@ from atlas.cli.app import app
 from atlas.config import GRPOConfig, RankedConfig, SFTConfig, load_config
 from atlas.from_scratch.planning import shape_of
 from atlas.objectives.ranked import ranked_loss
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.writing import write_sessions
 
 Check = Callable[[str, Workshop], None]
 

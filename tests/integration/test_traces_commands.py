@@ -23,8 +23,8 @@ from atlas.session import Session, SessionReward, TrajectoryEvent
 from atlas.traces.collection import PostgresCollection
 from atlas.traces.jsonl import JsonlTraceStore, write_jsonl
 from atlas.traces.open_database import database
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.record import task_of
 from atlas.traces.store import SessionQuery
 from atlas.training_data import (

@@ -24,8 +24,8 @@ from atlas.run.lineage import read_lineage
 from atlas.run.run_dir import RunDir
 from atlas.session import Session
 from atlas.traces.jsonl import write_jsonl
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.store import SessionQuery
 
 SFT = ("model_name_or_path=base", "gradient_accumulation_steps=4", "eval_split_ratio=0.2")

@@ -14,8 +14,8 @@ from psycopg.sql import SQL, Identifier
 
 from atlas.errors import AtlasError
 from atlas.session import MISSING, Session, SessionReward, TrajectoryEvent
-from atlas.traces.postgres_review import set_review_status
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.review import set_review_status
+from atlas.traces.postgres.writing import write_sessions
 from atlas.training_data import (
     count_training_sessions,
     count_training_sessions_async,

@@ -23,7 +23,7 @@ from atlas.run.run_dir import RunDir
 from atlas.run.seeding import seed_everything
 from atlas.traces.collection import Collection, JsonlCollection, PostgresCollection
 from atlas.traces.open_database import database
-from atlas.traces.postgres_connection import connect
+from atlas.traces.postgres.connection import connect
 from atlas.types import Task
 
 

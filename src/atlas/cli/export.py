@@ -13,8 +13,8 @@ from atlas.run.progress import Silent
 from atlas.session import Session
 from atlas.traces.export import Exported, export_sessions, left_out
 from atlas.traces.open_database import database
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_connection import describe
+from atlas.traces.postgres.connection import describe
+from atlas.traces.postgres.reading import PostgresTraceStore
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
 
 

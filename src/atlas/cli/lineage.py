@@ -13,8 +13,8 @@ from atlas.cli.terminal import console
 from atlas.errors import AtlasError
 from atlas.run.lineage import FILE, Lineage, read_lineage
 from atlas.traces.open_database import database
-from atlas.traces.postgres_connection import describe
-from atlas.traces.postgres_review import review_statuses
+from atlas.traces.postgres.connection import describe
+from atlas.traces.postgres.review import review_statuses
 
 SHOWN: Final = 10
 """Ids on a line that doesn't show all of them."""

@@ -18,9 +18,9 @@ from atlas.errors import AtlasError
 from atlas.session import Session
 from atlas.traces.export import left_out
 from atlas.traces.open_database import database
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_connection import describe
-from atlas.traces.postgres_review import ReviewStatus, set_review_status
+from atlas.traces.postgres.connection import describe
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.review import ReviewStatus, set_review_status
 from atlas.traces.store import SessionQuery
 
 SHORTEST_TASK: Final = 20

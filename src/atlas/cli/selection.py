@@ -9,7 +9,7 @@ from typing import Final
 
 from atlas.errors import AtlasError
 from atlas.session import Session
-from atlas.traces.postgres import PostgresTraceStore
+from atlas.traces.postgres.reading import PostgresTraceStore
 from atlas.traces.store import SessionQuery
 
 OPTIONS: Final[Mapping[str, str]] = {

@@ -14,9 +14,9 @@ from typing import Protocol
 
 from atlas.session import Session
 from atlas.traces.jsonl import JsonlTraceStore, write_jsonl
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_connection import describe
-from atlas.traces.postgres_write import ensure_schema, write_sessions
+from atlas.traces.postgres.connection import describe
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.writing import ensure_schema, write_sessions
 from atlas.traces.store import SessionQuery
 from atlas.types import task_id
 

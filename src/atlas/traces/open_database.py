@@ -15,7 +15,7 @@ from typing import Final
 
 from atlas.errors import AtlasError
 from atlas.traces.embedded.server import EmbeddedPostgres
-from atlas.traces.postgres_connection import DEFAULT_DB_URL, connect, describe
+from atlas.traces.postgres.connection import DEFAULT_DB_URL, connect, describe
 
 ENVIRONMENT: Final = ("STORAGE__DATABASE_URL", "DATABASE_URL")
 """Where a database is named that no command line names, first found; the Atlas SDK's variables."""

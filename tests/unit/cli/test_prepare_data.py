@@ -19,7 +19,7 @@ from atlas.errors import AtlasError
 from atlas.session import Session, SessionReward
 from atlas.traces import open_database
 from atlas.traces.jsonl import write_jsonl
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.writing import write_sessions
 
 Sets = tuple[list[RankedRecord], list[RankedRecord]]
 

@@ -14,8 +14,8 @@ from atlas.run.stopping import Stopped, StopRequest
 from atlas.session import SessionReward
 from atlas.traces.export import export_sessions, left_out
 from atlas.traces.jsonl import JsonlTraceStore
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.store import SessionQuery
 
 ALL = SessionQuery()

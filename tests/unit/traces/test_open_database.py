@@ -9,8 +9,8 @@ import pytest
 from atlas.errors import AtlasError
 from atlas.traces import open_database
 from atlas.traces.open_database import data_folder, database
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.store import SessionQuery
 
 ALL = SessionQuery()

@@ -6,8 +6,8 @@ import pytest
 
 from atlas.data.sft import stated_approach
 from atlas.session import Session
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.record import sessions_from_groups, task_of
 from atlas.traces.store import SessionQuery
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task

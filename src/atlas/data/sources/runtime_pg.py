@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from atlas.data.samples import TraceDataset, Use
 from atlas.data.sources.sessions import Filters, read_dataset
 from atlas.errors import AtlasError
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_connection import describe
+from atlas.traces.postgres.connection import describe
+from atlas.traces.postgres.reading import PostgresTraceStore
 
 
 def get_runtime_pg_dataset(

@@ -28,7 +28,7 @@ from atlas.from_scratch.data.traces import ranked_from_sessions
 from atlas.session import Session
 from atlas.traces.jsonl import JsonlTraceStore
 from atlas.traces.open_database import database
-from atlas.traces.postgres import PostgresTraceStore
+from atlas.traces.postgres.reading import PostgresTraceStore
 from atlas.traces.store import SessionQuery
 from atlas.types import task_id
 

@@ -12,8 +12,8 @@ from atlas.data.sources.runtime_pg import get_runtime_pg_dataset
 from atlas.data.sources.runtime_traces import get_runtime_trace_dataset
 from atlas.errors import AtlasError
 from atlas.traces.jsonl import write_jsonl
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.store import SessionQuery
 
 

@@ -18,8 +18,8 @@ from atlas.session import (
     TrajectoryEvent,
 )
 from atlas.traces.jsonl import JsonlTraceStore, write_jsonl
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.store import SessionQuery
 
 ALL = SessionQuery()

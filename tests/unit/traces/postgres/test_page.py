@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from atlas.errors import AtlasError
 from atlas.session import MISSING, Session, Step, TrajectoryEvent
 from atlas.traces.jsonl import JsonlTraceStore, write_jsonl
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.store import SessionQuery
 
 ALL = SessionQuery()

@@ -4,9 +4,9 @@ import psycopg
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_review import review_statuses, set_review_status
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.review import review_statuses, set_review_status
+from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.store import SessionQuery
 
 ALL = SessionQuery()

@@ -20,7 +20,7 @@ from atlas.errors import AtlasError
 from atlas.session import Session
 from atlas.traces.codec import session_to_record
 from atlas.traces.codec_fields import Record
-from atlas.traces.postgres_connection import Connection, connect, explained, place_name
+from atlas.traces.postgres.connection import Connection, connect, explained, place_name
 
 Unstorable = Literal["error", "replace"]
 
@@ -73,7 +73,9 @@ def ensure_schema(target: str | Connection) -> None:
     with _transaction(target) as connection:
         if not _has_sessions(connection):
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [SCHEMA_LOCK_KEY])
-            schema = files("atlas.traces").joinpath("schema.sql").read_text(encoding="utf-8")
+            schema = (
+                files("atlas.traces.postgres").joinpath("schema.sql").read_text(encoding="utf-8")
+            )
             # The file is part of the package, so it is as literal as if it stood here.
             connection.execute(cast("LiteralString", schema))
 

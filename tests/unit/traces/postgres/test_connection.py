@@ -13,13 +13,13 @@ import psycopg
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.traces import postgres_connection
 from atlas.traces.embedded import watch as embedded_watch
 from atlas.traces.embedded.install import find_install
 from atlas.traces.embedded.server import EmbeddedPostgres
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_connection import Connection, connect, read_only_snapshot
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres import connection as postgres_connection
+from atlas.traces.postgres.connection import Connection, connect, read_only_snapshot
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.store import SessionQuery
 
 ALL = SessionQuery()

@@ -7,9 +7,9 @@ import pytest
 
 from atlas.errors import AtlasError
 from atlas.session import GuidanceNote, Plan, Session, SessionReward, Step, TrajectoryEvent
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_connection import connect
-from atlas.traces.postgres_write import ensure_schema, write_sessions
+from atlas.traces.postgres.connection import connect
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.writing import ensure_schema, write_sessions
 from atlas.traces.store import SessionQuery
 
 ALL = SessionQuery()

@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Final, Literal, get_args
 
 from atlas.errors import AtlasError
-from atlas.traces.postgres_connection import (
+from atlas.traces.postgres.connection import (
     connect,
     describe,
     explained,

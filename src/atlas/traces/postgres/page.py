@@ -19,8 +19,8 @@ from atlas.errors import AtlasError
 from atlas.session import Session
 from atlas.traces.codec import session_from_record
 from atlas.traces.codec_fields import MisshapenError, Record
-from atlas.traces.postgres_connection import Connection, rows_of
-from atlas.traces.postgres_listing import ListedPage, where
+from atlas.traces.postgres.connection import Connection, rows_of
+from atlas.traces.postgres.listing import ListedPage, where
 from atlas.traces.store import SessionQuery
 
 _COLUMNS: Final = (

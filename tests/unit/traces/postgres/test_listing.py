@@ -8,18 +8,18 @@ import psycopg
 import pytest
 
 from atlas.session import Session
-from atlas.traces import postgres_listing
-from atlas.traces.postgres import PostgresTraceStore
-from atlas.traces.postgres_connection import connect
-from atlas.traces.postgres_listing import (
+from atlas.traces.postgres import listing as postgres_listing
+from atlas.traces.postgres.connection import connect
+from atlas.traces.postgres.listing import (
     FIRST_LISTING_PAGES,
     MAX_LISTED_EVENTS,
     MAX_LISTED_SESSIONS,
     Listing,
     events_are_indexed,
 )
-from atlas.traces.postgres_review import set_review_status
-from atlas.traces.postgres_write import write_sessions
+from atlas.traces.postgres.reading import PostgresTraceStore
+from atlas.traces.postgres.review import set_review_status
+from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.store import SessionQuery
 
 ALL = SessionQuery()

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Final
 
 from atlas.session import Session
-from atlas.traces.postgres_connection import Connection, Reader, rows_of
-from atlas.traces.postgres_listing import (
+from atlas.traces.postgres.connection import Connection, Reader, rows_of
+from atlas.traces.postgres.listing import (
     FIRST_LISTING_PAGES,
     ListedPage,
     Position,
@@ -23,7 +23,7 @@ from atlas.traces.postgres_listing import (
     list_sessions,
     where,
 )
-from atlas.traces.postgres_page import OtherColumns, find_other_columns, read_page
+from atlas.traces.postgres.page import OtherColumns, find_other_columns, read_page
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
 
 DEFAULT_STATEMENT_TIMEOUT_S: Final = 60.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
 
-from atlas.traces.postgres_connection import Connection, rows_of
+from atlas.traces.postgres.connection import Connection, rows_of
 from atlas.traces.store import SessionQuery
 
 FIRST_LISTING_PAGES: Final = 8
