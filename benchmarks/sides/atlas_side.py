@@ -8,12 +8,12 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from atlas.environments.teaching.lessons import train_samples
 from atlas.models.passes.compiling import compile_training
 from atlas.objectives.loss_types import LossSettings
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
+from atlas.training.samples import train_samples
 from atlas.training.update import update
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
 from sides import machine

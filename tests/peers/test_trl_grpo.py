@@ -28,13 +28,13 @@ from tests.peers.trl_oracle import (
 )
 from torch import Tensor
 
-from atlas.environments.teaching.lessons import train_samples
 from atlas.models.passes.forward import completion_logprobs, plain_completion_logprobs
 from atlas.models.passes.group_batch import group_batch
 from atlas.objectives.advantages import AdvantageScale, group_advantages
 from atlas.objectives.loss import LossInputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings, LossType
 from atlas.objectives.reduction import StepCounts, count
+from atlas.training.samples import train_samples
 from atlas.training.update import update
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
 

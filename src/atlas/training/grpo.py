@@ -26,7 +26,7 @@ from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.resolve import batch_lines
 from atlas.environments.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.environments.teaching.dialogue import Student, Teacher
-from atlas.environments.teaching.lessons import Classroom, roll_out, train_samples
+from atlas.environments.teaching.lessons import Classroom, roll_out
 from atlas.environments.teaching.likelihood import AnswerLikelihood
 from atlas.errors import AtlasError
 from atlas.machine.precision import training_device
@@ -55,6 +55,7 @@ from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
 from atlas.training.resuming import resumable
 from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts
+from atlas.training.samples import train_samples
 from atlas.training.update import update
 from atlas.training.watch import RewardWatch, canary_accuracy, set_aside
 from atlas.types import RolloutGroup, Task

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from atlas.environments.teaching.lessons import train_samples
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
+from atlas.training.samples import train_samples
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
 
 

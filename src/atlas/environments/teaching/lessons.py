@@ -1,7 +1,6 @@
 """Tasks to scored groups: the dual-agent loop, verified and rewarded.
 
-Input: tasks, teacher, student. Output: one `RolloutGroup` a task; and from groups, the samples of
-the update with their advantages.
+Input: tasks, teacher, student. Output: one `RolloutGroup` a task.
 """
 
 from __future__ import annotations
@@ -10,18 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import torch
-
 from atlas.environments.teaching.dialogue import Alone, Student, Taught, Teacher, teach_and_attempt
 from atlas.environments.teaching.likelihood import AnswerLikelihood
-from atlas.objectives.advantages import AdvantageResult, AdvantageScale, group_advantages
 from atlas.rewards.composition import ONLY_UPLIFT, UPLIFT, Composition, compose_group, is_open
 from atlas.rewards.exchange import Exchange, TeachingScorer
 from atlas.rewards.leaks.find import find_leak
 from atlas.rewards.overlong import Overlong, with_overlong
 from atlas.rewards.uplift import UpliftWeights, uplift_score
 from atlas.rewards.verifiers import outcomes
-from atlas.types import Outcome, Rollout, RolloutGroup, Score, Task, TrainSample
+from atlas.types import Outcome, Rollout, RolloutGroup, Score, Task
 
 _SHARES = 4
 """So many parts of a step's groups are generated and scored one behind the other."""
@@ -223,39 +219,3 @@ def _rewards(
         members = [{name: scores[i] for name, scores in found.items()} for i in places]
         yield compose_group(room.reward, members, group)
         start += len(group)
-
-
-def train_samples(
-    groups: Sequence[RolloutGroup],
-    *,
-    scale: AdvantageScale,
-    mask_truncated: bool,
-    epsilon: float = 1e-4,
-) -> tuple[list[TrainSample], AdvantageResult]:
-    """Return the samples of the update, members of a group side by side.
-
-    Args:
-        groups: All groups of the optimiser step.
-        scale: What advantages are divided by.
-        mask_truncated: Leave teachings that were cut out of the loss.
-        epsilon: Added to what they are divided by, in units of reward.
-    """
-    values = [[rollout.score.value for rollout in group.rollouts] for group in groups]
-    rewards_PG = torch.tensor([[float("nan") if v is None else v for v in row] for row in values])
-    result = group_advantages(rewards_PG, ~rewards_PG.isnan(), scale, epsilon)
-    samples: list[TrainSample] = []
-    for p, group in enumerate(groups):
-        for g, rollout in enumerate(group.rollouts):
-            truncated = rollout.teaching.finish_reason == "length"
-            used = bool(result.used_PG[p, g]) and not (truncated and mask_truncated)
-            samples.append(
-                TrainSample(
-                    group=p,
-                    prompt_ids=rollout.teaching.prompt_ids,
-                    completion_ids=rollout.teaching.token_ids,
-                    rollout_logprobs=rollout.teaching.logprobs,
-                    advantage=float(result.advantages_PG[p, g]) if used else None,
-                    truncated=truncated,
-                )
-            )
-    return samples, result

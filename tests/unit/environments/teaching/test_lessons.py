@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.environments.teaching.lessons import train_samples
+from atlas.training.samples import train_samples
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
 
 
