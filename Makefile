@@ -56,7 +56,7 @@ fix: $(DEV)  ## Mend what ruff can mend
 	@$(BIN)/ruff format $(CODE)
 
 docs: $(BASE)  ## Write docs/configuration.md and docs/metrics.md anew from the code
-	@$(BIN)/python -m scripts.reference_pages
+	@$(BIN)/python scripts/reference_pages.py
 
 bench: $(BENCH)  ## Every benchmark, one after the other
 	@test -n "$(BENCHMARKS)" || { echo "make bench: there is no benchmarks/*.py here" >&2; exit 1; }

@@ -3,9 +3,9 @@
     python benchmarks/detectors.py
     python benchmarks/detectors.py --rollouts runs/quickstart/grpo/rollouts
 
-Leaks: the recorded cases of ``tests/unit/rewards/leak_cases.jsonl``; right plans for drawn tasks of
-the quickstart's families, worked out and so known to be honest; and, with ``--rollouts``, the
-teachings that a teacher sampled. Repetition: the same honest texts, and texts made to loop. The
+Leaks: the recorded cases of ``tests/unit/rewards/leaks/leak_cases.jsonl``; right plans for drawn
+tasks of the quickstart's families, worked out and so known to be honest; and, with ``--rollouts``,
+the teachings that a teacher sampled. Repetition: the same honest texts, and texts made to loop. The
 canary: simulated trainings of 120 steps with a look every 20, in which reward and canary behave as
 told.
 """
@@ -30,7 +30,8 @@ from atlas.rewards.leaks.find import find_leak
 from atlas.rewards.repetition import loops
 from atlas.types import Task
 
-CASES = Path(__file__).resolve().parents[1] / "tests" / "unit" / "rewards" / "leak_cases.jsonl"
+ROOT = Path(__file__).resolve().parents[1]
+CASES = ROOT / "tests" / "unit" / "rewards" / "leaks" / "leak_cases.jsonl"
 FAMILIES = ("basic_arithmetic", "chain_sum", "leg_counting")
 PLANS = 1000
 TRAININGS = 2000

@@ -1,6 +1,6 @@
 """The pages that are made from the code: ``docs/configuration.md`` and ``docs/metrics.md``.
 
-``python -m scripts.reference_pages`` (``make docs``) writes both anew; a test compares them
+``python scripts/reference_pages.py`` (``make docs``) writes both anew; a test compares them
 with what it would write. Keys are shown where they are declared, so that what several jobs have in
 common is read once.
 """

@@ -245,7 +245,7 @@ def test_light_rooms_import_without_torch(room: str) -> None:
 @pytest.mark.parametrize(
     ("source", "room", "allowed"),
     [
-        ("from atlas.types import Task", "objectives", True),
+        ("from atlas.types import Task", "config", True),
         ("from atlas import __version__", "config", True),
         ("import atlas.run.files", "training", True),
         ("from atlas.config import GRPOConfig", "objectives", False),

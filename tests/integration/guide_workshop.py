@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 import yaml
-from tests.unit.sources.recorded import recorded
+from tests.unit.data.sources.recorded import recorded
 from typer.testing import CliRunner
 
 from atlas.cli.app import app, arc, prepare_app

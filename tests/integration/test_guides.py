@@ -33,7 +33,7 @@ from tests.integration.guide_workshop import (
     set_up,
     subset,
 )
-from tests.unit.sources.recorded import recorded
+from tests.unit.data.sources.recorded import recorded
 
 from atlas.cli.app import app
 from atlas.config import GRPOConfig, RankedConfig, SFTConfig, load_config

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.integration.guide_workshop import SMALL_GRPO, Workshop
-from tests.unit.sources.recorded import recorded
+from tests.unit.data.sources.recorded import recorded
 from tests.unit.tiny_models import tiny_config
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 

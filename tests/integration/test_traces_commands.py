@@ -218,7 +218,7 @@ def test_the_guide_s_command_works_as_it_is_written_twice(recorded: str, tmp_pat
             text=True,
             timeout=120,
             check=False,
-            env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])},
+            env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[2])},
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert len(list(JsonlTraceStore(tmp_path / "traces.jsonl").sessions(ALL))) == 6

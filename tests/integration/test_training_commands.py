@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from tests.unit.sources.recorded import recorded
+from tests.unit.data.sources.recorded import recorded
 from tests.unit.tiny_models import tiny_tokenizer
 from typer.testing import CliRunner, Result
 

@@ -1,7 +1,8 @@
 """The configured source, called: configuration -> `TraceDataset`.
 
 Which function that is was decided, and held against the allow-list, when the configuration was
-resolved (config/grammar/targets.py); only then is it imported. It gets those keys that its signature names.
+resolved (config/grammar/targets.py); only then is it imported. It gets those keys that its
+signature names.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.unit.sources.recorded import recorded
+from tests.unit.data.sources.recorded import recorded
 from typer.testing import CliRunner, Result
 
 from atlas.cli.app import app

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.sources.recorded import recorded
+from tests.unit.data.sources.recorded import recorded
 
 from atlas.config import SFTConfig
 from atlas.data.load import load_trace_dataset

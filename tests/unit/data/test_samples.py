@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from tests.unit.sources.recorded import recorded
-from tests.unit.sources.test_sessions import read
+from tests.unit.data.sources.recorded import recorded
+from tests.unit.data.sources.test_sessions import read
 
 from atlas.data.samples import restricted
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.sources.recorded import recorded
-from tests.unit.sources.test_sessions import read
+from tests.unit.data.sources.recorded import recorded
+from tests.unit.data.sources.test_sessions import read
 from tests.unit.tiny_models import tiny_tokenizer
 
 from atlas.data.sft import examples_of

@@ -1,7 +1,7 @@
 """Source: a data set of the Hugging Face hub, or a local folder, parquet, JSON, JSONL or CSV file.
 
-Input: rows (data/sources/columns.py says which columns are read). Output: dialogues for SFT, tasks for
-RL. Rows have no reward, so nothing is filtered but by ``limit``. For lineage a row is named by its
+Input: rows (columns.py says which columns are read). Output: dialogues for SFT, tasks for RL.
+Rows have no reward, so nothing is filtered but by ``limit``. For lineage a row is named by its
 column ``id`` (or ``problem_id``), else by its number.
 """
 

@@ -1,6 +1,6 @@
 """reasoning-gym's tasks -> prompts with ranked responses.
 
-The responses are written in different ways (from_scratch/data/responses.py) and ranked by what the task's own
+The responses are written in different ways (responses.py) and ranked by what the task's own
 verifier says of them::
 
     score of the verifier  >  a final answer can be read  >  nearness to the reference  >  brevity

@@ -4,8 +4,8 @@ Input: a model folder. Output: what ``--format`` says; it is loaded again from w
 removed where it isn't equal: logits on a fixed row of tokens, ids of fixed texts, greedy answers.
 
     safetensors   a folder that `transformers` and vLLM load
-    pkl           a folder with plain arrays, that NumPy alone runs (from_scratch/model/numpy_llama.py)
-    gguf          one file for llama.cpp and its family (from_scratch/model/gguf_file.py)
+    pkl           a folder with plain arrays, that NumPy alone runs (numpy_llama.py)
+    gguf          one file for llama.cpp and its family (gguf_file.py)
 
 A folder whose weights are in ``model_weights.pkl`` only is read without unpickling, and
 refused where it holds anything but arrays.

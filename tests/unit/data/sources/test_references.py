@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.sources.recorded import recorded
+from tests.unit.data.sources.recorded import recorded
 
 from atlas.data.sources.references import LONGEST, find_reference
 from atlas.session import Session, Step

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.sources.recorded import recorded
+from tests.unit.data.sources.recorded import recorded
 
 from atlas.data.sources.runtime_pg import get_runtime_pg_dataset
 from atlas.data.sources.runtime_traces import get_runtime_trace_dataset

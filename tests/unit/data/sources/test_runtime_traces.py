@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.sources.recorded import recorded
+from tests.unit.data.sources.recorded import recorded
 
 from atlas.data.sources.runtime_traces import get_runtime_trace_dataset
 from atlas.errors import AtlasError

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from tests.unit.sources.recorded import recorded
+from tests.unit.data.sources.recorded import recorded
 
 from atlas.data.samples import TraceDataset
 from atlas.data.sft import dialogue_of

@@ -110,7 +110,7 @@ def test_a_dispute_that_nobody_settles_is_an_abstention(monkeypatch: pytest.Monk
 
 def test_samples_without_any_certainty_count_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "tests.unit.rewards.test_ensemble.SETTINGS", RIMSettings(uncertainty_threshold=1)
+        "tests.unit.rewards.judges.test_ensemble.SETTINGS", RIMSettings(uncertainty_threshold=1)
     )
     result, _ = judged(monkeypatch, [verdict(0.4, 1.0), verdict(0.6, 1.0), verdict(0.5, 1.0)])
     assert result.score == pytest.approx(0.5)
