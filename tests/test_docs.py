@@ -377,7 +377,7 @@ def test_rule_on_links_bites(tmp_path: Path) -> None:
 
 
 def test_rule_on_paths_bites() -> None:
-    good = "`src/atlas/types.py` `objectives/kl.py` `kl.py` `src/atlas/traces/postgres*.py` `a/b`"
+    good = "`src/atlas/types.py` `objectives/kl.py` `kl.py` `src/atlas/traces/postgres/r*.py` `a/b`"
     assert missing_paths(f"{good}\n```text\nrun_dir.py here\n```\n") == []
     bad = "`src/atlas/kinds.py` `objectives/kkl.py` `kkl.py` `configs/run/gone.yaml`"
     assert missing_paths(f"{bad}\n```text\nruns_dir.py here\n```\n") == [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 import torch
-from tests.unit.training.conftest import StopAfter
+from tests.unit.conftest import StopAfter
 
 from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import resolve
@@ -84,9 +84,9 @@ def test_an_adapter_is_reinforced_and_its_reference_is_the_model_without_it(
     """Two models are loaded, the student and the policy; none for the reference."""
     adapter = {"use_peft": True, "lora_r": 4, "lora_alpha": 8, "learning_rate": 1e-2}
     loaded = []
-    for module in ("grpo", "policy"):
+    for module in ("training.grpo", "models.policy"):
         monkeypatch.setattr(
-            f"atlas.training.{module}.load_model",
+            f"atlas.{module}.load_model",
             lambda *args, **options: loaded.append(args) or load_model(*args, **options),
         )
     straight = RunDir.create(tmp_path / "straight", "grpo")

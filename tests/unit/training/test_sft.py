@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.unit.training.conftest import StopAfter
+from tests.unit.conftest import StopAfter
 from transformers import PreTrainedTokenizerBase
 
 from atlas import prompts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.unit.training.conftest import StopAfter
+from tests.unit.conftest import StopAfter
 
 from atlas.config.base_model import BaseModelConfig
 from atlas.from_scratch.training import base_model

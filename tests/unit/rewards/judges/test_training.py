@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.unit.conftest import StopAfter
 from tests.unit.rewards.judge_server import JudgeServer, agree
-from tests.unit.training.conftest import StopAfter
 from tests.unit.training.test_grpo import config_for
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
