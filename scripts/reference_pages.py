@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 
-from atlas.config import JOBS, KeyInfo, RunConfig, keys_of
+from atlas.config import JOBS, KeyInfo, Part, keys_of
 from atlas.run.metric_names import METRICS
 
 MARK = "<!-- from here on made by make docs: edit the code instead -->"
@@ -64,37 +64,38 @@ def _job_section(job: str) -> str:
     return f"## Job {job}\n\n{_summary(config_class)}{rest}\n\n{_keys_table(config_class)}"
 
 
-def _shared_section(config_class: type[RunConfig]) -> str:
+def _shared_section(config_class: type[Part]) -> str:
     heading = f"## {_title(config_class)}\n\n{_summary(config_class)}"
     return f"{heading}\n\n{_keys_table(config_class)}"
 
 
-def _shared_classes() -> list[type[RunConfig]]:
-    """Return what several jobs inherit from, the most general last."""
+def _shared_classes() -> list[type[Part]]:
+    """Return the parts that jobs are made of, the most general last."""
     found = dict.fromkeys(base for job in JOBS.values() for base in _bases(job))
     return sorted(found, key=lambda base: -len(base.__mro__))
 
 
-def _bases(config_class: type[RunConfig]) -> list[type[RunConfig]]:
-    return [base for base in config_class.__mro__[1:] if issubclass(base, RunConfig)]
+def _bases(config_class: type[Part]) -> list[type[Part]]:
+    bases = config_class.__mro__[1:-2]  # neither Part nor object
+    return [base for base in bases if inspect.get_annotations(base)]
 
 
-def _title(config_class: type[RunConfig]) -> str:
+def _title(config_class: type[Part]) -> str:
     name = config_class.__name__.removesuffix("Config").lower()
-    return {"run": "Every job", "train": "Every training"}.get(name, f"Shared: {name}")
+    return "Every job" if name == "run" else f"Part: {name}"
 
 
-def _link(config_class: type[RunConfig]) -> str:
+def _link(config_class: type[Part]) -> str:
     title = _title(config_class)
     anchor = "".join(c for c in title.lower() if c.isalnum() or c in " -").replace(" ", "-")
     return f"[{title.lower()}](#{anchor})"
 
 
-def _summary(config_class: type[RunConfig]) -> str:
+def _summary(config_class: type[Part]) -> str:
     return (config_class.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
 
 
-def _keys_table(config_class: type[RunConfig]) -> str:
+def _keys_table(config_class: type[Part]) -> str:
     own = inspect.get_annotations(config_class)
     keys = [info for name, info in keys_of(config_class).items() if name in own]
     rows = [(f"`{info.name}`", _default(info), info.expected, info.doc) for info in keys]

@@ -52,7 +52,7 @@ NARROWER = {
     "session": {"types", "errors"},
     "errors": set(),
     "training_data": {"types", "errors", "session", "traces"},
-    "report": {"types", "errors", "session", "machine", "run", "evaluation"},
+    "report": {"types", "errors", "session", "config", "machine", "run", "evaluation"},
 }
 """Rooms that may import less than their place in the layers, or other parts of it, would say."""
 

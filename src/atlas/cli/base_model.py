@@ -10,9 +10,9 @@ import torch
 from atlas.cli.terminal import StageBar, console, display, stoppable
 from atlas.config.base_model import BaseModelConfig
 from atlas.config.grammar.compose import load_config
-from atlas.config.resolve import keep_config
 from atlas.errors import AtlasError
 from atlas.from_scratch.training.base_model import train_base_model
+from atlas.run.config_file import keep_config
 from atlas.run.run_dir import RunDir
 
 

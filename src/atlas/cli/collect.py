@@ -12,13 +12,13 @@ import torch
 from atlas.cli.terminal import StageBar, console, display, stoppable
 from atlas.config.collect import CollectConfig
 from atlas.config.grammar.compose import load_config
-from atlas.config.resolve import keep_config
 from atlas.environments.teaching.collect import (
     check_models,
     collect,
     learning_key,
     tasks_to_collect,
 )
+from atlas.run.config_file import keep_config
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import seed_everything
 from atlas.traces.collection import Collection, JsonlCollection, PostgresCollection

@@ -12,7 +12,6 @@ from atlas.cli.claims import show_claims
 from atlas.cli.terminal import StageBar, console, display, stoppable
 from atlas.config.evaluate import EvaluateConfig
 from atlas.config.grammar.compose import load_config
-from atlas.config.resolve import keep_config
 from atlas.data.task_file import read_tasks
 from atlas.data.tasks import mixed_tasks
 from atlas.environments.loading import load_student, load_teacher
@@ -24,6 +23,7 @@ from atlas.models.checkpoints import load_tokenizer
 from atlas.report import write_report
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling
+from atlas.run.config_file import keep_config
 from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed, seed_everything

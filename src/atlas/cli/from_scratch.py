@@ -13,7 +13,6 @@ from rich.table import Table
 from atlas.cli.terminal import StageBar, console, display, stoppable
 from atlas.config.grammar.compose import load_config
 from atlas.config.ranked import RankedConfig
-from atlas.config.resolve import keep_config
 from atlas.data.ranked import RankedRecord, check_no_shared_prompt, num_unranked, read_ranked
 from atlas.errors import AtlasError
 from atlas.from_scratch.inputs import digests_of, keep_inputs
@@ -22,6 +21,7 @@ from atlas.from_scratch.planning import Plan, Settings, longest_of, plan_run
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM
 from atlas.from_scratch.stages import FromScratch, stages_of
 from atlas.from_scratch.training.loops import num_ranked_steps
+from atlas.run.config_file import keep_config
 from atlas.run.files import write_atomic
 from atlas.run.links import publish, refuse_foreign
 from atlas.run.run_dir import RunDir

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from atlas.cli.terminal import console
-from atlas.config.data import DataConfig
 from atlas.config.engine import chosen_engine
-from atlas.config.resolve import keep_config
+from atlas.config.grammar.yaml_file import read_yaml
+from atlas.config.train import TrainConfig
 from atlas.data.training_sets import counts
 from atlas.errors import AtlasError
 from atlas.parallel.distributed import Ranks, joined
 from atlas.parallel.world import world
+from atlas.run.config_file import keep_config
 from atlas.run.lineage import Lineage, read_lineage, write_lineage
 from atlas.run.links import publish, refuse_foreign
 from atlas.run.run_dir import RunDir
@@ -38,7 +38,7 @@ HINT = "The same command goes on from the last checkpoint; --fresh starts over."
 
 
 @contextlib.contextmanager
-def together(config: DataConfig) -> Iterator[Ranks]:
+def together(config: TrainConfig) -> Iterator[Ranks]:
     """Meet the other processes of a training, for as long as the block runs.
 
     Raises:
@@ -77,7 +77,7 @@ class Begun:
         return None if self.before is None else frozenset(self.before.train + self.before.eval)
 
 
-def begin(config: DataConfig, kind: str, *, fresh: bool) -> Begun:
+def begin(config: TrainConfig, kind: str, *, fresh: bool) -> Begun:
     """Make the run directory of a training, or take up the one that is there.
 
     Raises:
@@ -94,7 +94,7 @@ def begin(config: DataConfig, kind: str, *, fresh: bool) -> Begun:
     return Begun(run=run, before=read_lineage(run.path) if run.lineage.is_file() else None)
 
 
-def keep(begun: Begun, config: DataConfig, lineage: Lineage) -> None:
+def keep(begun: Begun, config: TrainConfig, lineage: Lineage) -> None:
     """Write down what a run is begun with, or check that it is what it was begun with.
 
     Only now, when there is something to train on: a mistyped setting can be mended before.
@@ -117,7 +117,7 @@ def keep(begun: Begun, config: DataConfig, lineage: Lineage) -> None:
 
 def close(run: RunDir, noun: str, figures: Mapping[str, Any]) -> None:
     """Link the results; print the one line on what a model was trained on and where it is."""
-    results = yaml.safe_load(run.config.read_text(encoding="utf-8")).get("results_dir")
+    results = read_yaml(run.config).get("results_dir")
     if results:
         publish(run.path, Path(results), PUBLISHED[run.kind])
     lineage = read_lineage(run.path)

@@ -6,11 +6,12 @@ from atlas.config.base_model import BaseModelConfig
 from atlas.config.collect import CollectConfig
 from atlas.config.evaluate import EvaluateConfig
 from atlas.config.grammar.compose import Composed, compose_config, load_config
-from atlas.config.grammar.schema import KeyInfo, RunConfig, keys_of
+from atlas.config.grammar.schema import KeyInfo, Part, keys_of
 from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.ranked import RankedConfig
-from atlas.config.resolve import ConfigRow, explain, resolve, save_config, section, to_yaml
+from atlas.config.resolve import ConfigRow, explain, resolve, section, to_yaml
+from atlas.config.run import RunConfig
 from atlas.config.sft import SFTConfig
 
 JOBS: dict[str, type[RunConfig]] = {
@@ -33,6 +34,7 @@ __all__ = [
     "EvaluateConfig",
     "GRPOConfig",
     "KeyInfo",
+    "Part",
     "QuickstartConfig",
     "RankedConfig",
     "RunConfig",
@@ -42,7 +44,6 @@ __all__ = [
     "keys_of",
     "load_config",
     "resolve",
-    "save_config",
     "section",
     "to_yaml",
 ]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from atlas.config.grammar.schema import RunConfig, key, like
-from atlas.config.optim import LrSchedulerType, TrainConfig
+from atlas.config.grammar.schema import key, like
+from atlas.config.optim import LrSchedulerType, OptimConfig
+from atlas.config.record import RecordConfig
+from atlas.config.run import RunConfig
 from atlas.errors import AtlasError
 
 Precision = Literal["bf16", "float32"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class BaseModelConfig(RunConfig):
     """A language model from random weights, trained on worked tasks."""
 
@@ -34,12 +36,12 @@ class BaseModelConfig(RunConfig):
         "bf16", "Of the computation; the weights are always float32. bf16 is faster."
     )
     num_threads: int = key(2, "Threads of the computation; the result depends on it.", ge=1)
-    learning_rate: float = like(TrainConfig, "learning_rate", 3e-3)
-    lr_scheduler_type: LrSchedulerType = like(TrainConfig, "lr_scheduler_type", "cosine")
-    warmup_ratio: float = like(TrainConfig, "warmup_ratio", 0.02)
-    weight_decay: float = like(TrainConfig, "weight_decay", 0.05)
-    max_grad_norm: float = like(TrainConfig, "max_grad_norm", 1.0)
-    save_steps: int = like(TrainConfig, "save_steps", 500)
+    learning_rate: float = like(OptimConfig, "learning_rate", 3e-3)
+    lr_scheduler_type: LrSchedulerType = like(OptimConfig, "lr_scheduler_type", "cosine")
+    warmup_ratio: float = like(OptimConfig, "warmup_ratio", 0.02)
+    weight_decay: float = like(OptimConfig, "weight_decay", 0.05)
+    max_grad_norm: float = like(OptimConfig, "max_grad_norm", 1.0)
+    save_steps: int = like(RecordConfig, "save_steps", 500)
 
     def __post_init__(self) -> None:
         """Check what two keys say of one another."""

@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from atlas.config.grammar.schema import RunConfig, key, like
-from atlas.config.grpo import GRPOConfig
+from atlas.config.grammar.schema import key, like
+from atlas.config.run import RunConfig
+from atlas.config.sampling import DialogueConfig
+from atlas.config.tasks import TasksConfig
+from atlas.errors import AtlasError
 
-DEFAULT_NUM_TASKS = 200
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CollectConfig(RunConfig):
+@dataclass(frozen=True, kw_only=True)
+class CollectConfig(DialogueConfig, TasksConfig, RunConfig):
     """A teacher and a student work through tasks; a session of each is recorded."""
 
     job: Literal["collect"] = key("collect", "Which job the file is for.")
     output_dir: str = like(RunConfig, "output_dir", "runs/collect")
-
-    # Which tasks.
-    families: tuple[str, ...] = key(
-        ("chain_sum",), "Task families of reasoning-gym, in equal shares; held-out tasks stay out."
-    )
-    tasks: str | None = key(
-        None,
-        "JSONL file with tasks of your own, instead of families: question, answer, and if need be "
-        "family and metadata.",
-    )
-    num_tasks: int | None = key(
-        None, "How many tasks; null: all of the file, or 200 of the families.", ge=1
-    )
-
-    # Who works on them, and how.
     teacher_model: str = key("base", "The teacher: a folder, a hub id, or base, which ships.")
-    student_model: str = key("base", "The student: a folder, a hub id, or base, which ships.")
     temperature: float = like(
-        GRPOConfig,
+        DialogueConfig,
         "temperature",
         1.0,
         "Of the teacher's sampling; an untrained teacher's traces should be good and bad.",
     )
-    top_p: float = like(GRPOConfig, "top_p", 1.0)
-    max_new_tokens: int = like(GRPOConfig, "max_new_tokens", 64)
-    student_max_new_tokens: int = like(GRPOConfig, "student_max_new_tokens", 192)
-    approach_max_new_tokens: int = like(GRPOConfig, "approach_max_new_tokens", 32)
+    top_p: float = like(DialogueConfig, "top_p", 1.0)
+    max_new_tokens: int = like(DialogueConfig, "max_new_tokens", 64)
+    student_max_new_tokens: int = like(DialogueConfig, "student_max_new_tokens", 192)
 
     # Where the sessions go.
     db_url: str | None = key(
@@ -60,6 +45,10 @@ class CollectConfig(RunConfig):
         "Names the sessions, for filters and for going on. null: collect- and the first letters "
         "of a hash of the settings that decide what is recorded.",
     )
-    chunk_size: int = key(
-        100, "Tasks that are worked at a time; each chunk is recorded as a whole.", ge=1
-    )
+
+    def resolved(self, given: Collection[str], world_size: int) -> Self:
+        """Refuse two places for the sessions."""
+        del given, world_size
+        if self.db_url and self.output:
+            raise AtlasError("db_url and output contradict each other; leave one of them out")
+        return self

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
-from atlas.config.engine import EngineConfig
-from atlas.config.grammar.schema import key
+from atlas.config.grammar.schema import Part, key, keys_of
 from atlas.config.grammar.targets import SOURCES, source_name
 from atlas.errors import AtlasError
 
 OnBroken = Literal["error", "skip"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DataConfig(EngineConfig):
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Part):
     """A training on data of one source; ``make_dataset_fn`` of a YAML file sets the same keys."""
 
     data_source: str | None = key(
@@ -66,12 +66,14 @@ class DataConfig(EngineConfig):
         lt=1,
     )
 
+    def resolved(self, given: Collection[str], world_size: int) -> Self:
+        """Fill ``data_source`` in, and refuse keys that this source doesn't read."""
+        del given, world_size
+        return resolve_source(self)
+
 
 D = TypeVar("D", bound=DataConfig)
-DATA_KEYS = frozenset(DataConfig.__dataclass_fields__) - frozenset(
-    EngineConfig.__dataclass_fields__
-)
-"""The keys above."""
+DATA_KEYS = frozenset(keys_of(DataConfig))
 
 
 def resolve_source(config: D) -> D:
@@ -102,7 +104,7 @@ def resolve_source(config: D) -> D:
 def _refuse_unread(config: DataConfig, name: str) -> None:
     """Refuse a key that only another source reads; at its default it says nothing."""
     for unread in sorted(DATA_KEYS - SOURCES[name].keys - {"data_source", "allow_targets"}):
-        if getattr(config, unread) == DataConfig.__dataclass_fields__[unread].default:
+        if getattr(config, unread) == keys_of(DataConfig)[unread].default:
             continue
         owners = [other for other, source in SOURCES.items() if unread in source.keys]
         raise AtlasError(

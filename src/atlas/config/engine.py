@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from atlas.config.grammar.schema import key
-from atlas.config.optim import TrainConfig
+from atlas.config.grammar.schema import Part, key
 from atlas.errors import AtlasError
 
 EngineName = Literal["plain", "ddp", "fsdp", "deepspeed"]
 EngineChoice = Literal["auto", "plain", "ddp", "fsdp", "deepspeed"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EngineConfig(TrainConfig):
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig(Part):
     """How one or several processes run a training."""
 
     engine: EngineChoice = key(
@@ -40,6 +39,12 @@ class EngineConfig(TrainConfig):
         "Seconds that processes wait for one another at the end of a phase, before they give up. "
         "Higher when single rollouts or checkpoints take longer.",
         gt=0,
+    )
+    memory_limit_gb: float = key(
+        0.0,
+        "Memory of one device, in GB, that --dry-run plans for; 0: what the GPU, or this machine, "
+        "has free. 80 plans for an H100 from anywhere.",
+        ge=0,
     )
 
 
@@ -90,33 +95,6 @@ def shares_weights(config: EngineConfig, num_processes: int) -> bool:
     return name == "fsdp"
 
 
-def unshareable(config: EngineConfig, num_processes: int) -> str | None:
-    """Return the key that keeps weights from being shared out as they would be; None: nothing does.
-
-    Weights in 4 bits, and compiled layers, can't be.
-
-    Raises:
-        AtlasError: As for `shares_weights`.
-    """
-    if not shares_weights(config, num_processes):
-        return None
-    return next((name for name in ("load_in_4bit", "torch_compile") if getattr(config, name)), None)
-
-
-def check_sharing(config: EngineConfig, num_processes: int) -> None:
-    """Refuse to share out what can't be.
-
-    Raises:
-        AtlasError: It would be; or as for `shares_weights`.
-    """
-    name = unshareable(config, num_processes)
-    if name is not None:
-        raise AtlasError(
-            f"{name}=true and an engine that shares weights out (fsdp, or DeepSpeed's stage 3) "
-            f"don't go together; use engine=ddp, or leave {name} out"
-        )
-
-
 def zero_stage(path: str) -> int:
     """Return which stage of ZeRO DeepSpeed's file asks for; 0 where it asks for none.
 
@@ -138,7 +116,7 @@ def read_deepspeed_file(path: str) -> dict[str, Any]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise AtlasError(f"deepspeed={path} can't be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AtlasError(
             f"deepspeed={path} isn't JSON ({error}); comments are not allowed in it"
         ) from error

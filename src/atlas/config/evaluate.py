@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from atlas.config.grammar.schema import RunConfig, key, like, required
-from atlas.config.grpo import GRPOConfig
+from atlas.config.grammar.schema import key, like, required
+from atlas.config.run import RunConfig
+from atlas.config.sampling import DialogueConfig
+from atlas.config.tasks import TasksConfig
 
-DEFAULT_NUM_EVAL_TASKS = 400
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(DialogueConfig, TasksConfig, RunConfig):
+    """The same student answers the same tasks alone, and with every teacher.
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EvaluateConfig(RunConfig):
-    """The same student answers the same tasks alone, and with every teacher."""
+    A teacher should be measured as it was trained.
+    """
+
+    usual_num_tasks: ClassVar[int] = 400
 
     job: Literal["evaluate"] = key("evaluate", "Which job the file is for.")
     output_dir: str = like(RunConfig, "output_dir", "runs/evaluate")
-
-    # Who is measured.
     teachers: tuple[str, ...] = required(
         "Folders or hub ids of the teachers. Each is held against those before it."
     )
-    student_model: str = key("base", "The student: a folder, a hub id, or base, which ships.")
-
-    # On which tasks.
     families: tuple[str, ...] = key(
         ("chain_sum", "leg_counting"),
         "Task families of reasoning-gym, in equal shares; only held-out tasks.",
@@ -40,15 +40,9 @@ class EvaluateConfig(RunConfig):
         "the intervals.",
         ge=1,
     )
-
-    # How both sample; a teacher should be measured as it was trained.
     temperature: float = key(
         0.7, "Of the teacher's sampling; 0 is greedy. The student is always greedy.", ge=0
     )
-    top_p: float = like(GRPOConfig, "top_p", 0.95)
-    max_new_tokens: int = like(GRPOConfig, "max_new_tokens", 512)
-    student_max_new_tokens: int = like(GRPOConfig, "student_max_new_tokens", 512)
-    approach_max_new_tokens: int = like(GRPOConfig, "approach_max_new_tokens", 32)
     chunk_size: int = key(
         100, "Tasks that are worked at a time; a stopped run goes on behind the last chunk.", ge=1
     )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from atlas.config.grammar.schema import key, like, required
-from atlas.config.optim import TrainConfig
+from atlas.config.loss import LossConfig
+from atlas.config.reward import RewardConfig
 from atlas.config.rollout_servers import RolloutConfig
+from atlas.config.sampling import SamplingConfig
+from atlas.config.train import TrainConfig
+from atlas.errors import AtlasError
 
-LossType = Literal["grpo", "dapo", "dr_grpo", "gspo", "cispo"]
-AdvantageScale = Literal["group", "batch", "none"]
-KlEstimator = Literal["k1", "k2", "k3"]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GRPOConfig(RolloutConfig):
+@dataclass(frozen=True, kw_only=True)
+class GRPOConfig(LossConfig, SamplingConfig, RolloutConfig, RewardConfig, TrainConfig):
     """The teacher is rewarded for what its teaching does to a frozen student.
 
     ``per_device_train_batch_size`` counts prompts here, each with its whole group of
@@ -58,74 +59,7 @@ class GRPOConfig(RolloutConfig):
         ge=1,
     )
 
-    # How it is sampled.
-    temperature: float = key(
-        0.7, "Of the teacher's sampling. Higher for more varied teachings.", gt=0
-    )
-    top_p: float = key(
-        0.95, "Nucleus of the teacher's sampling; 1 samples from everything.", gt=0, le=1
-    )
-    top_k: int = key(
-        0, "Sample from this many of the likeliest tokens only; 0 samples from all.", ge=0
-    )
-    min_p: float = key(
-        0.0,
-        "Leave out tokens with less than this share of the likeliest one's probability.",
-        ge=0,
-        le=1,
-    )
-    repetition_penalty: float = key(
-        1.0,
-        "Above 1, tokens that were there before are less likely. The trainer's log-probabilities "
-        "know nothing of it, so keep it at 1 unless teachings go round in circles.",
-        gt=0,
-    )
-    stop: tuple[str, ...] | None = key(
-        None, "Texts that end a teaching, which keeps the token that completes one of them."
-    )
-    max_new_tokens: int = key(512, "Longest teaching, in tokens.", ge=1)
-    student_max_new_tokens: int = key(512, "Longest answer of the student, in tokens.", ge=1)
-    approach_max_new_tokens: int = key(
-        32,
-        "Longest statement of how the student would go about a task, which the teacher reads.",
-        ge=1,
-    )
-
-    # The loss.
-    beta: float = key(
-        0.04,
-        "Weight of the KL to the starting policy. Higher when the teacher drifts too far.",
-        ge=0,
-    )
-    kl_estimator: KlEstimator = key("k3", "Estimator of that KL; k3 is never negative.")
-    loss_type: LossType = key("dapo", "Level of the ratio, kind of clipping and of averaging.")
-    scale_rewards: AdvantageScale = key(
-        "group", "Advantages are divided by the deviation of the group, of the batch, or not."
-    )
-    advantage_epsilon: float = key(
-        1e-4,
-        "Added to that deviation, in units of reward. Higher so that groups that differ by little "
-        "more than noise count for little.",
-        gt=0,
-    )
-    epsilon_low: float = key(0.2, "Ratios are clipped at 1 minus this.", ge=0, lt=1)
-    epsilon_high: float = key(0.2, "Ratios are clipped at 1 plus this.", ge=0)
-    importance_cap: float = key(
-        2.0,
-        "Largest weight that corrects the rollout engine's probabilities to the trainer's.",
-        gt=0,
-    )
-    mask_truncated_completions: bool = key(
-        True, "Leave teachings that hit max_new_tokens out of the loss; they were not finished."
-    )
-    overlong_buffer: int = key(
-        0,
-        "The last tokens before max_new_tokens, over which a penalty for length rises; 0 for none.",
-        ge=0,
-    )
-    overlong_penalty: float = key(
-        1.0, "Taken off the reward of a teaching as long as max_new_tokens.", ge=0
-    )
+    # What is refused before the first step.
     length_probe_samples: int = key(
         32,
         "Teachings and attempts that are sampled before training, to see how many will be cut; "
@@ -135,6 +69,33 @@ class GRPOConfig(RolloutConfig):
     max_clipped_share: float = key(
         0.5, "Training is refused when more of them than this are cut.", ge=0, le=1
     )
+
+    def resolved(self, given: Collection[str], world_size: int) -> Self:
+        """Bring prompts_per_step and gradient_accumulation_steps to agree."""
+        if self.overlong_buffer > self.max_new_tokens:
+            raise AtlasError(
+                f"overlong_buffer={self.overlong_buffer} is longer than a teaching can be "
+                f"(max_new_tokens={self.max_new_tokens}); lower one or raise the other"
+            )
+        batch, steps = self.per_device_train_batch_size, self.gradient_accumulation_steps
+        per_pass, wanted = batch * world_size, self.prompts_per_step
+        if wanted == 0:
+            return replace(self, prompts_per_step=per_pass * steps)
+        accumulation, rest = divmod(wanted, per_pass)
+        if rest:
+            near = [str(n) for n in (wanted - rest, wanted - rest + per_pass) if n]
+            raise AtlasError(
+                f"prompts_per_step={wanted} doesn't divide into passes of "
+                f"per_device_train_batch_size={batch} × {world_size} process(es); the nearest that "
+                f"does: {' or '.join(near)}"
+            )
+        if accumulation != steps and "gradient_accumulation_steps" in given:
+            raise AtlasError(
+                f"prompts_per_step={wanted} and gradient_accumulation_steps={steps} contradict "
+                f"each other ({per_pass} prompt(s) a pass); leave one of them out, or set "
+                f"gradient_accumulation_steps={accumulation}"
+            )
+        return replace(self, gradient_accumulation_steps=accumulation)
 
 
 def computes_whole(config: GRPOConfig) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from atlas.config.grammar.schema import RunConfig, key, required
+from atlas.config.grammar.schema import Part, key, keys_of, required
 from atlas.errors import AtlasError
 
 AttnImplementation = Literal["auto", "sdpa", "eager", "flash_attention_2"]
@@ -14,8 +15,8 @@ TrainedPrecision = Literal["auto", "float32", "bf16"]
 _OF_THE_ADAPTER = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelConfig(RunConfig):
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Part):
     """How a pre-trained model is loaded, and which of its weights are trained."""
 
     model_name_or_path: str = required("Where the weights come from: a folder or a hub id.")
@@ -59,22 +60,17 @@ class ModelConfig(RunConfig):
         "Keep the frozen weights in 4 bits (QLoRA); needs use_peft, a CUDA GPU and bitsandbytes.",
     )
 
-
-def check_adapter(config: ModelConfig) -> None:
-    """Refuse keys of an adapter where none is trained; at its default, a key says nothing.
-
-    Raises:
-        AtlasError: One was set; it is named.
-    """
-    if config.use_peft:
-        return
-    if config.load_in_4bit:
-        raise AtlasError(
-            "load_in_4bit=true needs use_peft=true: weights of 4 bits can't be trained, only an "
-            "adapter beside them"
-        )
-    for name in _OF_THE_ADAPTER:
-        if getattr(config, name) != ModelConfig.__dataclass_fields__[name].default:
+    def resolved(self, given: Collection[str], world_size: int) -> Self:
+        """Refuse keys of an adapter where none is trained; at its default, a key says nothing."""
+        del given, world_size
+        if self.load_in_4bit and not self.use_peft:
             raise AtlasError(
-                f"{name} is read with use_peft=true only; set that, or leave {name} out"
+                "load_in_4bit=true needs use_peft=true: weights of 4 bits can't be trained, only "
+                "an adapter beside them"
             )
+        for name in () if self.use_peft else _OF_THE_ADAPTER:
+            if getattr(self, name) != keys_of(ModelConfig)[name].default:
+                raise AtlasError(
+                    f"{name} is read with use_peft=true only; set that, or leave {name} out"
+                )
+        return self

@@ -1,21 +1,19 @@
-"""Configuration of every training job: model, optimiser, schedule, checkpoints."""
+"""Configuration of the optimiser: its steps, their schedule, and how each is computed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from atlas.config.grammar.schema import key
-from atlas.config.model import ModelConfig
+from atlas.config.grammar.schema import Part, key
 
 LrSchedulerType = Literal["cosine", "linear", "constant"]
-ReportTo = Literal["tensorboard", "wandb", "trackio", "none"]
 MatmulPrecision = Literal["auto", "highest", "high", "medium"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig(ModelConfig):
-    """One optimiser run over one model."""
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig(Part):
+    """Steps of AdamW."""
 
     learning_rate: float = key(
         2e-5,
@@ -52,26 +50,4 @@ class TrainConfig(ModelConfig):
         "auto",
         "How exact products of float32 matrices have to be. auto: the fastest that keeps float32's "
         "accuracy on this processor.",
-    )
-    save_steps: int = key(
-        0, "Optimiser steps between two checkpoints to resume from; 0 writes the last only.", ge=0
-    )
-    save_total_limit: int = key(2, "Checkpoints that are kept; older ones are deleted.", ge=1)
-    memory_limit_gb: float = key(
-        0.0,
-        "Memory of one device, in GB, that --dry-run plans for; 0: what the GPU, or this machine, "
-        "has free. 80 plans for an H100 from anywhere.",
-        ge=0,
-    )
-    report_to: tuple[ReportTo, ...] | None = key(
-        None,
-        "Trackers that the metrics are sent to besides the run directory, where the files of "
-        "TensorBoard always are: wandb, trackio, or both.",
-    )
-    tracker_project: str = key("atlas", "Project of the trackers.")
-    run_name: str | None = key(None, "Name of the run in the trackers; null: its output_dir.")
-    results_dir: str | None = key(
-        "results",
-        "Where links with the guide's names point to what the last finished training made; null: "
-        "nowhere.",
     )

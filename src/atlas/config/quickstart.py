@@ -10,14 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from atlas.config.grammar.schema import RunConfig, key, like
-from atlas.config.grpo import AdvantageScale, GRPOConfig
-from atlas.config.optim import MatmulPrecision, TrainConfig
+from atlas.config.grammar.schema import key, like
+from atlas.config.grpo import GRPOConfig
+from atlas.config.loss import AdvantageScale
+from atlas.config.optim import MatmulPrecision
 from atlas.config.rollout_servers import RolloutEngine
+from atlas.config.run import RunConfig
 from atlas.config.sft import SFTConfig
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class QuickstartConfig(RunConfig):
     """Collect traces, warm the teacher up, reinforce it, evaluate, report."""
 
@@ -67,8 +69,6 @@ class QuickstartConfig(RunConfig):
     student_max_new_tokens: int = like(GRPOConfig, "student_max_new_tokens", 192)
 
     approach_max_new_tokens: int = like(GRPOConfig, "approach_max_new_tokens", 32)
-    float32_matmul_precision: MatmulPrecision = like(
-        TrainConfig, "float32_matmul_precision", "auto"
-    )
+    float32_matmul_precision: MatmulPrecision = like(GRPOConfig, "float32_matmul_precision", "auto")
 
     eval_tasks: int = key(400, "Held-out tasks that every arm is measured on.", ge=1)

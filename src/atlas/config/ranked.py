@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Self
 
-from atlas.config.grammar.schema import RunConfig, key, like
-from atlas.config.optim import LrSchedulerType, TrainConfig
+from atlas.config.grammar.schema import key, like
+from atlas.config.optim import LrSchedulerType, OptimConfig
+from atlas.config.record import RecordConfig
+from atlas.config.run import RunConfig
+from atlas.errors import AtlasError
 
 ModelSize = Literal["nano", "micro", "small", "125M", "350M", "1.1B"]
 TrainPrecision = Literal["auto", "float32", "bf16", "bf16_weights"]
@@ -16,7 +21,7 @@ Stage = Literal["tokenizer", "pretrain", "ranked"]
 AUTO = "auto"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class RankedConfig(RunConfig):
     """A language model from random weights: tokenizer, language, then ranked responses.
 
@@ -72,7 +77,7 @@ class RankedConfig(RunConfig):
 
     # The ranked stage.
     learning_rate: float = like(
-        TrainConfig, "learning_rate", 5e-6, "Peak rate of the ranked stage. Small models need more."
+        OptimConfig, "learning_rate", 5e-6, "Peak rate of the ranked stage. Small models need more."
     )
     batch_size: int = key(4, "Prompts, each with all its responses, in one step.", ge=1)
     epochs: float = key(10.0, "Passes of the ranked stage over the training data.", gt=0)
@@ -103,12 +108,12 @@ class RankedConfig(RunConfig):
     max_tokens_per_micro_batch: int = key(
         0, "Tokens in one forward pass; 0: as many as fit, at most 8,192.", ge=0
     )
-    lr_scheduler_type: LrSchedulerType = like(TrainConfig, "lr_scheduler_type", "cosine")
-    warmup_ratio: float = like(TrainConfig, "warmup_ratio", 0.05)
-    weight_decay: float = like(TrainConfig, "weight_decay", 0.05)
-    max_grad_norm: float = like(TrainConfig, "max_grad_norm", 1.0)
+    lr_scheduler_type: LrSchedulerType = like(OptimConfig, "lr_scheduler_type", "cosine")
+    warmup_ratio: float = like(OptimConfig, "warmup_ratio", 0.05)
+    weight_decay: float = like(OptimConfig, "weight_decay", 0.05)
+    max_grad_norm: float = like(OptimConfig, "max_grad_norm", 1.0)
     save_every: int = key(1000, "Steps between two checkpoints to resume from.", ge=1)
-    save_total_limit: int = like(TrainConfig, "save_total_limit", 1)
+    save_total_limit: int = like(RecordConfig, "save_total_limit", 1)
     max_steps: int = key(0, "Steps of the ranked stage at most; 0: epochs decide.", ge=0)
 
     # The proof.
@@ -119,3 +124,16 @@ class RankedConfig(RunConfig):
     memory_limit_gb: float = key(
         0.0, "Refuse to start above this; 0: what the GPU, or the machine, has free.", ge=0
     )
+
+    def resolved(self, given: Collection[str], world_size: int) -> Self:
+        """Name the folders, and refuse one that two models would share."""
+        del given, world_size
+        name, start = f"atlas_{self.model_size}", self.model_name_or_path
+        output_dir = f"runs/{name}" if self.output_dir == AUTO else self.output_dir
+        model_dir = f"models/{name}" if self.model_dir == AUTO else self.model_dir
+        if start is not None and Path(start).absolute() == Path(model_dir).absolute():
+            raise AtlasError(
+                f"model_name_or_path and model_dir are both {model_dir}: the result would take the "
+                "place of what it began with; give another model_dir"
+            )
+        return replace(self, output_dir=output_dir, model_dir=model_dir)

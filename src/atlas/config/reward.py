@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from atlas.config.data import DataConfig
-from atlas.config.grammar.schema import key
+from atlas.config.grammar.schema import Part, key
 
 RewardPreset = Literal["uplift", "rim_offline", "hybrid"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RewardConfig(DataConfig):
-    """A training whose teachings are rewarded; ``configs/trainer/reward`` holds the presets."""
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig(Part):
+    """How teachings are rewarded; ``configs/trainer/reward`` holds the presets."""
 
     reward: RewardPreset = key(
         "hybrid",

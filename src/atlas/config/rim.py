@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
-
-from atlas.config.grammar.places import find_config_dir
-from atlas.config.grammar.schema import convert, key, keys_of, masked, nearest
+from atlas.config.grammar.masking import mask_secrets
+from atlas.config.grammar.places import find_config_dir, first_file
+from atlas.config.grammar.schema import Part, convert, key, keys_of, nearest, shortened
+from atlas.config.grammar.yaml_file import read_yaml
 from atlas.errors import AtlasError
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ SECTIONS = ("active_judges", "judges", "small", "large")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class EndpointConfig:
+class EndpointConfig(Part):
     """One model behind an OpenAI-compatible endpoint."""
 
     base_url: str = key(
@@ -53,18 +53,14 @@ class EndpointConfig:
     price_per_million_input_tokens: float = key(0.0, "For the cost in the log; any currency.", ge=0)
     price_per_million_output_tokens: float = key(0.0, "For the cost in the log.", ge=0)
 
-    def __post_init__(self) -> None:
-        """Check every value and bring it to its type."""
-        _convert_all(self, EndpointConfig)
-
     @property
     def shown_url(self) -> str:
         """The address as it may be shown: a password in it becomes ``***``."""
-        return str(masked(keys_of(EndpointConfig)["base_url"], self.base_url))
+        return mask_secrets(self.base_url)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class JudgeConfig:
+class JudgeConfig(Part):
     """One judge's entry under ``judges``."""
 
     prompt: str | None = key(
@@ -73,13 +69,9 @@ class JudgeConfig:
     )
     weight: float = key(1.0, "Weight of this judge's score in the reward.", gt=0)
 
-    def __post_init__(self) -> None:
-        """Check every value and bring it to its type."""
-        _convert_all(self, JudgeConfig)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RIMSettings:
+class RIMSettings(Part):
     """The flat keys."""
 
     temperatures: tuple[float, ...] = key(
@@ -112,10 +104,6 @@ class RIMSettings:
     outage_deadline_s: float = key(
         900.0, "Seconds without recovery after which a paused run stops.", ge=0
     )
-
-    def __post_init__(self) -> None:
-        """Check every value and bring it to its type."""
-        _convert_all(self, RIMSettings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,12 +140,14 @@ def load_rim_config(path: str | Path) -> RIMConfig:
     Raises:
         AtlasError: The file isn't there or isn't YAML; a key or a judge is unknown or wrong.
     """
-    file = _find(Path(path))
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise AtlasError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from error
-    return parse_rim_config(content, where=str(path), folder=file.parent)
+    config_dir = find_config_dir()
+    places = [Path(path), *([config_dir.parent / path] if config_dir else [])]
+    file = first_file(places)
+    if file is None:
+        shipped = sorted(config_dir.glob("*rim*.yaml")) if config_dir else []
+        hint = nearest(str(path), [f"configs/{file.name}" for file in shipped])
+        raise AtlasError(f"config file {path} isn't there{hint}")
+    return parse_rim_config(read_yaml(file), where=str(path), folder=file.parent)
 
 
 def parse_rim_config(
@@ -215,7 +205,9 @@ def _active(value: object, judges: Mapping[str, JudgeConfig], where: str) -> Map
                 f"one needs an entry under judges, as in `{name}: {{prompt: {name}.txt}}`"
             )
         if not isinstance(on, bool):
-            raise AtlasError(f"active_judges.{name} must be true or false, but {where} says {on}")
+            raise AtlasError(
+                f"active_judges.{name} must be true or false, but {where} says {shortened(on)}"
+            )
         active[name] = on
     for name, entry in judges.items():
         if name not in BUILT_IN_JUDGES and entry.prompt is None:
@@ -233,11 +225,6 @@ def _section(section_class: type[T], value: object, where: str) -> T:
     return section_class(**{name: convert(keys[name], item, where) for name, item in said.items()})
 
 
-def _convert_all(section: object, section_class: type) -> None:
-    for name, info in keys_of(section_class).items():
-        object.__setattr__(section, name, convert(info, getattr(section, name)))
-
-
 def _refuse_unknown(said: Mapping[str, Any], known: Any, where: str) -> None:
     for name in said:
         if name not in known:
@@ -250,14 +237,3 @@ def _mapping(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise AtlasError(f"{where} must hold keys and values, as in `helpfulness: true`")
     return {str(name): item for name, item in value.items()}
-
-
-def _find(path: Path) -> Path:
-    config_dir = find_config_dir()
-    places = [path, *([config_dir.parent / path] if config_dir else [])]
-    for place in places:
-        if place.is_file():
-            return place
-    shipped = sorted(config_dir.glob("*rim*.yaml")) if config_dir else []
-    hint = nearest(str(path), [f"configs/{file.name}" for file in shipped])
-    raise AtlasError(f"config file {path} isn't there{hint}")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from atlas.config.grammar.schema import key
-from atlas.config.reward import RewardConfig
+from atlas.config.grammar.schema import Part, key
+from atlas.errors import AtlasError
 
 RolloutEngine = Literal["local", "vllm"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RolloutConfig(RewardConfig):
-    """A training that samples."""
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig(Part):
+    """What the policy and the student are sampled on."""
 
     rollout_engine: RolloutEngine = key(
         "local",
@@ -52,3 +53,14 @@ class RolloutConfig(RewardConfig):
         "the same weights. 0: what the precision gives (float32: 2e-5, bfloat16: 0.03).",
         ge=0,
     )
+
+    def resolved(self, given: Collection[str], world_size: int) -> Self:
+        """Refuse keys of servers where there are none."""
+        del given, world_size
+        for name in ("vllm_server_url", "async_rollouts"):
+            if self.rollout_engine != "vllm" and getattr(self, name):
+                raise AtlasError(
+                    f"{name} and rollout_engine={self.rollout_engine} contradict each other; set "
+                    f"rollout_engine=vllm, or leave {name} out"
+                )
+        return self

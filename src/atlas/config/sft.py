@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from atlas.config.data import DataConfig
 from atlas.config.grammar.schema import key, like
-from atlas.config.optim import TrainConfig
+from atlas.config.train import TrainConfig
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SFTConfig(DataConfig):
+@dataclass(frozen=True, kw_only=True)
+class SFTConfig(TrainConfig):
     """The teacher learns from good sessions. The defaults are those of the guide."""
 
     job: Literal["sft"] = key("sft", "Which job the file is for.")

@@ -34,7 +34,7 @@ def load_trace_dataset(
     name = resolve_source(config).data_source
     if name is None:
         raise AtlasError(
-            f"{config.output_dir}: nothing says what to train on; add data=runtime_traces "
+            "nothing says what to train on; add data=runtime_traces "
             "export_path=…, data=runtime_pg db_url=…, data=hub dataset_name_or_path=… or "
             "data=ranked ranked_path=…"
         )

@@ -18,6 +18,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from atlas.config.grpo import GRPOConfig
+from atlas.config.sampling import DialogueConfig
 from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.environments.teaching.lessons import Classroom
 from atlas.errors import AtlasError
@@ -84,7 +85,7 @@ class LengthProbe:
         )
 
 
-def check_windows(config: GRPOConfig, windows: Windows) -> None:
+def check_windows(config: DialogueConfig, windows: Windows) -> None:
     """Refuse limits that a model has no room for.
 
     Raises:
@@ -103,7 +104,7 @@ def check_windows(config: GRPOConfig, windows: Windows) -> None:
 
 
 def windows_of(
-    config: GRPOConfig,
+    config: DialogueConfig,
     room: Classroom,
     tasks: Sequence[Task],
     *,

@@ -20,8 +20,8 @@ import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
 
-from atlas.config.model import AttnImplementation
-from atlas.config.optim import TrainConfig
+from atlas.config.model import AttnImplementation, ModelConfig
+from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 from atlas.machine.precision import computes_bf16, set_matmul_precision, training_device
 from atlas.models.checkpoints import load_model
@@ -94,7 +94,7 @@ def _loaded(config: TrainConfig, checkpoint: Path | None, device: torch.device) 
     return Policy(model=model, autocast=autocast, lines=(line, *_precision_lines(autocast)))
 
 
-def lora_of(config: TrainConfig) -> LoRA:
+def lora_of(config: ModelConfig) -> LoRA:
     """Return the shape of the adapter that a configuration asks for."""
     return LoRA(
         rank=config.lora_r,
@@ -104,7 +104,7 @@ def lora_of(config: TrainConfig) -> LoRA:
     )
 
 
-def trains_in_bf16(config: TrainConfig) -> bool:
+def trains_in_bf16(config: ModelConfig) -> bool:
     """Tell whether a training computes in bfloat16; its trained weights are float32 either way."""
     if config.precision == "auto":
         return torch.cuda.is_available() and computes_bf16()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from atlas.config.optim import TrainConfig
+from atlas.config.train import TrainConfig
 from atlas.parallel.distributed import Ranks
 from atlas.run.metrics import MetricSink, sink_for
 from atlas.run.run_dir import RunDir

@@ -12,24 +12,18 @@ from typing import Any, TypeVar
 
 import torch
 
-from atlas.config.data import DataConfig
-from atlas.config.engine import (
-    check_sharing,
-    chosen_engine,
-    read_deepspeed_file,
-    unshareable,
-    zero_stage,
-)
+from atlas.config.engine import EngineConfig, chosen_engine, read_deepspeed_file, zero_stage
 from atlas.config.grammar.schema import keys_of
 from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.sft import SFTConfig
+from atlas.config.train import TrainConfig, check_sharing, unshareable
 from atlas.errors import AtlasError
 from atlas.machine.precision import computes_bf16
 from atlas.planning.memory_plan import ModelShape, Precision, memory_limit
 from atlas.planning.model_shapes import shape_of_model
 from atlas.planning.training_plan import DevicePlan, Engine, Rollouts, Setup, plan_device
 
-C = TypeVar("C", bound=DataConfig)
+C = TypeVar("C", bound=TrainConfig)
 
 _GB = 1e9
 _PROMPT = 512
@@ -148,7 +142,7 @@ def _word(value: object) -> str:
     return value[0] if isinstance(value, tuple) else str(value).lower()
 
 
-def _smallest_pass(config: DataConfig) -> dict[str, Any]:
+def _smallest_pass(config: TrainConfig) -> dict[str, Any]:
     if isinstance(config, GRPOConfig):
         least = config.max_new_tokens + _PROMPT
         return {"max_tokens_per_micro_batch": min(config.max_tokens_per_micro_batch, 2 * least)}
@@ -162,7 +156,7 @@ def _with(config: C, **changes: Any) -> C:
 
 
 def _plan(
-    config: DataConfig,
+    config: TrainConfig,
     shape: ModelShape,
     student: ModelShape | None,
     num_devices: int,
@@ -179,7 +173,7 @@ def _plan(
     return RunPlan(setup=setup, device=device, limit=limit[0], limit_is=limit[1])
 
 
-def _setup(config: DataConfig, shape: ModelShape, num_devices: int) -> Setup:
+def _setup(config: TrainConfig, shape: ModelShape, num_devices: int) -> Setup:
     engine, stage, offload = _engine(config, num_devices)
     return Setup(
         shape=shape,
@@ -195,7 +189,7 @@ def _setup(config: DataConfig, shape: ModelShape, num_devices: int) -> Setup:
     )
 
 
-def _tokens(config: DataConfig) -> int:
+def _tokens(config: TrainConfig) -> int:
     """Return the tokens of the fullest forward pass."""
     if isinstance(config, GRPOConfig):
         group = config.num_generations * config.max_new_tokens + _PROMPT
@@ -205,7 +199,7 @@ def _tokens(config: DataConfig) -> int:
     return config.per_device_train_batch_size * config.max_seq_length
 
 
-def _engine(config: DataConfig, num_devices: int) -> tuple[Engine, int, bool]:
+def _engine(config: EngineConfig, num_devices: int) -> tuple[Engine, int, bool]:
     """Return the engine, DeepSpeed's stage, and whether optimiser states are offloaded."""
     engine = chosen_engine(config, num_devices)
     if not config.deepspeed:
@@ -215,7 +209,7 @@ def _engine(config: DataConfig, num_devices: int) -> tuple[Engine, int, bool]:
     return engine, zero_stage(config.deepspeed), device != "none"
 
 
-def _precision(config: DataConfig) -> Precision:
+def _precision(config: TrainConfig) -> Precision:
     if config.precision != "auto":
         return config.precision
     planned_elsewhere = bool(config.memory_limit_gb)  # for a GPU, or there would be no need
@@ -224,7 +218,7 @@ def _precision(config: DataConfig) -> Precision:
 
 
 def _rollouts(
-    config: DataConfig, shape: ModelShape, student: ModelShape | None, num_devices: int
+    config: TrainConfig, shape: ModelShape, student: ModelShape | None, num_devices: int
 ) -> dict[str, Rollouts] | None:
     if not isinstance(config, GRPOConfig) or student is None:
         return None
@@ -248,7 +242,7 @@ def _rollouts(
     return sampled
 
 
-def _limit(config: DataConfig, on_node: int) -> tuple[int, str]:
+def _limit(config: EngineConfig, on_node: int) -> tuple[int, str]:
     if config.memory_limit_gb:
         return int(config.memory_limit_gb * _GB), "memory_limit_gb"
     free, where = memory_limit()

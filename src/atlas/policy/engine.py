@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.config.grpo import GRPOConfig
+from atlas.config.rollout_servers import RolloutConfig
 from atlas.models.policy import trains_in_bf16
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rollouts.generator import Generator, Sampling
@@ -111,7 +112,7 @@ def policy_engine(policy: ToSample) -> PolicyEngine:
 
 
 def student_generator(
-    config: GRPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    config: RolloutConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> Generator:
     """Return what the frozen student runs on.
 

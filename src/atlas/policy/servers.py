@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.config.grpo import GRPOConfig
+from atlas.config.rollout_servers import RolloutConfig
 from atlas.errors import AtlasError
 from atlas.machine.shipped import model_path
 from atlas.models.passes.reference import Adapted
@@ -105,7 +106,7 @@ def open_served_policy(
 
 
 def open_student_pool(
-    config: GRPOConfig,
+    config: RolloutConfig,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
 ) -> VLLMGenerator:
@@ -133,7 +134,7 @@ def open_student_pool(
 class _Found:
     """A server that somebody else started, and starts again."""
 
-    def __init__(self, url: str, config: GRPOConfig, environ: Mapping[str, str]) -> None:
+    def __init__(self, url: str, config: RolloutConfig, environ: Mapping[str, str]) -> None:
         self.client = _client(url, config)
         self.control = ControlClient(
             self.client.url,
@@ -245,19 +246,19 @@ def _keepers(
     return started or [_Found(url, config, environ)]
 
 
-def _client(url: str, config: GRPOConfig) -> VLLMServer:
+def _client(url: str, config: RolloutConfig) -> VLLMServer:
     return VLLMServer(
         url, api_key=os.environ.get(API_KEY_VARIABLE), timeout_s=config.request_timeout
     )
 
 
-def _pool(config: GRPOConfig, clients: Sequence[VLLMServer]) -> ServerPool:
+def _pool(config: RolloutConfig, clients: Sequence[VLLMServer]) -> ServerPool:
     return ServerPool(
         clients, max_in_flight=config.max_requests_in_flight, revive_s=config.server_timeout
     )
 
 
-def _deadlines(config: GRPOConfig) -> Deadlines:
+def _deadlines(config: RolloutConfig) -> Deadlines:
     return Deadlines(pause=config.request_timeout, transfer=config.server_timeout)
 
 

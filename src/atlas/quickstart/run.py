@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 
 from atlas.config.quickstart import QuickstartConfig
-from atlas.config.resolve import keep_config
 from atlas.data.tasks import check_family
 from atlas.machine.precision import set_matmul_precision
 from atlas.quickstart.stages import STAGES, Quickstart
 from atlas.run import stages as stages_of_a_job
+from atlas.run.config_file import keep_config
 from atlas.run.files import require_free_space
 from atlas.run.links import publish, refuse_foreign
 from atlas.run.progress import Progress

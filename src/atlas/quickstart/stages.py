@@ -20,7 +20,7 @@ from typing import Any
 from atlas.config.collect import CollectConfig
 from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
-from atlas.config.resolve import resolve, save_config, section
+from atlas.config.resolve import resolve, section
 from atlas.config.sft import SFTConfig
 from atlas.data.sources.runtime_pg import get_runtime_pg_dataset
 from atlas.data.tasks import check_disjoint, mixed_tasks
@@ -35,6 +35,7 @@ from atlas.evaluation.pairs_file import write_pairs
 from atlas.models.checkpoints import load_tokenizer
 from atlas.report import write_report
 from atlas.rollouts.generator import Sampling
+from atlas.run.config_file import save_config
 from atlas.run.lineage import write_lineage
 from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir

@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from atlas.config.grammar.yaml_file import parse_yaml
+from atlas.errors import AtlasError
 from atlas.evaluation.claims import Claim, ClaimsTable
 from atlas.evaluation.stats import Interval, wilson
 from atlas.report.curves import draw_panels
@@ -303,11 +304,10 @@ def _seeds(configs: Mapping[str, str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, text in configs.items():
         try:
-            config = yaml.safe_load(text)
-        except yaml.YAMLError:
+            config = parse_yaml(text, name)
+        except AtlasError:
             continue
-        if isinstance(config, dict):
-            for key, value in config.items():
-                if str(key) == "seed" or str(key).endswith("_seed"):
-                    found.setdefault(f"{key} = {value}", []).append(name)
+        for key, value in config.items():
+            if key == "seed" or key.endswith("_seed"):
+                found.setdefault(f"{key} = {value}", []).append(name)
     return found

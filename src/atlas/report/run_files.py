@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from atlas.config.grammar.masking import mask_secrets
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import ClaimsTable
 from atlas.evaluation.claims_file import read_claims
@@ -28,13 +28,6 @@ Curve = tuple[tuple[float, float], ...]
 
 STAGE_ORDER = ("collect", "sft", "grpo", "evaluate", "report")
 _SUB_RUNS = ("sft", "grpo")
-
-# Both keep the key or the user, so that a reader sees what was set, and drop what opens a door.
-_URL_PASSWORD = re.compile(r"(://[^/\s:@]*):[^@\s/]+@")
-_SECRET_LINE = re.compile(
-    r"^(\s*[\w.-]*(?:api_key|password|secret|hf_token|access_token|auth_token)\s*:\s*)\S.*$",
-    re.IGNORECASE | re.MULTILINE,
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,11 +101,6 @@ def read_run(root: Path) -> RunFiles:
         pairs=_read_pairs(root / "eval" / "pairs.jsonl", problems),
         problems=tuple(problems),
     )
-
-
-def mask_secrets(text: str) -> str:
-    """Return YAML text with passwords in addresses and values of secret keys masked."""
-    return _SECRET_LINE.sub(r"\1***", _URL_PASSWORD.sub(r"\1:***@", text))
 
 
 def _read_text(path: Path, problems: list[str]) -> str | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atlas.config.grpo import GRPOConfig
+from atlas.config.reward import RewardConfig
 from atlas.rewards.composition import OWN, Composition, Part, composition
 from atlas.rewards.exchange import TeachingScorer
 from atlas.rewards.own import load_reward
 from atlas.rewards.uplift import UpliftWeights
 
 
-def uplift_weights(config: GRPOConfig) -> UpliftWeights:
+def uplift_weights(config: RewardConfig) -> UpliftWeights:
     """Return the weights inside uplift."""
     return UpliftWeights(
         dense=config.reward_dense_weight,

@@ -19,7 +19,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from atlas.config.optim import TrainConfig
+from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 from atlas.run.files import append_line, disk_errors, write_atomic
 from atlas.run.run_dir import RunDir, stamped

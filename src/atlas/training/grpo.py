@@ -24,6 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.resolve import batch_lines
+from atlas.config.sampling import SamplingConfig
 from atlas.environments.lengths import check_lengths, check_windows, probe_lengths, windows_of
 from atlas.environments.teaching.dialogue import Student, Teacher
 from atlas.environments.teaching.lessons import Classroom, roll_out
@@ -281,7 +282,7 @@ def _prepare(
     )
 
 
-def teaching_sampling(config: GRPOConfig) -> Sampling:
+def teaching_sampling(config: SamplingConfig) -> Sampling:
     """Return how teachings are drawn, in training and wherever the trained teacher is evaluated."""
     return Sampling(
         max_new_tokens=config.max_new_tokens,

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from atlas.config.optim import TrainConfig
+from atlas.config.record import RecordConfig
 from atlas.models.checkpoints import (
     load_state,
     newest_checkpoint,
@@ -28,7 +28,7 @@ from atlas.run.stopping import StopRequest
 
 
 def resumable(
-    run: RunDir, config: TrainConfig, *, total_steps: int, stop: StopRequest, ranks: Ranks
+    run: RunDir, config: RecordConfig, *, total_steps: int, stop: StopRequest, ranks: Ranks
 ) -> Resumable:
     """Return the checkpoints of a training's run directory, kept as its configuration says."""
     return Resumable(

@@ -12,7 +12,7 @@ ZERO2 = "configs/deepspeed/zero2.json"
 
 
 def config(**keys: Any) -> EngineConfig:
-    return EngineConfig(output_dir="o", model_name_or_path="m", **keys)
+    return EngineConfig(**keys)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.report.run_files import mask_secrets, read_run
+from atlas.report.run_files import read_run
 
 
 def test_a_whole_run_is_read(fake_run):
@@ -98,16 +98,10 @@ def test_another_layout_and_a_missing_directory_are_refused(tmp_path):
         read_run(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(
-    ("line", "masked"),
-    [
-        ("db_url: postgresql://me:pa55@host/db", "db_url: postgresql://me:***@host/db"),
-        ("db_url: postgresql://:pa55@host/db", "db_url: postgresql://:***@host/db"),
-        ("  judge_api_key: sk-1", "  judge_api_key: ***"),
-        ("hf_token: abc", "hf_token: ***"),
-        ("max_new_tokens: 512", "max_new_tokens: 512"),
-        ("base_url: http://localhost:8000/v1", "base_url: http://localhost:8000/v1"),
-    ],
-)
-def test_secrets_of_a_config_are_masked(line, masked):
-    assert mask_secrets(f"seed: 1\n{line}\nbeta: 2") == f"seed: 1\n{masked}\nbeta: 2"
+def test_secrets_of_a_config_are_masked(tmp_path):
+    text = "seed: 1\ndb_url: postgresql://me:p@5/5@host/db\n  judge_api_key: sk-1\nbeta: 2"
+    (tmp_path / "config.yaml").write_text(text)
+
+    shown = read_run(tmp_path).configs["config.yaml"]
+
+    assert shown == "seed: 1\ndb_url: postgresql://me:***@host/db\n  judge_api_key: ***\nbeta: 2"

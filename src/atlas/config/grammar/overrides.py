@@ -14,11 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
-
+from atlas.config.grammar.masking import mask_secrets
 from atlas.config.grammar.nested import JUDGES, NESTED, REWARD, flat_name
-from atlas.config.grammar.schema import KeyInfo, nearest
+from atlas.config.grammar.schema import NULL, KeyInfo, nearest
+from atlas.config.grammar.yaml_file import UNPRINTABLE
 from atlas.errors import AtlasError
 
 GROUPS = ("model", "data", "trainer", "trainer/reward")
@@ -26,6 +27,9 @@ GROUPS = ("model", "data", "trainer", "trainer/reward")
 
 _CHOICE = re.compile(rf"^\+{{0,2}}/?({'|'.join(GROUPS)})(?:@_global_)?\s*[=:]\s*([\w./-]+)$")
 _KEY = re.compile(r"^\+{0,2}([A-Za-z_][\w.]*)$")
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_ELEMENT = re.compile(rf"\s*({_QUOTED}|[^,]+)")
+COMMAND_LINE = "the command line"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,10 +38,8 @@ class Overrides:
 
     choices: Mapping[str, str]
     """Group -> name of its file. The last word on a group wins, as it does for a key."""
-    settings: Mapping[str, str]
-    """Key -> value as Hydra's grammar writes it."""
-    origins: Mapping[str, str]
-    """Key -> the words that set it, for messages."""
+    settings: Mapping[str, Any]
+    """Key -> value, as text, or a list of texts."""
 
 
 def parse_overrides(words: Sequence[str], keys: Mapping[str, KeyInfo]) -> Overrides:
@@ -46,21 +48,20 @@ def parse_overrides(words: Sequence[str], keys: Mapping[str, KeyInfo]) -> Overri
     Raises:
         AtlasError: A word is no override, or names a key that the job doesn't have.
     """
-    settings: dict[str, str] = {}
-    origins: dict[str, str] = {}
+    settings: dict[str, Any] = {}
     for word in _joined(words):
         if _CHOICE.match(word):
             continue
         name, equals, value = word.partition("=")
         match = _KEY.match(name.strip())
-        if not match:
-            raise AtlasError(f"override '{word}' isn't understood; write key=value, as in seed=1")
+        if not match or UNPRINTABLE.search(word):
+            shown = mask_secrets(UNPRINTABLE.sub("?", word))
+            raise AtlasError(f"override '{shown}' isn't understood; write key=value, as in seed=1")
         info = _find(match[1], keys)
         if not equals and info.base is not bool:
             raise AtlasError(f"override '{word}' has no value; write {info.name}=value")
-        settings[info.name] = _in_hydra_grammar(info, value.strip() if equals else "true")
-        origins[info.name] = "the command line"
-    return Overrides(choices=chosen_files(words), settings=settings, origins=origins)
+        settings[info.name] = _value(info, value.strip() if equals else "true")
+    return Overrides(choices=chosen_files(words), settings=settings)
 
 
 def chosen_files(words: Sequence[str]) -> dict[str, str]:
@@ -88,10 +89,17 @@ def _find(name: str, keys: Mapping[str, KeyInfo]) -> KeyInfo:
     return keys[flat]
 
 
-def _in_hydra_grammar(info: KeyInfo, value: str) -> str:
-    """Quote a value, so that URLs and paths with any character reach the key as they are."""
-    if info.many:
-        return value if value.startswith("[") else f"[{value}]"
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1]
-    return QuotedString(text=value, quote=Quote.single).with_quotes()
+def _value(info: KeyInfo, text: str) -> str | list[str] | None:
+    """Return a value without its quotes, so that any character reaches a key as it is."""
+    if not info.many:
+        return _unquoted(text)
+    if info.optional and text.lower() in NULL:
+        return None
+    inner = text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
+    return [_unquoted(element.strip()) for element in _ELEMENT.findall(inner)]
+
+
+def _unquoted(text: str) -> str:
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1].replace(f"\\{text[0]}", text[0])
+    return text

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from atlas.config.grammar.schema import nearest
 from atlas.errors import AtlasError
 
-ROOT = "train"
+ROOT = "train.yaml"
 """The file in ``configs/`` that every run starts from."""
 
 
@@ -20,7 +21,7 @@ def find_config_dir(run_file: Path | None = None) -> Path | None:
     places = [Path("configs"), Path(__file__).resolve().parents[4] / "configs"]
     if run_file is not None:
         places.insert(0, run_file.resolve().parent.parent)
-    return next((place.resolve() for place in places if (place / f"{ROOT}.yaml").is_file()), None)
+    return next((place.resolve() for place in places if (place / ROOT).is_file()), None)
 
 
 def find_run_file(source: str | Path) -> Path:
@@ -33,15 +34,21 @@ def find_run_file(source: str | Path) -> Path:
     path = Path(source)
     places = [path]
     if config_dir is not None:
-        places += [
-            config_dir.parent / path,
-            config_dir / "run" / f"{path.name.removesuffix('.yaml')}.yaml",
-        ]
-    is_name = path.parent in (Path(), Path("run"))
-    for place in places if is_name else places[:2]:
-        if place.is_file():
-            return place
+        places.append(config_dir.parent / path)
+        if path.parent in (Path(), Path("run")):
+            places.append(config_dir / "run" / f"{path.name.removesuffix('.yaml')}.yaml")
+    found = first_file(places)
+    if found is not None:
+        return found
+    if os.path.isdir(path):
+        raise AtlasError(f"config file {source} is a folder; name a YAML file")
     runs = sorted(file.stem for file in (config_dir / "run").glob("*.yaml")) if config_dir else []
     raise AtlasError(
         f"config file {source} isn't there" + (nearest(path.stem, runs) if runs else "")
     )
+
+
+def first_file(places: list[Path]) -> Path | None:
+    """Return the first that is a file; none is where its name can't be one."""
+    # Not Path.is_file, which raises at names that are too long for the system.
+    return next((place for place in places if os.path.isfile(place)), None)

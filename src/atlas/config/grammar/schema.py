@@ -1,33 +1,32 @@
 """Configuration, the grammar: what a key is, which values it takes, which keys a job has.
 
-A job's configuration is a frozen dataclass. Every field is declared with ``key`` (or ``required``,
-or ``like`` for a key that another job has too), which keeps its documentation and its limits beside
-its default. Values are checked and brought to their type whenever such a dataclass is made, so that
-one that exists is one that makes sense.
+A job's configuration is a frozen dataclass made of parts. Every field is declared with ``key`` (or
+``required``, or ``like`` for a key that another job has too), which keeps its documentation and its
+limits beside its default. Values are checked and brought to their type whenever such a dataclass is
+made, so that one that exists is one that makes sense.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
-import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, cast
+from typing import Any, Literal, Self, TypeVar, Union, cast
 
+from atlas.config.grammar.masking import is_masked, mask_secrets
 from atlas.errors import AtlasError
 
 T = TypeVar("T")
 
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
-_NULL = ("null", "none", "~")
-_PASSWORD = re.compile(r"(://[^/\s:@]*:)\S+(?=@)|(\bpassword=)\S+")
+NULL = ("null", "none", "~")
 _FEW = 12
-_MASKED = r"\1\2***"
+_LONG = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +79,7 @@ class KeyInfo:
     optional: bool = False
     """None is a value."""
     secret: bool = False
-    """A URL that may hold a password, which is never shown or saved."""
+    """An address that may hold a password, which no other key may take over."""
 
     @property
     def is_required(self) -> bool:
@@ -129,16 +128,14 @@ def like(owner: type, name: str, default: T, doc: str = "") -> T:
     return cast(T, field(default=default, metadata=metadata))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunConfig:
-    """What every job has."""
+class Part:
+    """Keys that belong together, as a frozen dataclass that stands alone.
 
-    output_dir: str = required("Run directory: everything that the job writes goes there.")
-    seed: int = key(
-        0, "Every random number derives from it; two runs with one seed agree.", ge=0, lt=2**32
-    )
-    logging_steps: int = key(1, "Optimiser steps between two lines of metrics and log.", ge=1)
-    num_threads: int = key(0, "Threads of the maths library; 0 leaves the choice to PyTorch.", ge=0)
+    A job is made of parts: a dataclass that names them as its bases, the most general last, since
+    keys are shown from the last to the first. Python can't mix classes with slots.
+    """
+
+    __slots__ = ()
 
     def __post_init__(self) -> None:
         """Check every value and bring it to its type.
@@ -148,6 +145,21 @@ class RunConfig:
         """
         for name, info in keys_of(type(self)).items():
             object.__setattr__(self, name, convert(info, getattr(self, name)))
+
+    def resolved(self, given: Collection[str], world_size: int) -> Self:
+        """Return the part, or the job, with what follows from its other keys filled in.
+
+        `atlas.config.resolve.resolve` calls that of every part; none calls another's.
+
+        Args:
+            given: Keys that the user set; a derived value must not contradict one of them.
+            world_size: Training processes.
+
+        Raises:
+            AtlasError: Two keys contradict each other.
+        """
+        del given, world_size
+        return self
 
 
 @cache
@@ -171,7 +183,7 @@ def convert(info: KeyInfo, value: object, where: str = "") -> Any:
     Raises:
         AtlasError: It isn't what ``info.expected`` says.
     """
-    if info.optional and (value is None or str(value).lower() in _NULL):
+    if info.optional and (value is None or str(value).lower() in NULL):
         return None
     if not info.many:
         return _convert_one(info, value, where)
@@ -191,9 +203,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return "; there are: " + ", ".join(known) if 0 < len(known) <= _FEW else ""
 
 
-def masked(info: KeyInfo, value: object) -> object:
-    """Return ``value`` as it may be shown and saved: a password in a URL becomes ``***``."""
-    return _PASSWORD.sub(_MASKED, value) if info.secret and isinstance(value, str) else value
+def shortened(value: object) -> str:
+    """Return a value as a message may show it: passwords masked, and not too long."""
+    text = "null" if value is None else mask_secrets(str(value))
+    return text if len(text) <= _LONG else f"{text[:_LONG]}…"
 
 
 def _key_info(name: str, hint: Any, default: Any, metadata: Mapping[str, Any]) -> KeyInfo:
@@ -223,7 +236,7 @@ def _convert_one(info: KeyInfo, value: object, where: str) -> Any:
         raise _wrong(info, value, where)
     if not isinstance(converted, str) and not info.limits.allow(converted):
         raise _wrong(info, value, where)
-    if info.secret and "***" in str(converted):
+    if isinstance(converted, str) and is_masked(converted):
         raise AtlasError(
             f"the password in {info.name}{f' of {where}' if where else ''} was taken out before it "
             f"was saved; give the whole URL: {info.name}=…"
@@ -249,12 +262,9 @@ def _typed(base: type, value: object) -> bool | int | float | str | None:
 
 
 def _wrong(info: KeyInfo, value: object, where: str) -> AtlasError:
-    shown = masked(info, value)
-    shown = "null" if shown is None else f"'{shown}'" if isinstance(shown, str) else shown
+    shown = f"'{shortened(value)}'" if isinstance(value, str) else shortened(value)
     hint = ""
-    if info.choices and isinstance(value, str):
-        hint = (
-            nearest(value, info.choices) if difflib.get_close_matches(value, info.choices) else ""
-        )
+    if isinstance(value, str) and difflib.get_close_matches(value, info.choices):
+        hint = nearest(value, info.choices)
     says = f"{where} says {shown}" if where else f"it is {shown}"
     return AtlasError(f"{info.name} must be {info.expected}, but {says}{hint}")

@@ -7,13 +7,8 @@ from collections.abc import Callable
 import torch
 from transformers import PreTrainedModel
 
-from atlas.config.engine import (
-    EngineConfig,
-    check_sharing,
-    chosen_engine,
-    read_deepspeed_file,
-    shares_weights,
-)
+from atlas.config.engine import chosen_engine, read_deepspeed_file, shares_weights
+from atlas.config.train import TrainConfig, check_sharing
 from atlas.machine.precision import training_device
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.ddp import DDPEngine
@@ -24,7 +19,7 @@ from atlas.parallel.engine.plain import PlainEngine
 from atlas.parallel.engine.protocol import Engine
 
 
-def loading_device(config: EngineConfig, num_processes: int) -> torch.device:
+def loading_device(config: TrainConfig, num_processes: int) -> torch.device:
     """Return where the model is loaded: in CPU memory if it will be shared out, else for good.
 
     Raises:
@@ -41,7 +36,7 @@ def loading_device(config: EngineConfig, num_processes: int) -> torch.device:
 
 def engine_for(
     model: PreTrainedModel,
-    config: EngineConfig,
+    config: TrainConfig,
     *,
     total_steps: int,
     ranks: Ranks = ALONE,

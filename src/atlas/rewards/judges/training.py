@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from atlas.config.grpo import GRPOConfig
+from atlas.config.reward import RewardConfig
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rewards.composition import JUDGES
 from atlas.rewards.exchange import TeachingScorer
@@ -41,7 +41,7 @@ class TrainingJudges:
 
     def __init__(
         self,
-        config: GRPOConfig,
+        config: RewardConfig,
         *,
         spent: Mapping[str, Any] | None,
         explanations: Path,

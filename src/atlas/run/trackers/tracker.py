@@ -14,10 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
-from atlas.config.optim import TrainConfig
-from atlas.config.resolve import to_yaml
+from atlas.config.resolve import shown_values
+from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 
 TRACKERS: Mapping[str, str] = {
@@ -64,7 +62,7 @@ def run_info(config: TrainConfig) -> RunInfo:
         name=config.run_name or str(folder),
         id=hashlib.sha256(place.encode()).hexdigest()[:16],
         group=str(getattr(config, "job", "train")),
-        config=yaml.safe_load(to_yaml(config)),
+        config=shown_values(config),
         folder=folder,
     )
 

@@ -14,7 +14,7 @@ from atlas.config import (
     SFTConfig,
     compose_config,
     load_config,
-    save_config,
+    to_yaml,
 )
 from atlas.config.data import DataConfig
 from atlas.config.grammar.compose import job_of
@@ -209,6 +209,91 @@ def test_bad_yaml_is_one_line_that_names_file_and_key(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("defaults: {model: nano}", "defaults in bad.yaml must be a list"),
+        ("defaults: [5]", "compose: 5 in defaults of bad.yaml isn't understood"),
+        ("defaults: [null]", "compose: null in defaults of bad.yaml isn't understood"),
+        ("defaults: [[[_self_]]]", "in defaults of bad.yaml isn't understood"),
+        ("defaults: [{override /model: [a, b]}]", "in defaults of bad.yaml isn't understood"),
+        ("defaults: [{override /model: {a: b}}]", "in defaults of bad.yaml isn't understood"),
+        ("defaults: [{/model: a, /data: b}]", "in defaults of bad.yaml isn't understood"),
+        ("defaults: [{override /optimizer: adam}]", "in defaults of bad.yaml isn't understood"),
+        ("defaults: [{/model: ../run/teacher_sft}]", r"model=\.\./run/teacher_sft: .* isn't there"),
+        ("defaults: [{/model: /etc/passwd}]", r"model=/etc/passwd: .* isn't there"),
+        (f"defaults: [{{/model: {'x' * 300}}}]", "isn't there"),
+    ],
+)
+def test_odd_defaults_are_one_line(project: Path, text: str, message: str) -> None:
+    (project / "bad.yaml").write_text(text)
+    with pytest.raises(AtlasError, match=message) as caught:
+        load_config(SFTConfig, "bad.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_root_is_the_first_of_the_files(project: Path) -> None:
+    root = project / "configs" / "train.yaml"
+    root.write_text("defaults: [{model@_global_: llama3_8b}]\nseed: 1\nsave_steps: 4\n")
+    (project / "mine.yaml").write_text("output_dir: o\n")
+    composed = compose_config(SFTConfig, "mine.yaml")
+    assert (composed.config.model_name_or_path, composed.config.seed) == ("llama", 5)
+    assert (composed.config.save_steps, composed.origins["save_steps"]) == (4, "configs/train.yaml")
+    (project / "mine.yaml").write_text("defaults: [{override /model: null}]\nmodel_name_or_path: m")
+    assert load_config(SFTConfig, "mine.yaml").seed == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("run_name: ${tracker_project}\ntracker_project: a", "run_name", "a"),
+        ("save_steps: ${ seed }\nseed: 7", "save_steps", 7),
+        ("run_name: a-${seed}-${limit}\nseed: 7\nlimit: 8", "run_name", "a-7-8"),
+        ("status_filters: ['${run_name}', b]\nrun_name: a", "status_filters", ("a", "b")),
+        ("db_url: postgresql://h/${run_name}\nrun_name: a", "db_url", "postgresql://h/a"),
+    ],
+)
+def test_a_value_may_name_another_key(project: Path, text: str, name: str, value: object) -> None:
+    (project / "mine.yaml").write_text(f"{text}\nmodel_name_or_path: m")
+    assert getattr(load_config(SFTConfig, "mine.yaml"), name) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run_name: ${oc.env:ATLAS_PLANTED}", "reads the environment"),
+        ("run_name: ${oc.decode:${oc.env:ATLAS_PLANTED}}", "reads the environment"),
+        ("run_name: ${env:ATLAS_PLANTED}", "reads the environment"),
+        ("run_name: '${oc.env:ATLAS_PLANTED,x}-${seed}'\nseed: 1", "reads the environment"),
+        ("status_filters: ['${oc.env:ATLAS_PLANTED}']", "reads the environment"),
+        ("make_dataset_fn: {export_path: '${oc.env:ATLAS_PLANTED}'}", "reads the environment"),
+        ("run_name: ${", "only ..key. is understood"),
+        ("run_name: ${a b}", "only ..key. is understood"),
+        ("run_name: ${run_name}", "of a key whose own value is written out"),
+        (
+            "run_name: ${tracker_project}\ntracker_project: ${run_name}",
+            "whose own value is written",
+        ),
+        ("run_name: ${seed}", "nothing sets seed"),
+        (f"run_name: {'${limit}' * 200}\nlimit: 3", "only ..key. is understood"),
+        ("run_name: ${db_url}\ndb_url: postgresql://a:b@h/d", "db_url may hold a password"),
+    ],
+)
+def test_nothing_else_in_braces_is_understood(
+    project: Path, text: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATLAS_PLANTED", "planted")
+    (project / "bad.yaml").write_text(f"{text}\nmodel_name_or_path: m")
+    with pytest.raises(AtlasError, match=f"in bad.yaml holds .*{message}") as caught:
+        load_config(SFTConfig, "bad.yaml")
+    assert "planted" not in str(caught.value)
+
+
+def test_nor_on_the_command_line(project: Path) -> None:
+    with pytest.raises(AtlasError, match=r"run_name in the command line holds .*environment"):
+        load_config(SFTConfig, "teacher_sft", ["run_name=${oc.env:HOME}"])
+
+
 def test_a_missing_file_names_the_nearest() -> None:
     with pytest.raises(AtlasError, match="teacher_rlc isn't there; did you mean 'teacher_rcl'"):
         load_config(GRPOConfig, "teacher_rlc")
@@ -233,7 +318,7 @@ def test_defaults_alone_need_no_file(
 @pytest.mark.parametrize("job", JOBS)
 def test_a_saved_configuration_is_read_again_as_it_was(job: str, tmp_path: Path) -> None:
     config = load_config(JOBS[job], None, [*REQUIRED[job], "seed=7"])
-    save_config(config, tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
     assert load_config(JOBS[job], tmp_path / "config.yaml") == config
 
 
@@ -256,6 +341,24 @@ def test_works_without_any_configs_folder(tmp_path: Path) -> None:
     )
     assert done.stdout == "9\n"
     assert "model=nano needs the folder configs/" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["teacher_stf"], ["teacher_sft", "data=runtme_pg"], ["teacher_sft", "sed=1"]]
+)
+def test_a_refusal_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom atlas.config import *\nfrom atlas.errors import AtlasError\n"
+        f"try: load_config(SFTConfig, {words[0]!r}, {words[1:]!r})\n"
+        "except AtlasError: print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=CONFIGS.parent, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    heavy = {"torch", "transformers", "numpy", "hydra", "omegaconf", "datasets", "openai", "rich"}
+    assert "yaml" in loaded
+    assert loaded & {*heavy, "reasoning_gym", "sympy", "psycopg", "huggingface_hub"} == set()
 
 
 def test_the_job_of_a_file(project: Path) -> None:

@@ -1,4 +1,4 @@
-"""``make_dataset_fn`` as the guide writes it, through Hydra, against flat keys and overrides."""
+"""``make_dataset_fn`` as the guide writes it, against flat keys and overrides."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from atlas.config import (
     to_yaml,
 )
 from atlas.config.grammar.nested import TARGETS, parse_teacher_reward
+from atlas.config.rim import load_rim_config
 from atlas.errors import AtlasError
 
 CONFIGS = Path(__file__).resolve().parents[4] / "configs"
@@ -217,9 +218,9 @@ SHIPPED = (
 def test_the_guides_block_means_the_judges_with_the_offline_file() -> None:
     block = yaml.safe_load(SHIPPED.read_text())["teacher_reward"]
     assert block["_target_"] == "RIM.reward_adapter.RIMReward"
-    reward = parse_teacher_reward(block)
-    assert reward.target == "atlas.rewards.judges.rim.RIMReward"
-    assert reward.rim_config().active == ("helpfulness", "process")
+    assert TARGETS[block["_target_"]] == "atlas.rewards.judges.rim.RIMReward"
+    judges = load_rim_config(parse_teacher_reward(block)["rim_config"])
+    assert judges.active == ("helpfulness", "process")
 
 
 def test_what_a_name_means_is_there() -> None:

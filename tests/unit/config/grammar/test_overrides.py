@@ -33,27 +33,46 @@ def test_the_guides_line_as_the_shell_splits_it() -> None:
     words = ["+override", "/data@_global_:", "runtime_pg", "db_url=postgresql://a@h/d"]
     parsed = parse_overrides(words, KEYS)
     assert parsed.choices == {"data": "runtime_pg"}
-    assert parsed.settings == {"db_url": "'postgresql://a@h/d'"}
+    assert parsed.settings == {"db_url": "postgresql://a@h/d"}
 
 
 @pytest.mark.parametrize("word", ["seed=3", "+seed=3", "++seed=3", "trainer.seed=3", "seed = 3"])
 def test_all_spellings_of_a_setting(word: str) -> None:
-    assert parse_overrides([word], KEYS).settings == {"seed": "'3'"}
+    assert parse_overrides([word], KEYS).settings == {"seed": "3"}
 
 
 @pytest.mark.parametrize("word", ["gradient_checkpointing", "+gradient_checkpointing"])
 def test_a_bare_word_is_true(word: str) -> None:
-    assert parse_overrides([word], KEYS).settings == {"gradient_checkpointing": "'true'"}
+    assert parse_overrides([word], KEYS).settings == {"gradient_checkpointing": "true"}
 
 
 def test_a_dot_after_a_stage_means_its_prefix() -> None:
     parsed = parse_overrides(["grpo.beta=0.1"], keys_of(QuickstartConfig))
-    assert parsed.settings == {"grpo_beta": "'0.1'"}
+    assert parsed.settings == {"grpo_beta": "0.1"}
+
+
+@pytest.mark.parametrize(
+    ("value", "elements"),
+    [
+        ("[a,b]", ["a", "b"]),
+        ("a, b", ["a", "b"]),
+        ("""['a, b',"c\\"d", e f]""", ["a, b", 'c"d', "e f"]),
+        ("[http://h:1/v1,http://h:2]", ["http://h:1/v1", "http://h:2"]),
+        ("[]", []),
+        ("null", ["null"]),
+    ],
+)
+def test_lists(value: str, elements: list[str]) -> None:
+    assert parse_overrides([f"status_filters={value}"], KEYS).settings["status_filters"] == elements
+
+
+def test_a_list_may_be_nothing_where_that_is_a_value() -> None:
+    assert parse_overrides(["report_to=null"], KEYS).settings == {"report_to": None}
 
 
 def test_the_last_word_wins() -> None:
     parsed = parse_overrides(["seed=1", "data=a", "seed=2", "data=b"], KEYS)
-    assert (parsed.settings["seed"], parsed.choices["data"]) == ("'2'", "b")
+    assert (parsed.settings["seed"], parsed.choices["data"]) == ("2", "b")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +87,9 @@ def test_the_last_word_wins() -> None:
         ("~seed", "override '~seed' isn't understood"),
         ("--seed=1", "override '--seed=1' isn't understood"),
         ("=1", "override '=1' isn't understood"),
+        ("seed=\udc80", r"override 'seed=\?' isn't understood"),
+        ("run_name=\x1b[2J", "override 'run_name=.* isn't understood"),
+        ("postgresql://u:secret@h/d", r"override 'postgresql://u:\*\*\*@h/d' isn't understood"),
     ],
 )
 def test_what_is_no_override_is_refused(word: str, message: str) -> None:

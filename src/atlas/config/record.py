@@ -1,0 +1,32 @@
+"""Configuration of what a training leaves: checkpoints, what trackers see, the guide's names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from atlas.config.grammar.schema import Part, key
+
+ReportTo = Literal["tensorboard", "wandb", "trackio", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordConfig(Part):
+    """What a training writes besides its model."""
+
+    save_steps: int = key(
+        0, "Optimiser steps between two checkpoints to resume from; 0 writes the last only.", ge=0
+    )
+    save_total_limit: int = key(2, "Checkpoints that are kept; older ones are deleted.", ge=1)
+    report_to: tuple[ReportTo, ...] | None = key(
+        None,
+        "Trackers that the metrics are sent to besides the run directory, where the files of "
+        "TensorBoard always are: wandb, trackio, or both.",
+    )
+    tracker_project: str = key("atlas", "Project of the trackers.")
+    run_name: str | None = key(None, "Name of the run in the trackers; null: its output_dir.")
+    results_dir: str | None = key(
+        "results",
+        "Where links with the guide's names point to what the last finished training made; null: "
+        "nowhere.",
+    )

@@ -1,0 +1,50 @@
+"""Configuration of sampling: how long texts may be, and how the teacher's are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atlas.config.grammar.schema import Part, key
+
+
+@dataclass(frozen=True, kw_only=True)
+class DialogueConfig(Part):
+    """How long teacher and student speak, and how varied the teacher is."""
+
+    temperature: float = key(
+        0.7, "Of the teacher's sampling. Higher for more varied teachings.", gt=0
+    )
+    top_p: float = key(
+        0.95, "Nucleus of the teacher's sampling; 1 samples from everything.", gt=0, le=1
+    )
+    max_new_tokens: int = key(512, "Longest teaching, in tokens.", ge=1)
+    student_max_new_tokens: int = key(512, "Longest answer of the student, in tokens.", ge=1)
+    approach_max_new_tokens: int = key(
+        32,
+        "Longest statement of how the student would go about a task, which the teacher reads.",
+        ge=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig(DialogueConfig):
+    """The finer choices of a policy in training."""
+
+    top_k: int = key(
+        0, "Sample from this many of the likeliest tokens only; 0 samples from all.", ge=0
+    )
+    min_p: float = key(
+        0.0,
+        "Leave out tokens with less than this share of the likeliest one's probability.",
+        ge=0,
+        le=1,
+    )
+    repetition_penalty: float = key(
+        1.0,
+        "Above 1, tokens that were there before are less likely. The trainer's log-probabilities "
+        "know nothing of it, so keep it at 1 unless teachings go round in circles.",
+        gt=0,
+    )
+    stop: tuple[str, ...] | None = key(
+        None, "Texts that end a teaching, which keeps the token that completes one of them."
+    )

@@ -1,0 +1,59 @@
+"""``config.yaml``: what a run was begun with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from atlas.config import QuickstartConfig, SFTConfig
+from atlas.errors import AtlasError
+from atlas.run.config_file import keep_config, save_config
+
+CONFIG = SFTConfig(model_name_or_path="m", db_url="postgresql://a:secret@h/d", learning_rate=5e-7)
+
+
+def test_passwords_are_neither_saved_nor_compared(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    keep_config(CONFIG, path)
+    saved = path.read_text()
+    assert "postgresql://a:***@h/d" in saved
+    assert "secret" not in saved
+    keep_config(CONFIG, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_other_settings_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    save_config(QuickstartConfig(), path)
+    with pytest.raises(AtlasError, match=r"begun with other settings \(grpo_beta, seed\)"):
+        keep_config(QuickstartConfig(seed=3, grpo_beta=0.1), path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty, so that nothing says"),
+        (b"null", "is empty"),
+        (b"- a", "must hold keys and values"),
+        (b"5", "must hold keys and values"),
+        (b"a: [", "line 1, column 5: "),
+        (b"5: a", "line 1, column 1: a key must be text"),
+        (b"\xff\xfe", "line 1: not UTF-8"),
+        (b"seed: 0\nseed", "line 2, column 5: "),
+    ],
+)
+def test_a_damaged_file_is_one_line(content: bytes, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(AtlasError, match=rf"config\.yaml .*{says}"):
+        keep_config(CONFIG, path)
+    assert path.read_bytes() == content
+
+
+def test_a_folder_in_its_place_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").mkdir()
+    with pytest.raises(AtlasError, match=r"config\.yaml can't be read as YAML: Is a directory"):
+        keep_config(CONFIG, tmp_path / "config.yaml")
+    with pytest.raises(AtlasError, match=r"config\.yaml can't be written"):
+        save_config(CONFIG, tmp_path / "config.yaml")
