@@ -16,6 +16,7 @@ import copy
 import random
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import chain
 from statistics import median
 from typing import Any
 
@@ -35,7 +36,7 @@ from transformers import (
 from atlas.config.ranked import RankedConfig
 from atlas.from_scratch.data.tasks import ranked_from_tasks
 from atlas.from_scratch.model.tokenizer import train_tokenizer
-from atlas.from_scratch.training.batches import RankedExample, ranked_examples
+from atlas.from_scratch.training.batches import num_trained, ranked_examples, ranked_group
 from atlas.from_scratch.training.group_steps import (
     Precision,
     backward,
@@ -44,14 +45,15 @@ from atlas.from_scratch.training.group_steps import (
     ranked_objective,
 )
 from atlas.from_scratch.training.loops import random_model
-from atlas.models.passes.forward import completion_logprobs, plain_completion_logprobs
+from atlas.models.passes.forward import logprobs
 from atlas.parallel.engine.plain import PlainEngine
+from atlas.training.micro_batches import Group
 
 console = Console(highlight=False, width=120)
 
 RESPONSES, WARM_UP = 5, 2
 PRECISION = Precision(autocast=False, max_tokens=8192)
-Step = Sequence[RankedExample]
+Step = Sequence[Group]
 
 
 def main() -> None:
@@ -102,7 +104,7 @@ def stage_0(arguments: argparse.Namespace) -> tuple[float, float, float]:
         backward(engine, step, likelihood_objective, PRECISION)
         engine.step()
         seconds.append(now() - started)
-    tokens = sum(example.num_trained for example in examples) / len(steps)
+    tokens = num_trained(examples) / len(steps)
     return median(seconds[WARM_UP:]), other, tokens
 
 
@@ -154,16 +156,15 @@ class StepClock(TrainerCallback):
         self._last = now()
 
 
-def rows_of(example: RankedExample) -> list[dict[str, list[int]]]:
+def rows_of(example: Group) -> list[dict[str, list[int]]]:
     """Return an example as rows in which the responses are learned."""
-    prompt = list(example.prompt_ids)
     return [
         {
-            "input_ids": [*prompt, *ids],
-            "attention_mask": [1] * (len(prompt) + len(ids)),
-            "labels": [-100] * len(prompt) + list(ids),
+            "input_ids": list(row.ids),
+            "attention_mask": [1] * len(row.ids),
+            "labels": [-100] * row.prefix + list(row.ids[row.prefix :]),
         }
-        for ids in example.response_ids
+        for row in example
     ]
 
 
@@ -176,10 +177,10 @@ def ranked(arguments: argparse.Namespace) -> tuple[float, float, float]:
         return tuple(rng.randrange(5, 260) for _ in range(count))
 
     step = [
-        RankedExample(
-            prompt_ids=ids(128),
-            response_ids=tuple(ids(32) for _ in range(RESPONSES)),
-            scores=tuple(-float(k) for k in range(RESPONSES)),
+        ranked_group(
+            ids(128),
+            [ids(32) for _ in range(RESPONSES)],
+            [-float(k) for k in range(RESPONSES)],
         )
         for _ in range(arguments.prompts)
     ]
@@ -191,8 +192,8 @@ def ranked(arguments: argparse.Namespace) -> tuple[float, float, float]:
 
     def with_own_prompts() -> None:
         for batch in batches_of(model, step, PRECISION):
-            logprobs_BT = plain_completion_logprobs(model, batch.groups).logprobs_BT
-            engine.backward(objective(logprobs_BT, batch, step)[0])
+            policy = logprobs(model, list(chain.from_iterable(batch)), share=False)
+            engine.backward(objective(policy, batch, step)[0])
         engine.step()
 
     def shared() -> None:
@@ -201,7 +202,7 @@ def ranked(arguments: argparse.Namespace) -> tuple[float, float, float]:
 
     check_equal(model, step)
     ours, other = alternate(shared, with_own_prompts, arguments.steps)
-    return ours, other, sum(example.num_trained for example in step)
+    return ours, other, num_trained(step)
 
 
 def check_equal(model: PreTrainedModel, step: Step) -> None:
@@ -209,8 +210,8 @@ def check_equal(model: PreTrainedModel, step: Step) -> None:
     with torch.no_grad():
         for batch in batches_of(model, step, PRECISION):
             fast, slow = (
-                way(model, batch.groups).logprobs_BT
-                for way in (completion_logprobs, plain_completion_logprobs)
+                logprobs(model, list(chain.from_iterable(batch)), share=share).logprobs_BT
+                for share in (True, False)
             )
             torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-4)
 

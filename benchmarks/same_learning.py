@@ -22,8 +22,7 @@ from rich.console import Console
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from atlas.from_scratch.model.tokenizer import train_tokenizer
-from atlas.models.passes.forward import plain_completion_logprobs
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import logprobs
 from atlas.objectives.advantages import group_advantages
 from atlas.objectives.loss import LossInputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
@@ -34,7 +33,7 @@ from atlas.rollouts.local.engine import LocalGenerator
 from atlas.rollouts.local.sampler import draw
 from atlas.run.seeding import derive_seed
 from atlas.training.update import update
-from atlas.types import TrainSample
+from atlas.types import Tokens
 
 console = Console(highlight=False, width=120)
 
@@ -149,14 +148,13 @@ class Learner:
 
     def _update(self, samples: Samples, advantages_B: torch.Tensor, used_B: torch.Tensor) -> None:
         made = [
-            TrainSample(
-                group=row // MEMBERS,
-                prompt_ids=prompt,
-                completion_ids=ids,
-                rollout_logprobs=logprobs,
+            Tokens.of(
+                prompt,
+                ids,
+                logprobs=sampled,
                 advantage=float(advantages_B[row]) if used_B[row] else None,
             )
-            for row, (prompt, ids, logprobs) in enumerate(samples)
+            for row, (prompt, ids, sampled) in enumerate(samples)
         ]
         # A budget that cuts the step into several micro-batches.
         update(self.engine, self.reference, made, SETTINGS, temperature=1.0, max_tokens=300)
@@ -164,21 +162,18 @@ class Learner:
     def _update_plainly(
         self, samples: Samples, advantages_B: torch.Tensor, used_B: torch.Tensor
     ) -> None:
-        batch = group_batch(
-            [samples[row][0] for row in range(0, len(samples), MEMBERS)],
-            [ids for _, ids, _ in samples],
-            0,
-        )
-        mask_BT = batch.mask_BT & used_B.unsqueeze(1)
+        rows = [Tokens.of(prompt, ids) for prompt, ids, _ in samples]
+        policy = logprobs(self.model, rows, share=False)
+        mask_BT = policy.mask_BT & used_B.unsqueeze(1)
         rollout_BT = torch.zeros(mask_BT.shape)
-        for row, (_, _, logprobs) in enumerate(samples):
-            rollout_BT[row, : len(logprobs)] = torch.tensor(logprobs)
+        for row, (_, _, sampled) in enumerate(samples):
+            rollout_BT[row, : len(sampled)] = torch.tensor(sampled)
         with torch.no_grad():
-            ref_BT = plain_completion_logprobs(self.reference, batch).logprobs_BT
+            ref_BT = logprobs(self.reference, rows, share=False).logprobs_BT
         outputs = grpo_loss(
             LossInputs(
-                policy_logprobs_BT=plain_completion_logprobs(self.model, batch).logprobs_BT,
-                advantages_B=advantages_B,
+                policy_logprobs_BT=policy.logprobs_BT,
+                advantages_BT=advantages_B.unsqueeze(-1),
                 mask_BT=mask_BT,
                 step_counts=count(mask_BT),
                 rollout_logprobs_BT=rollout_BT,

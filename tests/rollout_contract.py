@@ -17,10 +17,9 @@ from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
 from atlas.machine.precision import computing
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import logprobs
 from atlas.rollouts.generator import Generator, Sampling
-from atlas.types import Completion
+from atlas.types import Completion, Tokens
 
 WINDOW = 1024
 PROMPTS = [[5, 6, 7, 8, 9], [10], [11, 12, 13], [14, 15, 16, 17, 18, 19, 20], [21, 22], [23]]
@@ -121,10 +120,11 @@ def logprobs_are_the_trainers(subject: Subject) -> None:
         Sampling(max_new_tokens=10, temperature=0.9, repetition_penalty=1.7),
     ):
         rows = _rows(subject, sampling, num_samples=3, seed=1)
-        batch = group_batch([row.prompt_ids for row in rows], [row.token_ids for row in rows], 0)
         with torch.no_grad(), computing(subject.model.device, subject.autocast):
-            fresh_BT = completion_logprobs(
-                subject.model, batch, temperature=sampling.temperature or 1.0
+            fresh_BT = logprobs(
+                subject.model,
+                [Tokens.of(row.prompt_ids, row.token_ids) for row in rows],
+                temperature=sampling.temperature or 1.0,
             ).logprobs_BT
         for row, fresh_T in zip(rows, fresh_BT, strict=True):
             found_T = torch.tensor(row.logprobs)

@@ -7,7 +7,7 @@ tokens, ``L`` prompt tokens, ``G`` members of a group.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -130,27 +130,102 @@ class RolloutGroup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainSample:
-    """One completion as the GRPO update sees it.
+class Tokens:
+    """Tokens to learn from: an SFT example, a sample of GRPO, a ranked response.
 
-    Example: group 2, three completion tokens, better than its group's mean:
-        >>> TrainSample(group=2, prompt_ids=(5, 6), completion_ids=(7, 8, 2),
-        ...             rollout_logprobs=(-0.1, -0.7, -0.2), advantage=0.9).completion_ids[-1]
-        2
+    What is there and what is learned are two things: a turn may be learned, and what another said
+    after it only read. Drawn, for a prompt of three tokens, a turn, a reply to it and a turn::
+
+        ids        5 6 7 | 20 21 22 | 9 8 | 23 1
+        learned    - - - |  #  #  # | - - |  # #
+
+    Example:
+        >>> Tokens(ids=(5, 6, 7, 20, 21, 22, 9, 8, 23, 1), trained=((3, 6), (8, 10))).num_trained
+        5
+        >>> Tokens.of((5, 6, 7), (20, 21, 1), logprobs=(-0.1, -0.7, -0.2), advantage=0.9).trained
+        ((3, 6),)
     """
 
-    group: int
-    """Index of the group within the step; members of one group share ``prompt_ids``."""
-    prompt_ids: tuple[int, ...]
-    """[L]"""
-    completion_ids: tuple[int, ...]
-    """[T] end-of-sequence token included."""
-    rollout_logprobs: tuple[float, ...]
-    """[T]"""
-    advantage: float | None
-    """None: the member's score abstained or its group is dead; it is out of the loss."""
-    truncated: bool = False
-    """True where the completion was cut by the length limit."""
+    ids: tuple[int, ...]
+    """[N] all that is there."""
+    trained: tuple[tuple[int, int], ...]
+    """Stretches [start, end) that are learned; in order, apart from one another. The first token is
+    in none: nothing stands before it that could predict it."""
+    logprobs: tuple[float, ...] = ()
+    """[N] ``rollout_logprobs`` of sampled tokens, 0 elsewhere; empty where nothing was sampled."""
+    prefix: int = 0
+    """How many of the first tokens are those of its siblings too, and computed once for all of
+    them; 0 where it has none."""
+    advantage: float | tuple[float, ...] | None = None
+    """How much better than its siblings, by the token ([N]) or for all of them alike; the score of
+    a ranked response. None: it is out of GRPO's loss, its score abstained or its group is dead."""
+    source: str = ""
+    """Where it came from: the key of a session or a task."""
+    starts: tuple[int, ...] = ()
+    """Where further sequences begin in the same row; none sees another."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be learned from.
+
+        Raises:
+            ValueError: Lengths or stretches don't fit together.
+        """
+        length, places = len(self.ids), [place for stretch in self.trained for place in stretch]
+        if not 0 <= self.prefix <= length:
+            raise ValueError(f"a prefix of {self.prefix} tokens, of {length} in all")
+        bounds = [max(1, self.prefix), *places, length]
+        if places and (bounds != sorted(bounds) or any(a == b for a, b in self.trained)):
+            raise ValueError(f"trained {self.trained} is not in order within {bounds[0]}..{length}")
+        for values in (self.logprobs, self.advantage):
+            if isinstance(values, tuple) and len(values) not in (0, length):
+                raise ValueError(f"{len(values)} values for {length} tokens")
+
+    @classmethod
+    def of(
+        cls,
+        prompt: Sequence[int],
+        completion: Sequence[int],
+        *,
+        logprobs: Sequence[float] = (),
+        advantage: float | None = None,
+        source: str = "",
+    ) -> Tokens:
+        """Return a completion that is learned whole, after a prompt that its siblings share.
+
+        Args:
+            prompt: [L]
+            completion: [T]
+            logprobs: [T] where it was sampled.
+            advantage: Of all its tokens.
+            source: Where it came from.
+        """
+        ids = (*prompt, *completion)
+        start = max(1, len(prompt))
+        return cls(
+            ids=ids,
+            trained=((start, len(ids)),) if start < len(ids) else (),
+            logprobs=(*[0.0] * len(prompt), *logprobs) if logprobs else (),
+            prefix=len(prompt),
+            advantage=advantage,
+            source=source,
+        )
+
+    @property
+    def num_trained(self) -> int:
+        """The tokens that are learned."""
+        return sum(end - start for start, end in self.trained)
+
+    @property
+    def num_own(self) -> int:
+        """The tokens after those that it shares."""
+        return len(self.ids) - self.prefix
+
+    @property
+    def advantages(self) -> tuple[float, ...]:
+        """One a token, [N]; 0 where it has none."""
+        if isinstance(self.advantage, tuple):
+            return self.advantage
+        return (self.advantage or 0.0,) * len(self.ids)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

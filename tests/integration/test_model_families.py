@@ -107,7 +107,7 @@ def test_a_turn_ends_as_the_family_ends_it(kind: str) -> None:
     asked = {"role": "user", "content": "Calculate 1 + 2."}
     told = {"role": "assistant", "content": "Add 1 to 2."}
     (example,) = dialogue_examples(tokenizer, [asked, told], max_length=200)
-    learned = example.ids[example.prompt_length :]
+    learned = example.ids[example.trained[0][0] :]
     assert tokenizer.decode(learned) == f"Add 1 to 2.{family.end_of_turn}"
 
 

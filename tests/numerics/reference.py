@@ -21,7 +21,8 @@ class Row:
     old: Sequence[Tensor]
     rollout: Sequence[Tensor]
     ref: Sequence[Tensor]
-    advantage: float
+    advantage: float | Sequence[float]
+    """One for all tokens, or one each."""
 
 
 def loss_of_rows(
@@ -39,17 +40,19 @@ def loss_of_rows(
     loss = torch.zeros((), dtype=torch.float64)
     for row in rows:
         length = len(row.policy)
+        one = isinstance(row.advantage, int | float)
         mean_log_ratio = sum(row.policy[t] - row.old[t] for t in range(length)) / length
         for t in range(length):
+            advantage = row.advantage if one else row.advantage[t]
             log_ratio = mean_log_ratio if loss_type == "gspo" else row.policy[t] - row.old[t]
             ratio = torch.exp(torch.as_tensor(log_ratio))
             if loss_type == "cispo":
                 weight = min(ratio.item(), 1 + epsilon_high)
-                token_loss = -weight * row.advantage * row.policy[t]
+                token_loss = -weight * advantage * row.policy[t]
             else:
                 clipped = min(max(ratio.item(), 1 - epsilon_low), 1 + epsilon_high)
-                plain = ratio * row.advantage
-                bounded = torch.tensor(clipped * row.advantage, dtype=torch.float64)
+                plain = ratio * advantage
+                bounded = torch.tensor(clipped * advantage, dtype=torch.float64)
                 token_loss = -plain if plain.item() <= bounded.item() else -bounded
             token_loss = token_loss * min(torch.exp(row.old[t] - row.rollout[t]).item(), cap)
             difference = row.ref[t] - row.policy[t]

@@ -11,15 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from tests.unit.tiny_models import tiny_model
+from tests.unit.tiny_models import rows_of, tiny_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import logprobs
 from atlas.objectives.loss_types import LossSettings, LossType
 from atlas.parallel.engine.protocol import StepInfo
-from atlas.types import TrainSample
+from atlas.types import Tokens
 
 T = TypeVar("T")
 
@@ -91,20 +90,19 @@ def policy_and_reference(kind: str = "llama") -> tuple[PreTrainedModel, PreTrain
     return policy, reference
 
 
-def samples_of(model: PreTrainedModel) -> list[TrainSample]:
+def samples_of(model: PreTrainedModel) -> list[Tokens]:
     """Return the step's samples, members of a group side by side."""
-    batch = group_batch(PROMPTS, COMPLETIONS, PAD)
     random = torch.Generator().manual_seed(7)
     with torch.no_grad():
-        exact_BT = completion_logprobs(model, batch, temperature=TEMPERATURE).logprobs_BT
+        rows = rows_of(PROMPTS, COMPLETIONS)
+        exact_BT = logprobs(model, rows, temperature=TEMPERATURE).logprobs_BT
     noise_BT = torch.randn(exact_BT.shape, generator=random, dtype=torch.float64)
     rollout_BT = (exact_BT + 0.3 * noise_BT).float()  # engines report float32
     return [
-        TrainSample(
-            group=row // G,
-            prompt_ids=PROMPTS[row // G],
-            completion_ids=ids,
-            rollout_logprobs=tuple(rollout_BT[row, : len(ids)].tolist()),
+        Tokens.of(
+            PROMPTS[row // G],
+            ids,
+            logprobs=rollout_BT[row, : len(ids)].tolist(),
             advantage=ADVANTAGES[row],
         )
         for row, ids in enumerate(COMPLETIONS)
@@ -127,15 +125,16 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance
         assert error < tolerance, f"{name}: {error:.1e}"
 
 
-def rows_alone(model: PreTrainedModel, samples: Sequence[TrainSample]) -> list[Tensor]:
-    """Return each sample's log-probabilities [T], from a forward pass of its own, unpadded."""
+def rows_alone(model: PreTrainedModel, samples: Sequence[Tokens]) -> list[Tensor]:
+    """Return the log-probabilities of what each sample learns, each from a pass of its own."""
     found = []
     net: Any = model
     for sample in samples:
-        ids = torch.tensor([[*sample.prompt_ids, *sample.completion_ids]])
-        logprobs_LV = (net(ids).logits[0] / TEMPERATURE).log_softmax(-1)
-        first = len(sample.prompt_ids) - 1
-        found.append(
-            torch.stack([logprobs_LV[first + t, id] for t, id in enumerate(sample.completion_ids)])
-        )
+        logprobs_NV = (net(torch.tensor([sample.ids])).logits[0] / TEMPERATURE).log_softmax(-1)
+        found.append(torch.stack([logprobs_NV[i - 1, sample.ids[i]] for i in places_of(sample)]))
     return found
+
+
+def places_of(sample: Tokens) -> list[int]:
+    """Return where the tokens stand that are learned."""
+    return [place for stretch in sample.trained for place in range(*stretch)]

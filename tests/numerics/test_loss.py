@@ -37,7 +37,7 @@ def batch(seed=0, width=5) -> LossInputs:
         old_logprobs_BT=old_BT.detach(),
         rollout_logprobs_BT=(old_BT + 0.6 * normal(8, width)).detach(),
         ref_logprobs_BT=(policy_BT + 0.5 * normal(8, width)).detach(),
-        advantages_B=normal(8),
+        advantages_BT=normal(8, 1),
         mask_BT=mask_BT,
         step_counts=count(mask_BT),
     )
@@ -70,7 +70,7 @@ def hand_batch() -> LossInputs:
         policy_logprobs_BT=policy_BT.clone().requires_grad_(),
         old_logprobs_BT=policy_BT - ln2_BT * torch.tensor([[1], [-1]]),
         ref_logprobs_BT=policy_BT + ln2_BT,
-        advantages_B=torch.tensor([1.0, -2.0], dtype=torch.float64),
+        advantages_BT=torch.tensor([[1.0], [-2.0]], dtype=torch.float64),
         mask_BT=mask_BT,
         step_counts=count(mask_BT),
     )
@@ -148,7 +148,7 @@ def test_agrees_with_the_slow_reference(loss_type, seed):
             old=list(old_BT[b, :length]),
             rollout=list(rollout_BT[b, :length]),
             ref=list(ref_BT[b, :length]),
-            advantage=inputs.advantages_B[b].item(),
+            advantage=inputs.advantages_BT[b].item(),
         )
         for b, length in enumerate(LENGTHS)
         if length
@@ -184,7 +184,7 @@ def test_on_policy_gradient_is_reinforce(loss_type):
         share_B1 = 1 / counts.num_tokens
     elif loss_type == "dr_grpo":
         share_B1 = 1 / (counts.num_sequences * MAX_LENGTH)
-    expected_BT = -inputs.advantages_B.unsqueeze(-1) * share_B1 * inputs.mask_BT
+    expected_BT = -inputs.advantages_BT * share_B1 * inputs.mask_BT
     torch.testing.assert_close(grad_BT, expected_BT, rtol=1e-12, atol=0)
     # Saying so (old = policy) and leaving it out are the same.
     said = replace(inputs, old_logprobs_BT=inputs.policy_logprobs_BT)
@@ -197,7 +197,7 @@ def test_clipped_tokens_get_exactly_no_gradient(loss_type):
     _, grad_BT = loss_and_gradient(inputs, loss_settings(loss_type, beta=0.0))
     assert inputs.old_logprobs_BT is not None
     ratio_BT = (inputs.policy_logprobs_BT - inputs.old_logprobs_BT).exp()
-    better_B1 = inputs.advantages_B.unsqueeze(-1) > 0
+    better_B1 = inputs.advantages_BT > 0
     clipped_BT = torch.where(better_B1, ratio_BT > 1.3, ratio_BT < 0.8)
     assert (clipped_BT & inputs.mask_BT).sum() >= 4
     assert (grad_BT[clipped_BT] == 0).all()
@@ -208,16 +208,16 @@ def test_clipped_tokens_get_exactly_no_gradient(loss_type):
 def test_only_the_policy_gets_a_gradient(loss_type):
     inputs = batch()
     others = {name: getattr(inputs, name).clone().requires_grad_() for name in TENSORS_BT[1:]}
-    advantages_B = inputs.advantages_B.clone().requires_grad_()
-    inputs = replace(inputs, advantages_B=advantages_B, **others)
+    advantages_BT = inputs.advantages_BT.clone().requires_grad_()
+    inputs = replace(inputs, advantages_BT=advantages_BT, **others)
     grpo_loss(inputs, loss_settings(loss_type)).loss.backward()
     assert inputs.policy_logprobs_BT.grad is not None
     assert inputs.policy_logprobs_BT.grad.abs().sum() > 0
-    assert all(other.grad is None for other in (*others.values(), advantages_B))
+    assert all(other.grad is None for other in (*others.values(), advantages_BT))
 
 
 def test_without_advantages_the_gradient_is_beta_times_that_of_the_kl():
-    inputs = replace(batch(), advantages_B=torch.zeros(8, dtype=torch.float64))
+    inputs = replace(batch(), advantages_BT=torch.zeros(8, 1, dtype=torch.float64))
     _, grad_BT = loss_and_gradient(inputs, loss_settings("dapo", beta=0.5))
     assert inputs.ref_logprobs_BT is not None
     difference_BT = inputs.ref_logprobs_BT - inputs.policy_logprobs_BT
@@ -247,11 +247,11 @@ def test_with_beta_zero_the_kl_is_logged_and_changes_nothing(loss_type):
 @pytest.mark.parametrize("kl_estimator", ["k1", "k2", "k3"])
 def test_garbage_in_masked_places_never_leaks(loss_type, kl_estimator):
     clean, settings = batch(), loss_settings(loss_type, kl_estimator=kl_estimator)
-    dirty_advantages_B = clean.advantages_B.clone()
-    dirty_advantages_B[LENGTHS.index(0)] = math.nan
+    dirty_advantages_BT = clean.advantages_BT.clone()
+    dirty_advantages_BT[LENGTHS.index(0)] = math.nan
     for garbage in (math.nan, math.inf, -math.inf):
         dirty = map_tensors(
-            replace(clean, advantages_B=dirty_advantages_B),
+            replace(clean, advantages_BT=dirty_advantages_BT),
             lambda x, g=garbage: (
                 x if x.dtype == torch.bool else torch.where(clean.mask_BT, x.detach(), g)
             ),
@@ -282,7 +282,7 @@ def test_a_dead_group_only_counts_where_the_caller_counts_it(loss_type):
     inputs = batch()
     alive = torch.tensor(LENGTHS) > 0
     kept = map_tensors(inputs, lambda x: x[alive])
-    kept = replace(kept, advantages_B=inputs.advantages_B[alive])
+    kept = replace(kept, advantages_BT=inputs.advantages_BT[alive])
     ours = grpo_loss(inputs, settings).loss
     torch.testing.assert_close(grpo_loss(kept, settings).loss, ours, rtol=1e-13, atol=0)
     all_rows = replace(inputs.step_counts, num_sequences=8)
@@ -315,7 +315,7 @@ def test_row_order_does_not_matter(loss_type):
     inputs, settings = batch(), loss_settings(loss_type)
     order = [3, 7, 0, 6, 2, 5, 1, 4]
     shuffled = map_tensors(inputs, lambda x: x[order])
-    shuffled = replace(shuffled, advantages_B=inputs.advantages_B[order])
+    shuffled = replace(shuffled, advantages_BT=inputs.advantages_BT[order])
     loss, grad_BT = loss_and_gradient(inputs, settings)
     got, got_BT = loss_and_gradient(shuffled, settings, leaf=inputs.policy_logprobs_BT)
     torch.testing.assert_close(got, loss, rtol=1e-13, atol=1e-15)
@@ -339,7 +339,7 @@ def test_micro_batches_add_up_to_the_big_batch(loss_type, sizes):
     maxima = dict.fromkeys(whole.maxima, 0.0)
     for start, stop in bounds:
         part = map_tensors(inputs, lambda x, rows=slice(start, stop): x[rows])
-        part = replace(part, advantages_B=inputs.advantages_B[start:stop])
+        part = replace(part, advantages_BT=inputs.advantages_BT[start:stop])
         outputs = grpo_loss(part, settings)
         total += outputs.loss.detach()
         total_BT += torch.autograd.grad(outputs.loss, inputs.policy_logprobs_BT)[0]

@@ -1,12 +1,11 @@
 """The whole update, from samples to the gradient of every weight, in float64.
 
 Against a reference that runs every row alone and loops over its tokens, and under what must not
-matter: the cut into micro-batches, the order of groups and members, padding.
+matter: the cut into micro-batches, the order of groups and members.
 """
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import get_args
 
@@ -14,29 +13,24 @@ import pytest
 import torch
 from reference import Row, loss_of_rows
 from tests.numerics.step_parts import (
-    COMPLETIONS,
     MAX_LENGTH,
-    PAD,
-    PROMPTS,
     TEMPERATURE,
     G,
     HoldingEngine,
     assert_same,
     gradients_of,
     loss_settings,
+    places_of,
     policy_and_reference,
     rows_alone,
     samples_of,
 )
 from torch import Tensor
-from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import group_batch
 from atlas.objectives.loss_types import LossType
 from atlas.training.update import update
-from atlas.types import TrainSample
+from atlas.types import Tokens
 
 LOSS_TYPES = get_args(LossType)
 # update() makes float32 of advantages and of the log-probabilities of the rollout engine.
@@ -46,7 +40,7 @@ EXACT = 1e-6
 def step(
     model: PreTrainedModel,
     reference: PreTrainedModel,
-    samples: list[TrainSample],
+    samples: list[Tokens],
     loss_type: LossType = "dapo",
     *,
     max_tokens: int = 999,
@@ -70,17 +64,62 @@ def test_equals_rows_that_are_run_alone_and_looped_over(kind: str, loss_type: Lo
     """No padding, no shared prompt, no mask, no micro-batch in the reference."""
     model, reference = policy_and_reference(kind)
     samples = samples_of(model)
-    loss, gradients = step(model, reference, samples, loss_type)
-    used = [sample for sample in samples if sample.advantage is not None]
+    assert_is_that_of_rows_alone(model, reference, samples, loss_type)
+
+
+@pytest.mark.parametrize("max_tokens", [12, 999])
+@pytest.mark.parametrize("loss_type", LOSS_TYPES)
+def test_turns_that_are_only_read_and_an_advantage_a_token(
+    loss_type: LossType, max_tokens: int
+) -> None:
+    """Prompt, turn (learned), reply (read), turn (learned); some end with a reply, one is read all.
+
+    The reference's rows hold the learned tokens and nothing else: what was read is in no loss, no
+    KL, no weight, no ratio of a sequence and no count.
+    """
+    model, reference = policy_and_reference()
+    samples = [turns_of(place, sample) for place, sample in enumerate(samples_of(model))]
+    assert {len(sample.trained) for sample in samples} == {0, 1, 2}
+    assert_is_that_of_rows_alone(model, reference, samples, loss_type, max_tokens=max_tokens)
+
+
+def turns_of(place: int, sample: Tokens) -> Tokens:
+    """Let the environment say something in the middle, or at the end, of what was sampled."""
+    start, end = sample.prefix, len(sample.ids)
+    middle = (start + end) // 2
+    trained = {
+        0: ((start, middle), (middle + 1, end)),
+        1: ((start, end - 1),),
+        2: ((start, end),),
+    }[place % 3]
+    trained = tuple((a, b) for a, b in trained if a < b) if place else ()
+    # What was read has a log-probability too, of whatever: it mustn't count.
+    advantage = sample.advantage
+    if advantage is not None and place % 2:
+        advantage = tuple(sample.advantages[0] + 0.1 * i for i in range(end))
+    return replace(sample, trained=trained, advantage=advantage)
+
+
+def assert_is_that_of_rows_alone(
+    model: PreTrainedModel,
+    reference: PreTrainedModel,
+    samples: list[Tokens],
+    loss_type: LossType,
+    *,
+    max_tokens: int = 999,
+) -> None:
+    """Compare loss and gradients with those of the slow reference."""
+    loss, gradients = step(model, reference, samples, loss_type, max_tokens=max_tokens)
+    used = [sample for sample in samples if sample.advantage is not None and sample.trained]
     policy = rows_alone(model, used)
     ref = rows_alone(reference, used)
     rows = [
         Row(
             policy=list(logprobs_T),
             old=list(logprobs_T.detach()),
-            rollout=[torch.tensor(value) for value in sample.rollout_logprobs],
+            rollout=[torch.tensor(sample.logprobs[place]) for place in places_of(sample)],
             ref=list(ref_T),
-            advantage=sample.advantage or 0.0,
+            advantage=[sample.advantages[place] for place in places_of(sample)],
         )
         for sample, logprobs_T, ref_T in zip(used, policy, ref, strict=True)
     ]
@@ -137,36 +176,9 @@ def test_a_member_without_an_advantage_teaches_nothing() -> None:
     samples = samples_of(model)
     assert samples[-1].advantage is None
     assert samples[-2].advantage is not None
-    other = replace(samples[-1], completion_ids=(30, 31, 32), rollout_logprobs=(-50.0, 0.0, -9.0))
+    prompt = samples[-1].ids[: samples[-1].prefix]
+    other = Tokens.of(prompt, (30, 31, 32), logprobs=(-50.0, 0.0, -9.0))
     loss, gradients = step(model, reference, samples)
     other_loss, found = step(model, reference, [*samples[:-1], other])
     assert other_loss == pytest.approx(loss, rel=EXACT)
     assert_same(found, gradients, EXACT)
-
-
-@pytest.mark.parametrize("kind", ["llama", "gemma3"])
-@pytest.mark.parametrize(("left", "right", "fill"), [(5, 0, PAD), (0, 3, PAD), (2, 1, 33)])
-def test_padding_does_not_matter(kind: str, left: int, right: int, fill: int) -> None:
-    """More of it, of the prompts on the left and of the completions on the right; of any token."""
-    model, _ = policy_and_reference(kind)
-    batch = group_batch(PROMPTS, COMPLETIONS, fill)
-    padded = replace(
-        batch,
-        prompt_ids_PL=pad(batch.prompt_ids_PL, (left, 0), value=fill),
-        prompt_mask_PL=pad(batch.prompt_mask_PL, (left, 0), value=0),
-        completion_ids_BT=pad(batch.completion_ids_BT, (0, right), value=fill),
-        mask_BT=pad(batch.mask_BT, (0, right), value=False),
-    )
-    found = {}
-    for name, one in (("plain", group_batch(PROMPTS, COMPLETIONS, PAD)), ("padded", padded)):
-        other = copy.deepcopy(model)
-        logprobs_BT = completion_logprobs(other, one).logprobs_BT
-        weights_BT = torch.linspace(-1, 1, logprobs_BT[:, :MAX_LENGTH].numel()).double()
-        (logprobs_BT[:, :MAX_LENGTH].flatten() @ weights_BT).backward()
-        found[name] = (logprobs_BT.detach(), gradients_of(other))
-    plain_BT, plain = found["plain"]
-    padded_BT, gradients = found["padded"]
-    tolerance = 1e-6 if kind == "gemma3" else 1e-10  # Gemma normalises in float32
-    torch.testing.assert_close(padded_BT[:, :MAX_LENGTH], plain_BT, rtol=0, atol=tolerance)
-    assert not padded_BT[:, MAX_LENGTH:].any()
-    assert_same(gradients, plain, tolerance)

@@ -12,14 +12,14 @@ from atlas.objectives.surrogate import SurrogateInputs, token_surrogate
 SURROGATES = (token_surrogate, sequence_surrogate, cispo_surrogate)
 
 
-def inputs_with_ratios(ratios_BT, advantages_B, mask_BT=None):
+def inputs_with_ratios(ratios_BT, advantages, mask_BT=None):
     """Old log-probabilities of -1, and a policy that stands in the given ratios to it."""
     old_BT = torch.full((len(ratios_BT), len(ratios_BT[0])), -1.0, dtype=torch.float64)
     policy_BT = (old_BT + torch.tensor(ratios_BT, dtype=torch.float64).log()).requires_grad_()
     return SurrogateInputs(
         policy_logprobs_BT=policy_BT,
         old_logprobs_BT=old_BT,
-        advantages_B=torch.tensor(advantages_B, dtype=torch.float64),
+        advantages_BT=torch.tensor(advantages, dtype=torch.float64).view(len(ratios_BT), -1),
         mask_BT=torch.ones_like(old_BT, dtype=torch.bool) if mask_BT is None else mask_BT,
     )
 
@@ -90,7 +90,7 @@ def test_garbage_in_masked_places_never_leaks_and_only_the_policy_learns(surroga
         .masked_fill(~mask_BT, garbage)
         .requires_grad_(),
         old_logprobs_BT=clean.old_logprobs_BT.masked_fill(~mask_BT, garbage).requires_grad_(),
-        advantages_B=torch.tensor([1.0, garbage, -2.0]).double().requires_grad_(),
+        advantages_BT=torch.tensor([[1.0], [garbage], [-2.0]]).double().requires_grad_(),
         mask_BT=mask_BT,
     )
     terms = surrogate(dirty, 0.2, 0.3)
@@ -103,7 +103,7 @@ def test_garbage_in_masked_places_never_leaks_and_only_the_policy_learns(surroga
     assert dirty.policy_logprobs_BT.grad is not None
     assert torch.equal(dirty.policy_logprobs_BT.grad, gradient(expected, clean))
     assert dirty.old_logprobs_BT.grad is None
-    assert dirty.advantages_B.grad is None
+    assert dirty.advantages_BT.grad is None
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES)
@@ -113,7 +113,7 @@ def test_infinite_ratios_leave_loss_and_gradient_finite(surrogate):
     inputs = SurrogateInputs(
         policy_logprobs_BT=far_BT,
         old_logprobs_BT=inputs.old_logprobs_BT,
-        advantages_B=inputs.advantages_B,
+        advantages_BT=inputs.advantages_BT,
         mask_BT=inputs.mask_BT,
     )
     terms = surrogate(inputs, 0.2, 0.2)
@@ -134,7 +134,7 @@ def test_gradcheck(surrogate):
             SurrogateInputs(
                 policy_logprobs_BT=policy_BT,
                 old_logprobs_BT=inputs.old_logprobs_BT,
-                advantages_B=inputs.advantages_B,
+                advantages_BT=inputs.advantages_BT,
                 mask_BT=inputs.mask_BT,
             ),
             0.2,
@@ -142,3 +142,17 @@ def test_gradcheck(surrogate):
         ).loss_BT
 
     assert torch.autograd.gradcheck(loss, (inputs.policy_logprobs_BT,))
+
+
+@pytest.mark.parametrize("surrogate", SURROGATES)
+def test_one_advantage_a_token(surrogate):
+    """Each token has the loss of a row with its advantage; a masked one may have any."""
+    mask_BT = torch.tensor([[1, 1, 0]]).bool()
+    ratios_BT, by_token = [[0.5, 2.0, 1.0]], [2.0, -1.0, math.nan]
+    found = surrogate(inputs_with_ratios(ratios_BT, [by_token], mask_BT), 0.2, 0.3)
+    for place in (0, 1):
+        inputs = inputs_with_ratios(ratios_BT, [by_token[place]], mask_BT)
+        assert found.loss_BT[0, place] == surrogate(inputs, 0.2, 0.3).loss_BT[0, place]
+    even = surrogate(inputs_with_ratios(ratios_BT, [[2.0] * 3], mask_BT), 0.2, 0.3)
+    a_row = surrogate(inputs_with_ratios(ratios_BT, [2.0], mask_BT), 0.2, 0.3)
+    assert torch.equal(even.loss_BT[mask_BT], a_row.loss_BT[mask_BT])

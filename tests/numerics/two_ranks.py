@@ -16,12 +16,13 @@ import torch.distributed as dist
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.numerics import step_parts as parts
 
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import logprobs
+from atlas.models.passes.padded import right_padded
+from atlas.models.passes.shared_prefix import siblings
 from atlas.objectives.loss import LossInputs, grpo_loss
 from atlas.objectives.loss_types import LossType
 from atlas.objectives.reduction import StepCounts, count
-from atlas.types import TrainSample
+from atlas.types import Tokens
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     )
     model, reference = parts.policy_and_reference()
     samples = parts.samples_of(model)
-    share = [sample for sample in samples if sample.group % world == rank]
+    share = [sample for group in siblings(samples)[rank::world] for sample in group]
     found = {}
     for loss_type in get_args(LossType):
         model.zero_grad()
@@ -47,27 +48,23 @@ def main() -> None:
     dist.destroy_process_group()
 
 
-def _backward(model: Any, reference: Any, share: list[TrainSample], loss_type: LossType) -> Any:
+def _backward(model: Any, reference: Any, share: list[Tokens], loss_type: LossType) -> Any:
     """Add the gradients of the rank's share of the loss, and return it."""
-    prompts = list(dict.fromkeys(sample.prompt_ids for sample in share))
-    batch = group_batch(prompts, [sample.completion_ids for sample in share], parts.PAD)
+    policy = logprobs(model, share, temperature=parts.TEMPERATURE)
     used_B = torch.tensor([sample.advantage is not None for sample in share])
-    mask_BT = batch.mask_BT & used_B.unsqueeze(-1)
-    rollout_BT = torch.zeros(mask_BT.shape, dtype=torch.float64)
-    for row, sample in enumerate(share):
-        rollout_BT[row, : len(sample.rollout_logprobs)] = torch.tensor(sample.rollout_logprobs)
+    mask_BT = policy.mask_BT & used_B.unsqueeze(-1)
+    rollout_BT = right_padded([s.logprobs[s.prefix :] for s in share], mask_BT.device).double()
     own = count(mask_BT)
     counts_2 = torch.tensor([own.num_tokens, own.num_sequences])
     dist.all_reduce(counts_2)
-    policy_BT = completion_logprobs(model, batch, temperature=parts.TEMPERATURE).logprobs_BT
     with torch.no_grad():
-        ref_BT = completion_logprobs(reference, batch, temperature=parts.TEMPERATURE).logprobs_BT
+        ref_BT = logprobs(reference, share, temperature=parts.TEMPERATURE).logprobs_BT
     outputs = grpo_loss(
         LossInputs(
-            policy_logprobs_BT=policy_BT,
+            policy_logprobs_BT=policy.logprobs_BT,
             rollout_logprobs_BT=rollout_BT,
             ref_logprobs_BT=ref_BT,
-            advantages_B=torch.tensor([sample.advantage or 0.0 for sample in share]).double(),
+            advantages_BT=torch.tensor([s.advantages[:1] for s in share]).double(),
             mask_BT=mask_BT,
             step_counts=StepCounts(num_tokens=int(counts_2[0]), num_sequences=int(counts_2[1])),
         ),

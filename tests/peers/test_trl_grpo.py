@@ -26,10 +26,11 @@ from tests.peers.trl_oracle import (
     load_tiny,
     save_tiny,
 )
+from tests.unit.tiny_models import rows_of
 from torch import Tensor
 
-from atlas.models.passes.forward import completion_logprobs, plain_completion_logprobs
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import TokenLogprobs, logprobs
+from atlas.models.passes.padded import trained_mask
 from atlas.objectives.advantages import AdvantageScale, group_advantages
 from atlas.objectives.loss import LossInputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings, LossType
@@ -39,7 +40,7 @@ from atlas.training.update import update
 from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
 
 TOLERANCE = 1e-5
-PAD, END = 0, 1
+END = 1
 STEP = Step(
     prompts=[(5, 6, 7), (8, 9, 10, 11, 12, 13, 14), (15,), (16, 17, 18, 19)],
     completions=[
@@ -107,8 +108,15 @@ def trl(
 
 def logprobs_of(model: Any, step: Step, temperature: float = 1.0) -> Tensor:
     """Our log-probabilities [B, T], each group's prompt computed once."""
-    batch = group_batch(step.prompts, step.completions, PAD)
-    return completion_logprobs(model, batch, temperature=temperature).logprobs_BT
+    return says(model, step, temperature=temperature).logprobs_BT
+
+
+def mask_of(step: Step) -> Tensor:
+    return trained_mask(rows_of(step.prompts, step.completions), torch.device("cpu"))
+
+
+def says(model: Any, step: Step, **how: Any) -> TokenLogprobs:
+    return logprobs(model, rows_of(step.prompts, step.completions), **how)
 
 
 def ours(
@@ -124,7 +132,7 @@ def ours(
     """Return our verdict where TRL's rows count: all of them in the denominator."""
     model, reference = load_tiny(folder), load_tiny(folder)
     disturb(reference)
-    mask_BT = group_batch(step.prompts, step.completions, PAD).mask_BT
+    mask_BT = mask_of(step)
     mask_BT[list(masked_rows)] = False
     policy_BT = logprobs_of(model, step, temperature)
     old_BT = None if noise_BT is None else policy_BT.detach() + noise_BT
@@ -135,7 +143,7 @@ def ours(
             policy_logprobs_BT=policy_BT,
             old_logprobs_BT=old_BT,
             ref_logprobs_BT=ref_BT if settings.beta else None,
-            advantages_B=advantages_of(step, scale),
+            advantages_BT=advantages_of(step, scale),
             mask_BT=mask_BT,
             step_counts=replace(count(mask_BT), num_sequences=len(step.completions)),
         ),
@@ -148,7 +156,7 @@ def ours(
 def advantages_of(step: Step, scale: AdvantageScale) -> Tensor:
     rewards_PG = torch.tensor(step.rewards, dtype=torch.float64).view(-1, step.group_size)
     scored_PG = torch.ones_like(rewards_PG, dtype=torch.bool)
-    return group_advantages(rewards_PG, scored_PG, scale).advantages_PG.flatten()
+    return group_advantages(rewards_PG, scored_PG, scale).advantages_PG.view(-1, 1)
 
 
 def assert_equal(left: Verdict, right: Verdict, *, factor: float = 1.0) -> None:
@@ -180,9 +188,9 @@ def test_loss_and_gradients(
 
 def test_the_noise_makes_clips_bind_on_some_tokens_and_not_on_others() -> None:
     """Without which the test above would compare nothing off policy that it doesn't on policy."""
-    mask_BT = group_batch(STEP.prompts, STEP.completions, PAD).mask_BT
+    mask_BT = mask_of(STEP)
     ratio_BT = (-old_noise()).exp()
-    advantages_B1 = advantages_of(STEP, "group").unsqueeze(-1)
+    advantages_B1 = advantages_of(STEP, "group")
     low_BT = mask_BT & (ratio_BT < 0.8) & (advantages_B1 < 0)
     high_BT = mask_BT & (ratio_BT > 1.28) & (advantages_B1 > 0)
     assert low_BT.sum() >= 3
@@ -238,7 +246,7 @@ def test_advantages_with_an_abstention(folder: Path, scale: AdvantageScale) -> N
     step = replace(STEP, rewards=[None, *STEP.rewards[1:]])  # pyright: ignore[reportArgumentType]
     inputs = Oracle(folder, step, scale_rewards=scale, beta=0.0).inputs()
     rewards_PG = torch.tensor([math.nan, *STEP.rewards[1:]], dtype=torch.float64).view(-1, G)
-    found = group_advantages(rewards_PG, ~rewards_PG.isnan(), scale).advantages_PG.flatten()
+    found = group_advantages(rewards_PG, ~rewards_PG.isnan(), scale).advantages_PG.view(-1, 1)
     torch.testing.assert_close(inputs["advantages"].double(), found, rtol=1e-5, atol=1e-6)
 
 
@@ -264,13 +272,13 @@ def test_truncated_importance_weights(folder: Path, level: Any, mode: str) -> No
 
     model, reference = load_tiny(folder), load_tiny(folder)
     disturb(reference)
-    mask_BT = group_batch(STEP.prompts, STEP.completions, PAD).mask_BT
+    mask_BT = mask_of(STEP)
     outputs = grpo_loss(
         LossInputs(
             policy_logprobs_BT=logprobs_of(model, STEP),
             rollout_logprobs_BT=rollout_BT,
             ref_logprobs_BT=logprobs_of(reference, STEP).detach(),
-            advantages_B=advantages_of(STEP, "group"),
+            advantages_BT=advantages_of(STEP, "group"),
             mask_BT=mask_BT,
             step_counts=count(mask_BT),
         ),
@@ -288,8 +296,7 @@ def test_other_models(tmp_path: Path, kind: str) -> None:
     expected, _ = trl(tmp_path, STEP, **PLAIN_KL, **TRL_SETTINGS["dapo"])
     assert_equal(ours(tmp_path, STEP, settings_of("dapo", beta=0.04)), expected)
     model = load_tiny(tmp_path)
-    batch = group_batch(STEP.prompts, STEP.completions, PAD)
-    plain_BT = plain_completion_logprobs(model, batch).logprobs_BT
+    plain_BT = says(model, STEP, share=False).logprobs_BT
     torch.testing.assert_close(plain_BT, logprobs_of(model, STEP), rtol=1e-9, atol=1e-9)
 
 
@@ -396,13 +403,13 @@ def test_a_dead_group_is_pulled_to_the_reference_by_trl_and_not_by_us(folder: Pa
     assert pulled.loss > 0
     assert max(gradient.abs().max() for gradient in pulled.gradients.values()) > 1e-4
     model = load_tiny(folder)
-    mask_BT = torch.zeros_like(group_batch(dead.prompts, dead.completions, PAD).mask_BT)
+    mask_BT = torch.zeros_like(mask_of(dead))
     policy_BT = logprobs_of(model, dead)
     loss = grpo_loss(
         LossInputs(
             policy_logprobs_BT=policy_BT,
             ref_logprobs_BT=policy_BT.detach() - 1,
-            advantages_B=advantages_of(dead, "group"),
+            advantages_BT=advantages_of(dead, "group"),
             mask_BT=mask_BT,
             step_counts=StepCounts(num_tokens=0, num_sequences=0),
         ),

@@ -19,10 +19,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
-from atlas.data.chat import Example, collate, dialogue_examples
-from atlas.data.packing import pack
+from atlas.data.chat import dialogue_examples
+from atlas.models.passes.forward import logprobs
+from atlas.models.passes.padded import trained_mask
 from atlas.objectives.cross_entropy import cross_entropy
-from atlas.training.supervised import example_logprobs
+from atlas.training.micro_batches import pack
+from atlas.types import Tokens
 
 TOLERANCE = 1e-5
 LESSONS = [
@@ -86,7 +88,7 @@ def trl_batch(folder: Path, **settings: Any) -> tuple[SFTTrainer, dict[str, Tens
     return trainer, trainer.data_collator(rows)
 
 
-def ours() -> list[Example]:
+def ours() -> list[Tokens]:
     tokenizer = tiny_tokenizer()
     return [
         example
@@ -95,11 +97,11 @@ def ours() -> list[Example]:
     ]
 
 
-def loss_and_gradients(folder: Path, rows: list[Example]) -> tuple[Tensor, dict[str, Tensor]]:
+def loss_and_gradients(folder: Path, rows: list[Tokens]) -> tuple[Tensor, dict[str, Tensor]]:
     model = load(folder)
-    logprobs_N = example_logprobs(model, rows, pad_id=0)
+    found = logprobs(model, rows)
     count = sum(row.num_trained for row in rows)
-    loss = cross_entropy(logprobs_N, torch.ones_like(logprobs_N).bool(), count)
+    loss = cross_entropy(found.logprobs_BT, found.mask_BT, count)
     loss.backward()
     return loss.detach(), dict(gradients_of(model))
 
@@ -127,6 +129,10 @@ def test_loss_and_every_gradient_are_those_of_trl(folder: Path, packed: bool) ->
 
 def test_the_same_tokens_are_trained(folder: Path) -> None:
     _, batch = trl_batch(folder)
-    ids_BT, trained_BT = collate(ours(), pad_id=int(tiny_tokenizer().pad_token_id))
-    assert batch["input_ids"].tolist() == ids_BT.tolist()
-    assert batch["labels"].tolist() == ids_BT.masked_fill(~trained_BT, -100).tolist()
+    trained_BT = trained_mask(ours(), torch.device("cpu"))
+    for ids_T, there_T, row in zip(
+        batch["input_ids"], batch["attention_mask"], ours(), strict=True
+    ):
+        assert ids_T[there_T.bool()].tolist() == list(row.ids)
+    labels_BT = batch["input_ids"].masked_fill(~trained_BT, -100)
+    assert batch["labels"].tolist() == labels_BT.tolist()

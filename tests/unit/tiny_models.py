@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ from transformers import (
 
 from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.models.lora import LoRA, add_adapter
+from atlas.types import Tokens
 
 VOCAB = 40
 PAD, END = 0, 1
@@ -109,3 +111,9 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Return a tokenizer for a few lines of plans, with a chat template."""
     texts = ["Calculate 1 + 2 * 3. A = 2 * 3. B = 1 + A. Answer B. Answer: 7", "Take your time."]
     return train_tokenizer(texts, vocab_size=300)
+
+
+def rows_of(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> list[Tokens]:
+    """Return as many completions of each prompt, each learned whole."""
+    members = len(completions) // len(prompts)
+    return [Tokens.of(prompts[row // members], ids) for row, ids in enumerate(completions)]

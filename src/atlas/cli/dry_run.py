@@ -20,7 +20,6 @@ from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import batch_lines, explain, supervised_lines
 from atlas.config.sft import SFTConfig
 from atlas.data.load import load_trace_dataset
-from atlas.data.packing import pack
 from atlas.data.samples import TraceDataset, Use
 from atlas.data.training_sets import rl_set, sft_set
 from atlas.errors import AtlasError
@@ -28,6 +27,7 @@ from atlas.machine.hub import hub_answers
 from atlas.models.checkpoints import load_tokenizer
 from atlas.parallel.world import World, world
 from atlas.planning.run_plan import RunPlan, plan_run, refusal
+from atlas.training.micro_batches import pack
 from atlas.training.sft import num_steps
 
 _GB = 1e9

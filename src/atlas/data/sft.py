@@ -1,6 +1,6 @@
 """Sessions to SFT examples: the teacher's prompts and the teachings that it gave.
 
-Input: recorded sessions. Output: one `Dialogue` a session, and from dialogues `Example`s. Drawn,
+Input: recorded sessions. Output: one `Dialogue` a session, and from dialogues `Tokens`. Drawn,
 for a session of three steps of which the second was not taught (``#`` is in the loss)::
 
     <|user|> the teaching prompt: task and approach                       <|end|>
@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from atlas import prompts
-from atlas.data.chat import Example, dialogue_examples
+from atlas.data.chat import dialogue_examples
 from atlas.prompts import Message
 from atlas.session import Session, Step
+from atlas.types import Tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +65,7 @@ def dialogue_of(session: Session) -> Dialogue | str:
 
 def examples_of(
     dialogues: Iterable[Dialogue], tokenizer: PreTrainedTokenizerBase, *, max_length: int
-) -> list[Example]:
+) -> list[Tokens]:
     """Return the examples of dialogues; those whose first teaching is too long give none.
 
     Args:

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from atlas.data.chat import Example
 from atlas.data.samples import Prompt, TraceDataset
 from atlas.data.sft import examples_of, num_teachings
 from atlas.data.sources.sessions import in_order
 from atlas.errors import AtlasError
 from atlas.run.lineage import Lineage
-from atlas.types import Task
+from atlas.types import Task, Tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SFTSet:
     """What the warm-up learns from."""
 
-    train: list[Example]
-    held: list[Example]
+    train: list[Tokens]
+    held: list[Tokens]
     lineage: Lineage
 
 
@@ -55,7 +54,7 @@ def sft_set(
     if too_long := len(dialogues.difference(learned, evaluated)):
         left_out[f"sessions whose first teaching is longer than {max_length} tokens"] = too_long
     begun = [d for d in (*sft.train, *sft.eval) if d.session in {*learned, *evaluated}]
-    if too_late := sum(map(num_teachings, begun)) - sum(e.num_turns for e in (*train, *held)):
+    if too_late := sum(map(num_teachings, begun)) - sum(len(e.trained) for e in (*train, *held)):
         left_out[f"later teachings that end beyond {max_length} tokens"] = too_late
     if not train:
         raise _nothing(dataset, sft.num_read, len(held), left_out)

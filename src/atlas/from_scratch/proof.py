@@ -20,11 +20,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.evaluation.stats import Interval, paired_bootstrap, wilson
 from atlas.from_scratch.greedy import Answered, greedy_answers
-from atlas.from_scratch.training.batches import RankedExample
 from atlas.from_scratch.training.group_steps import Precision
 from atlas.from_scratch.training.ranking import ranking_figures
 from atlas.run.progress import Progress
 from atlas.run.stopping import StopRequest
+from atlas.training.micro_batches import Group
 from atlas.types import Task
 
 RANDOM, BEFORE, AFTER = "random", "stage_0", "ranked"
@@ -34,7 +34,7 @@ RANDOM, BEFORE, AFTER = "random", "stage_0", "ranked"
 class Proof:
     """What models are measured on, and how."""
 
-    examples: Sequence[RankedExample]
+    examples: Sequence[Group]
     """Validation prompts with their ranked responses."""
     tasks: Sequence[Task]
     """Those of them whose answers can be verified."""

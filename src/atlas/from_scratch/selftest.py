@@ -13,17 +13,17 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from atlas.from_scratch.training.batches import RankedExample
+from atlas.from_scratch.training.batches import ranked_group
 from atlas.from_scratch.training.group_steps import Precision, backward, ranked_objective
 from atlas.from_scratch.training.ranking import ranking_figures
-from atlas.models.passes.forward import completion_logprobs, plain_completion_logprobs
-from atlas.models.passes.group_batch import GroupBatch, group_batch
+from atlas.models.passes.forward import logprobs
 from atlas.models.passes.upcasting import compute_in_float32
 from atlas.objectives.advantages import group_advantages
 from atlas.objectives.kl import kl_k3
@@ -32,6 +32,7 @@ from atlas.objectives.ranked import ranked_loss, scores_from_ranks
 from atlas.objectives.surrogate import SurrogateInputs, token_surrogate
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.parallel.engine.stochastic_adamw import stochastic_round
+from atlas.types import Tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +140,7 @@ def surrogate_by_hand() -> float:
         SurrogateInputs(
             policy_logprobs_BT=policy_BT,
             old_logprobs_BT=torch.zeros(2, 2).double(),
-            advantages_B=_double([1.0, -1.0]),
+            advantages_BT=_double([[1.0], [-1.0]]),
             mask_BT=torch.ones(2, 2, dtype=torch.bool),
         ),
         0.2,
@@ -180,7 +181,7 @@ def a_shared_prompt_is_exact() -> float:
 
     In float64, but for the norms, which `transformers` computes in float32.
     """
-    return _difference(completion_logprobs, plain_completion_logprobs, _model(torch.float64))
+    return _difference(logprobs, partial(logprobs, share=False), _model(torch.float64))
 
 
 def narrow_weights_compute_wide() -> float:
@@ -189,8 +190,7 @@ def narrow_weights_compute_wide() -> float:
     exact = copy.deepcopy(narrow).float()
     with torch.no_grad():
         made, expected = (
-            completion_logprobs(model, _batch()).logprobs_BT
-            for model in (compute_in_float32(narrow), exact)
+            logprobs(model, _rows()).logprobs_BT for model in (compute_in_float32(narrow), exact)
         )
     return float((made - expected).abs().max())
 
@@ -208,10 +208,10 @@ def it_learns_an_order() -> float:
     """Twenty steps of the ranked stage on three prompts put every pair in order."""
     model = _model(torch.float32)
     examples = [
-        RankedExample(
-            prompt_ids=(3, 4 + p),
-            response_ids=((9 + p, 1), (12, 12 - p, 1), (14, 1)),
-            scores=(float(p), 2.0 * p - 1.0, 0.5),
+        ranked_group(
+            (3, 4 + p),
+            ((9 + p, 1), (12, 12 - p, 1), (14, 1)),
+            (float(p), 2.0 * p - 1.0, 0.5),
         )
         for p in range(3)
     ]
@@ -231,8 +231,8 @@ def the_gpu_agrees() -> float:
     on_cpu = _model(torch.float32)
     moved: Any = copy.deepcopy(on_cpu).to
     with torch.no_grad():
-        there = completion_logprobs(moved("cuda"), _batch("cuda")).logprobs_BT
-        here = completion_logprobs(on_cpu, _batch()).logprobs_BT
+        there = logprobs(moved("cuda"), _rows()).logprobs_BT
+        here = logprobs(on_cpu, _rows()).logprobs_BT
     return float((there.cpu() - here).abs().max())
 
 
@@ -285,7 +285,7 @@ def _difference(fast: Any, slow: Any, model: LlamaForCausalLM) -> float:
     """Return how far two ways to the log-probabilities are apart, gradients included."""
     found = []
     for way in (fast, slow):
-        logprobs_BT = way(model, _batch()).logprobs_BT
+        logprobs_BT = way(model, _rows()).logprobs_BT
         weights_BT = torch.linspace(-1, 1, logprobs_BT.numel()).view_as(logprobs_BT)
         loss = (logprobs_BT * weights_BT).sum()
         found.append((logprobs_BT, *torch.autograd.grad(loss, list(model.parameters()))))
@@ -320,7 +320,7 @@ def _model(dtype: torch.dtype) -> LlamaForCausalLM:
         return LlamaForCausalLM._from_config(config, dtype=dtype).eval()  # pyright: ignore[reportReturnType]
 
 
-def _batch(device: str = "cpu") -> GroupBatch:
-    prompts = [[3, 4, 5, 6], [7, 8]]
-    responses = [[9, 10, 1], [11, 1], [12, 13, 14, 1], [9, 1]]
-    return group_batch(prompts, responses, 0, device=device)
+def _rows() -> list[Tokens]:
+    one, other = (3, 4, 5, 6), (7, 8)
+    pairs = [(one, (9, 10, 1)), (one, (11, 1)), (other, (12, 13, 14, 1)), (other, (9, 1))]
+    return [Tokens.of(*pair) for pair in pairs]

@@ -32,7 +32,7 @@ from atlas.from_scratch.model.sizes import size_named
 from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.from_scratch.planning import Settings, answer_rows, longest_of
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
-from atlas.from_scratch.training.batches import RankedExample, ranked_examples
+from atlas.from_scratch.training.batches import ranked_examples
 from atlas.from_scratch.training.group_steps import Precision
 from atlas.from_scratch.training.loops import (
     Training,
@@ -51,6 +51,7 @@ from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.stages import Stage
 from atlas.run.stopping import StopRequest
+from atlas.training.micro_batches import Group
 
 _TOKENIZER_TEXTS = 200_000
 """Texts that the tokenizer is trained on at most; more change no merge that matters."""
@@ -241,9 +242,7 @@ def _texts(job: FromScratch) -> list[str]:
     return texts[:_TOKENIZER_TEXTS]
 
 
-def _validation_examples(
-    job: FromScratch, tokenizer: PreTrainedTokenizerBase
-) -> list[RankedExample]:
+def _validation_examples(job: FromScratch, tokenizer: PreTrainedTokenizerBase) -> list[Group]:
     config = job.config
     examples, _ = ranked_examples(
         job.validation, tokenizer, max_length=config.max_seq_length, whole=True
@@ -257,7 +256,7 @@ def _validation_examples(
 
 def _examples(
     job: FromScratch, training: Training, *, whole: bool
-) -> tuple[list[RankedExample], Mapping[str, int]]:
+) -> tuple[list[Group], Mapping[str, int]]:
     """Return what a stage learns from and what was left out, which is said."""
     examples, left_out = ranked_examples(
         job.train, training.tokenizer, max_length=job.config.max_seq_length, whole=whole

@@ -20,8 +20,8 @@ from atlas.objectives.ratio import bounded_exp
 from atlas.objectives.surrogate import (
     SurrogateInputs,
     SurrogateTerms,
-    row_advantages,
     token_log_ratios,
+    used_advantages,
 )
 
 
@@ -42,7 +42,7 @@ def cispo_surrogate(
     ratio_BT = bounded_exp(token_log_ratios(inputs).detach())
     weight_BT = ratio_BT.clamp(max=1 + epsilon_high)
     return SurrogateTerms(
-        loss_BT=-weight_BT * row_advantages(inputs) * inputs.policy_logprobs_BT,
+        loss_BT=-weight_BT * used_advantages(inputs) * inputs.policy_logprobs_BT,
         ratio_BT=ratio_BT,
         clipped_low_BT=torch.zeros_like(inputs.mask_BT),
         clipped_high_BT=ratio_BT > 1 + epsilon_high,

@@ -19,8 +19,8 @@ from atlas.objectives.surrogate import (
     SurrogateInputs,
     SurrogateTerms,
     clip_ratios,
-    row_advantages,
     token_log_ratios,
+    used_advantages,
 )
 
 
@@ -35,9 +35,9 @@ def sequence_surrogate(
         epsilon_high: The ratio is held at ``1 + epsilon_high`` where the advantage is positive.
 
     Returns:
-        Loss, ratio and clipping at each token; equal along a row.
+        Loss, ratio and clipping at each token; equal along a row that has one advantage.
     """
     log_ratio_B = row_means(token_log_ratios(inputs), inputs.mask_BT)
     ratio_B1 = bounded_exp(log_ratio_B).unsqueeze(-1)
     ratio_BT = ratio_B1.expand(inputs.mask_BT.shape)
-    return clip_ratios(ratio_BT, row_advantages(inputs), epsilon_low, epsilon_high)
+    return clip_ratios(ratio_BT, used_advantages(inputs), epsilon_low, epsilon_high)

@@ -31,10 +31,11 @@ class LossInputs:
 
     policy_logprobs_BT: Tensor
     """[B, T] of the sampled tokens under the policy, in nats, with gradient."""
-    advantages_B: Tensor
-    """[B] one a row."""
+    advantages_BT: Tensor
+    """[B, T], or [B, 1] with one for all tokens of a row."""
     mask_BT: Tensor
-    """[B, T] bool, True at valid completion tokens; False along rows of dead groups."""
+    """[B, T] bool, True at sampled tokens; False along rows of dead groups, and at what
+    was only read."""
     step_counts: StepCounts
     """Of the whole optimiser step, over all micro-batches and ranks."""
     old_logprobs_BT: Tensor | None = None
@@ -91,7 +92,7 @@ def grpo_loss(inputs: LossInputs, settings: LossSettings) -> LossOutputs:
     surrogate_inputs = SurrogateInputs(
         policy_logprobs_BT=policy_BT,
         old_logprobs_BT=old_BT,
-        advantages_B=inputs.advantages_B,
+        advantages_BT=inputs.advantages_BT,
         mask_BT=mask_BT,
     )
     terms = variant.surrogate(surrogate_inputs, settings.epsilon_low, settings.epsilon_high)

@@ -29,8 +29,8 @@ class SurrogateInputs:
     """[B, T] with gradient."""
     old_logprobs_BT: Tensor
     """[B, T] under the policy that started the step; gets no gradient."""
-    advantages_B: Tensor
-    """[B], one a row; gets no gradient."""
+    advantages_BT: Tensor
+    """[B, T], or [B, 1] with one for all tokens of a row; gets no gradient."""
     mask_BT: Tensor
     """[B, T] bool."""
 
@@ -63,7 +63,7 @@ def token_surrogate(
         Loss, ratio and clipping at each token.
     """
     ratio_BT = bounded_exp(token_log_ratios(inputs))
-    return clip_ratios(ratio_BT, row_advantages(inputs), epsilon_low, epsilon_high)
+    return clip_ratios(ratio_BT, used_advantages(inputs), epsilon_low, epsilon_high)
 
 
 def token_log_ratios(inputs: SurrogateInputs) -> Tensor:
@@ -72,20 +72,21 @@ def token_log_ratios(inputs: SurrogateInputs) -> Tensor:
     return fill_masked(log_ratio_BT, inputs.mask_BT)
 
 
-def row_advantages(inputs: SurrogateInputs) -> Tensor:
-    """Return the advantages [B, 1] without gradient, 0 for rows that are masked altogether."""
-    in_loss_B1 = inputs.mask_BT.any(-1, keepdim=True)
-    return fill_masked(inputs.advantages_B.detach().unsqueeze(-1), in_loss_B1)
+def used_advantages(inputs: SurrogateInputs) -> Tensor:
+    """Return the advantages, [B, T] or [B, 1], without gradient, 0 where none of theirs is used."""
+    a_row = inputs.advantages_BT.shape[-1] == 1
+    in_loss_BT = inputs.mask_BT.any(-1, keepdim=True) if a_row else inputs.mask_BT
+    return fill_masked(inputs.advantages_BT.detach(), in_loss_BT)
 
 
 def clip_ratios(
-    ratio_BT: Tensor, advantages_B1: Tensor, epsilon_low: float, epsilon_high: float
+    ratio_BT: Tensor, advantages_BT: Tensor, epsilon_low: float, epsilon_high: float
 ) -> SurrogateTerms:
     """Take the smaller of the plain and the clipped objective at each token.
 
     Args:
         ratio_BT: [B, T], positive, with gradient.
-        advantages_B1: [B, 1].
+        advantages_BT: [B, T] or [B, 1].
         epsilon_low: Distance of the lower bound from 1.
         epsilon_high: Distance of the upper bound from 1.
 
@@ -93,11 +94,11 @@ def clip_ratios(
         Loss, ratio and clipping at each token.
     """
     clipped_BT = ratio_BT.clamp(1 - epsilon_low, 1 + epsilon_high)
-    objective_BT = torch.minimum(ratio_BT * advantages_B1, clipped_BT * advantages_B1)
+    objective_BT = torch.minimum(ratio_BT * advantages_BT, clipped_BT * advantages_BT)
     raw_BT = ratio_BT.detach()
     return SurrogateTerms(
         loss_BT=-objective_BT,
         ratio_BT=raw_BT,
-        clipped_low_BT=(raw_BT < 1 - epsilon_low) & (advantages_B1 < 0),
-        clipped_high_BT=(raw_BT > 1 + epsilon_high) & (advantages_B1 > 0),
+        clipped_low_BT=(raw_BT < 1 - epsilon_low) & (advantages_BT < 0),
+        clipped_high_BT=(raw_BT > 1 + epsilon_high) & (advantages_BT > 0),
     )

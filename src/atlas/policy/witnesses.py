@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import logprobs
+from atlas.types import Tokens
 
 Text = tuple[int, ...]
 
@@ -71,13 +71,11 @@ def trainer_scores(
         continuations: Token ids, one continuation a prompt.
         temperature: Logits are divided by it.
     """
-    batch = group_batch(
-        prompts, continuations, int(model.config.pad_token_id or 0), device=model.device
-    )
+    rows = [Tokens.of(*pair) for pair in zip(prompts, continuations, strict=True)]
     was_training = model.training
     model.eval()
     try:
-        logprobs_BT = completion_logprobs(model, batch, temperature=temperature).logprobs_BT
+        found = logprobs(model, rows, temperature=temperature)
     finally:
         model.train(was_training)
-    return logprobs_BT[batch.mask_BT].float().cpu()
+    return found.logprobs_BT[found.mask_BT].float().cpu()

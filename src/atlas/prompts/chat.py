@@ -47,6 +47,18 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
 
+def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: bool = True) -> list[int]:
+    """Return the ids of an answer of the assistant, with what ends its turn in the template.
+
+    Args:
+        tokenizer: With a chat template.
+        text: Comes from data.
+        ended: False where the text breaks off.
+    """
+    ids = text_ids(tokenizer, text)
+    return [*ids, turn_end_id(tokenizer)] if ended else ids
+
+
 def turn_end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the id that ends a turn of the assistant in the tokenizer's own chat template.
 

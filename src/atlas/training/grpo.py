@@ -410,7 +410,7 @@ def _step(run: RunDir, training: Training, rollouts: Rollouts, step: int) -> Map
     published = _publish(training, step)
     if ranks.is_main:
         write_rollouts(run.rollouts / f"{step_name(step)}.parquet", groups)
-    num_tokens = sum(len(sample.completion_ids) for sample in samples)
+    num_tokens = sum(sample.num_trained for sample in samples)
     return {
         **rollout_metrics(groups, advantages),
         **learned,

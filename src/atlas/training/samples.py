@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from atlas.objectives.advantages import AdvantageResult, AdvantageScale, group_advantages
-from atlas.types import RolloutGroup, TrainSample
+from atlas.types import RolloutGroup, Tokens
 
 
 def train_samples(
@@ -19,7 +19,7 @@ def train_samples(
     scale: AdvantageScale,
     mask_truncated: bool,
     epsilon: float = 1e-4,
-) -> tuple[list[TrainSample], AdvantageResult]:
+) -> tuple[list[Tokens], AdvantageResult]:
     """Return the samples of the update, members of a group side by side.
 
     Args:
@@ -31,19 +31,18 @@ def train_samples(
     values = [[rollout.score.value for rollout in group.rollouts] for group in groups]
     rewards_PG = torch.tensor([[float("nan") if v is None else v for v in row] for row in values])
     result = group_advantages(rewards_PG, ~rewards_PG.isnan(), scale, epsilon)
-    samples: list[TrainSample] = []
+    samples: list[Tokens] = []
     for p, group in enumerate(groups):
         for g, rollout in enumerate(group.rollouts):
             truncated = rollout.teaching.finish_reason == "length"
             used = bool(result.used_PG[p, g]) and not (truncated and mask_truncated)
             samples.append(
-                TrainSample(
-                    group=p,
-                    prompt_ids=rollout.teaching.prompt_ids,
-                    completion_ids=rollout.teaching.token_ids,
-                    rollout_logprobs=rollout.teaching.logprobs,
+                Tokens.of(
+                    rollout.teaching.prompt_ids,
+                    rollout.teaching.token_ids,
+                    logprobs=rollout.teaching.logprobs,
                     advantage=float(result.advantages_PG[p, g]) if used else None,
-                    truncated=truncated,
+                    source=group.task.id,
                 )
             )
     return samples, result

@@ -14,11 +14,10 @@ from functools import partial
 
 from atlas.config.resolve import supervised_lines
 from atlas.config.sft import SFTConfig
-from atlas.data.chat import Example
-from atlas.data.packing import fullness, pack
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_tokenizer, save_model
 from atlas.models.passes.forward import prepare_forward
+from atlas.models.passes.padded import check_keeps_apart
 from atlas.models.policy import Policy, load_policy
 from atlas.parallel.distributed import ALONE, Ranks, agreed
 from atlas.parallel.engine.choice import engine_for, loading_device
@@ -30,17 +29,18 @@ from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
 from atlas.training.best import BestModel
-from atlas.training.documents import check_keeps_apart
 from atlas.training.evaluations import Evaluations
+from atlas.training.micro_batches import fullness, pack
 from atlas.training.resuming import Resumable, resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
+from atlas.types import Tokens
 
 
 def train_sft(
     run: RunDir,
     config: SFTConfig,
-    train: Sequence[Example],
-    held: Sequence[Example],
+    train: Sequence[Tokens],
+    held: Sequence[Tokens],
     *,
     progress: Progress,
     stop: StopRequest,
@@ -146,7 +146,7 @@ def check_batch(config: SFTConfig, before: int | None, num_processes: int) -> in
     return now
 
 
-def _rows(train: Sequence[Example], config: SFTConfig) -> Sequence[Example]:
+def _rows(train: Sequence[Tokens], config: SFTConfig) -> Sequence[Tokens]:
     if not train:
         raise AtlasError(
             f"no session with guidance passed min_reward {config.min_reward} and status "
@@ -176,7 +176,7 @@ def _engine(
 
 
 def _opening_lines(
-    train: Sequence[Example], rows: Sequence[Example], total: int, config: SFTConfig, size: int
+    train: Sequence[Tokens], rows: Sequence[Tokens], total: int, config: SFTConfig, size: int
 ) -> list[str]:
     """Say what a step consists of, and what packing gains."""
     lines = [*supervised_lines(config, num_rows=len(rows), num_steps=total, world_size=size)]
@@ -191,7 +191,7 @@ def _opening_lines(
 
 
 def _epochs(
-    examples: Sequence[Example],
+    examples: Sequence[Tokens],
     config: SFTConfig,
     *,
     first: int,
@@ -204,7 +204,7 @@ def _epochs(
     """
     size = config.per_device_train_batch_size
     per_step = examples_per_step(config, num_processes)
-    epoch, waiting = 0, list[Example]()
+    epoch, waiting = 0, list[Tokens]()
     for step in range(total):
         while len(waiting) < per_step:
             order = list(examples)

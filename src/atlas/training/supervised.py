@@ -1,6 +1,6 @@
 """Learning from examples, for the SFT warm-up and for the base model: one loop, two callers.
 
-Input: an engine and its optimiser steps as lists of micro-batches of `Example`s. Output: a trained
+Input: an engine and its optimiser steps as lists of micro-batches of `Tokens`. Output: a trained
 model and its metrics. The loss of a step is the mean over its trained tokens, however the step is
 cut into micro-batches (objectives/cross_entropy.py).
 
@@ -17,12 +17,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.data.chat import Example, collate
-from atlas.data.packing import positions
 from atlas.machine.precision import computing
 from atlas.models.lora import adapter_dropout
-from atlas.models.passes.forward import project
-from atlas.models.passes.recomputing import recomputing
+from atlas.models.passes.forward import logprobs
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
@@ -30,34 +27,11 @@ from atlas.run.metrics import MetricSink
 from atlas.run.progress import Progress
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
-from atlas.training.documents import hidden_states
 from atlas.training.log_window import LogWindow
+from atlas.types import Tokens
 
-Step = Sequence[Sequence[Example]]
-"""The micro-batches of one optimiser step; an `Example` may be a row of several (packing.py)."""
-
-
-def example_logprobs(
-    model: PreTrainedModel,
-    examples: Sequence[Example],
-    pad_id: int,
-    device: torch.device | None = None,
-) -> Tensor:
-    """Return the log-probabilities of all trained tokens of the examples, in one axis [N].
-
-    Args:
-        model: The one that is trained.
-        examples: The micro-batch.
-        pad_id: Fills short rows up.
-        device: Where the pass is computed; None: where the model's weights are.
-    """
-    device = device or model.device
-    ids_BT, trained_BT = collate(list(examples), pad_id, device)
-    with recomputing(model.get_decoder()):
-        hidden_BTD = hidden_states(model, ids_BT, positions(examples, device))
-    # The hidden state before a token predicts it; the first token is predicted by nothing.
-    before_BT = trained_BT[:, 1:]
-    return project(model, hidden_BTD[:, :-1][before_BT], ids_BT[:, 1:][before_BT]).logprobs_N
+Step = Sequence[Sequence[Tokens]]
+"""The micro-batches of one optimiser step; a row may hold several sequences."""
 
 
 def run_steps(
@@ -93,8 +67,7 @@ def run_steps(
     Returns:
         The mean loss of the last logged steps.
     """
-    pad_id = engine.model.config.pad_token_id or 0
-    share_of = partial(_share, pad_id=pad_id, autocast=autocast, device=engine.device)
+    share_of = partial(_share, autocast=autocast, device=engine.device)
     window = LogWindow(sink)
     step = first_step
     for step, batches in enumerate(steps, start=first_step + 1):
@@ -128,22 +101,21 @@ def run_steps(
 def _share(
     model: PreTrainedModel,
     *,
-    examples: Sequence[Example],
-    pad_id: int,
+    examples: Sequence[Tokens],
     num_trained: int,
     autocast: bool,
     device: torch.device,
 ) -> Tensor:
     """Return a micro-batch's share of the loss of a step with ``num_trained`` tokens."""
     with computing(device, autocast):
-        logprobs_N = example_logprobs(model, examples, pad_id, device)
-    return cross_entropy(logprobs_N, torch.ones_like(logprobs_N).bool(), num_trained)
+        found = logprobs(model, examples, device=device)
+    return cross_entropy(found.logprobs_BT, found.mask_BT, num_trained)
 
 
 @torch.no_grad()
 def evaluation_loss(
     engine: Engine,
-    examples: Sequence[Example],
+    examples: Sequence[Tokens],
     *,
     batch_size: int,
     autocast: bool = False,
@@ -158,11 +130,10 @@ def evaluation_loss(
         autocast: Compute in bfloat16 where that is safe.
         ranks: Who measures together.
     """
-    pad_id = engine.model.config.pad_token_id or 0
 
-    def logprobs(model: PreTrainedModel, batch: Sequence[Example]) -> Tensor:
+    def likelihood(model: PreTrainedModel, batch: Sequence[Tokens]) -> Tensor:
         with computing(engine.device, autocast):
-            return example_logprobs(model, batch, pad_id, engine.device)
+            return logprobs(model, batch, device=engine.device).logprobs_BT.sum()
 
     _, mine = ranks.share(examples)
     total, count = 0.0, 0
@@ -170,8 +141,9 @@ def evaluation_loss(
     most = math.ceil(math.ceil(len(examples) / ranks.size) / batch_size)
     for place in range(most):
         batch = mine[place * batch_size : (place + 1) * batch_size]
-        logprobs_N = engine.forward(partial(logprobs, batch=batch or examples[:1]))
+        found = engine.forward(partial(likelihood, batch=batch or examples[:1]))
         if batch:
-            total, count = total - float(logprobs_N.sum()), count + len(logprobs_N)
-    found = ranks.sums({"loss": total, "tokens": count}, "the evaluation loss")
-    return found["loss"] / found["tokens"] if found["tokens"] else float("nan")
+            total -= float(found)
+            count += sum(example.num_trained for example in batch)
+    sums = ranks.sums({"loss": total, "tokens": count}, "the evaluation loss")
+    return sums["loss"] / sums["tokens"] if sums["tokens"] else float("nan")

@@ -1,11 +1,15 @@
 """Samples to one optimiser step of GRPO (or several), in micro-batches within a budget of tokens.
 
-Input: the step's `TrainSample`s. Output: an updated policy and the step's metrics. Every share of
-the loss has the step's own denominator, so that the cut into micro-batches changes nothing. With
-``num_iterations`` above 1 the same samples are learned from again: the log-probabilities before the
-first of these steps, which it computes anyway, are then the ``old`` ones of the ratio.
+Input: the step's samples, as `Tokens`. Output: an updated policy and the step's metrics. Every
+share of the loss has the step's own denominator, so that the cut into micro-batches changes
+nothing. With ``num_iterations`` above 1 the same samples are learned from again: the
+log-probabilities before the first of these steps, which it computes anyway, are then the ``old``
+ones of the ratio.
 
-Shapes: B rows, T completion tokens.
+What is sampled counts and nothing else: of a sample of several turns, what the environment replied
+in between is read, and is in no loss, no KL, no weight and no count.
+
+Shapes: B rows, T tokens after the prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +18,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -22,9 +25,10 @@ from transformers import PreTrainedModel
 
 from atlas.machine.precision import computing
 from atlas.models.lora import adapter_dropout
-from atlas.models.passes.forward import completion_logprobs, shares_prompts
-from atlas.models.passes.group_batch import GroupBatch, group_batch
+from atlas.models.passes.forward import logprobs
+from atlas.models.passes.padded import right_padded, trained_mask
 from atlas.models.passes.reference import reference_logprobs
+from atlas.models.passes.shared_prefix import shares_prefixes, siblings
 from atlas.objectives.loss import LossInputs, LossOutputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
@@ -32,15 +36,18 @@ from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
 from atlas.run.seeding import derive_seed
 from atlas.training.micro_batches import Group, dealt
-from atlas.types import TrainSample
+from atlas.types import Tokens
 
 
 @dataclass(kw_only=True, slots=True)
 class _Part:
     """One micro-batch, and what is computed for it only once."""
 
-    batch: GroupBatch
-    advantages_B: Tensor
+    rows: Sequence[Tokens]
+    mask_BT: Tensor
+    """Which tokens are learned."""
+    advantages_BT: Tensor
+    """[B, 1] where each row has one for all its tokens."""
     rollout_BT: Tensor
     ref_BT: Tensor | None
     old_BT: Tensor | None = None
@@ -52,7 +59,7 @@ class _Part:
 def update(
     engine: Engine,
     reference: PreTrainedModel | None,
-    samples: Sequence[TrainSample],
+    samples: Sequence[Tokens],
     settings: LossSettings,
     *,
     temperature: float,
@@ -86,7 +93,7 @@ def update(
     if not groups:
         return {}
     counts = _counts(groups)
-    shares = dealt(groups, max_tokens, ranks.size, shared=shares_prompts(engine.trained))
+    shares = dealt(groups, max_tokens, ranks.size, shared=shares_prefixes(engine.trained))
     with computing(engine.device, autocast):
         parts = [_part(engine, reference, batch, temperature) for batch in shares[ranks.rank]]
     # Ranks exchange weights and gradients in each pass, so that all take as many.
@@ -133,15 +140,13 @@ def update(
 def _counts(groups: Sequence[Group]) -> StepCounts:
     used = [sample for group in groups for sample in group]
     return StepCounts(
-        num_tokens=sum(len(sample.completion_ids) for sample in used), num_sequences=len(used)
+        num_tokens=sum(sample.num_trained for sample in used), num_sequences=len(used)
     )
 
 
-def live_groups(samples: Sequence[TrainSample]) -> list[Group]:
+def live_groups(samples: Sequence[Tokens]) -> list[Group]:
     """Return the members that are in the loss, by group; groups without any are left out."""
-    grouped = [list(members) for _, members in groupby(samples, key=lambda sample: sample.group)]
-    used = [[s for s in group if s.advantage is not None] for group in grouped]
-    return [group for group in used if group]
+    return siblings(s for s in samples if s.advantage is not None and s.trained)
 
 
 def _part(
@@ -151,32 +156,30 @@ def _part(
     temperature: float,
 ) -> _Part:
     device = engine.device
-    rows = [sample for group in groups for sample in group]
-    batch = group_batch(
-        [group[0].prompt_ids for group in groups],
-        [sample.completion_ids for sample in rows],
-        int(engine.model.config.pad_token_id or 0),
-        group_sizes=[len(group) for group in groups],
-        device=device,
-    )
-    rollout_BT = torch.zeros(batch.mask_BT.shape)
-    for row, sample in enumerate(rows):
-        rollout_BT[row, : len(sample.rollout_logprobs)] = torch.tensor(sample.rollout_logprobs)
+    rows = [row for group in groups for row in group]
     return _Part(
-        batch=batch,
-        advantages_B=torch.tensor([sample.advantage for sample in rows], device=device),
-        rollout_BT=rollout_BT.to(device),
-        ref_BT=reference_logprobs(reference, batch, temperature),
+        rows=rows,
+        mask_BT=trained_mask(rows, device),
+        advantages_BT=_advantages(rows, device),
+        rollout_BT=right_padded([row.logprobs[row.prefix :] for row in rows], device),
+        ref_BT=reference_logprobs(reference, rows, temperature, device),
     )
+
+
+def _advantages(rows: Sequence[Tokens], device: torch.device) -> Tensor:
+    if any(isinstance(row.advantage, tuple) for row in rows):
+        return right_padded([row.advantages[row.prefix :] for row in rows], device)
+    return torch.tensor([[row.advantage] for row in rows], device=device)
 
 
 def _empty_part(device: torch.device) -> _Part:
     """Return a micro-batch that weighs nothing, for a rank that has no more to compute."""
-    batch = group_batch([[0]], [[0, 0]], 0, device=device)
+    zeros_BT = torch.zeros(1, 2, device=device)
     return _Part(
-        batch=batch,
-        advantages_B=torch.zeros(1, device=device),
-        rollout_BT=torch.zeros(batch.mask_BT.shape, device=device),
+        rows=[Tokens.of((0,), (0, 0))],
+        mask_BT=zeros_BT.bool(),
+        advantages_BT=zeros_BT,
+        rollout_BT=zeros_BT,
         ref_BT=None,
         weight=0.0,
     )
@@ -192,8 +195,11 @@ def _outputs(
     autocast: bool,
 ) -> tuple[Tensor, LossOutputs, Tensor, Tensor]:
     """Return one micro-batch's share of the loss, all of it, entropy and log-probabilities."""
-    with computing(part.batch.mask_BT.device, autocast):
-        policy = completion_logprobs(model, part.batch, temperature=temperature, with_entropy=True)
+    device = part.mask_BT.device
+    with computing(device, autocast):
+        policy = logprobs(
+            model, part.rows, temperature=temperature, with_entropy=True, device=device
+        )
     if not part.weight:
         zero = policy.logprobs_BT.sum() * 0
         nothing = LossOutputs(loss=zero, metrics={}, maxima={})
@@ -201,8 +207,8 @@ def _outputs(
     outputs = grpo_loss(
         LossInputs(
             policy_logprobs_BT=policy.logprobs_BT,
-            advantages_B=part.advantages_B,
-            mask_BT=part.batch.mask_BT,
+            advantages_BT=part.advantages_BT,
+            mask_BT=part.mask_BT,
             step_counts=counts,
             old_logprobs_BT=part.old_BT,
             rollout_logprobs_BT=part.rollout_BT,

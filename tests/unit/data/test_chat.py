@@ -8,7 +8,8 @@ import pytest
 from tests.unit.tiny_models import tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from atlas.data.chat import Example, collate, dialogue_examples, make_example
+from atlas.data.chat import dialogue_examples, make_example
+from atlas.types import Tokens
 
 MESSAGES = [{"role": "user", "content": "1 + 2"}]
 
@@ -18,14 +19,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return tiny_tokenizer()
 
 
-def drawn(tokenizer: PreTrainedTokenizerFast, example: Example) -> list[str]:
+def drawn(tokenizer: PreTrainedTokenizerFast, example: Tokens) -> list[str]:
     """The tokens, blanks written as ``_``, each one in the loss with a # before it."""
     tokens = [
         str(t).replace("\u0120", "_") for t in tokenizer.convert_ids_to_tokens(list(example.ids))
     ]
-    read = {i for start, end in example.read for i in range(start, end)}
-    read |= set(range(example.prompt_length))
-    return [t if i in read else f"#{t}" for i, t in enumerate(tokens)]
+    learned = {i for start, end in example.trained for i in range(start, end)}
+    return [f"#{t}" if i in learned else t for i, t in enumerate(tokens)]
 
 
 def spoken(*turns: str) -> list[dict[str, str]]:
@@ -45,7 +45,7 @@ def test_one_turn(tokenizer: PreTrainedTokenizerFast) -> None:
     example = make_example(tokenizer, MESSAGES, "A = 1.", source="7")
     prompt = ["<|user|>", "1", "_+", "_2", "<|end|>", "<|assistant|>"]
     assert drawn(tokenizer, example) == [*prompt, "#A", "#_=", "#_1", "#.", "#<|end|>"]
-    assert (example.prompt_length, example.num_trained, example.source) == (6, 5, "7")
+    assert (example.prefix, example.num_trained, example.source) == (0, 5, "7")
 
 
 def test_a_text_that_breaks_off_does_not_end(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -82,28 +82,6 @@ def test_a_long_example_loses_its_end(
     assert cut.num_trained == learned
 
 
-def test_collate() -> None:
-    """Padding on the right, ``.``; # is in the loss, a learned token with the padding's id too:
-
-    5 6 #7 #0 #2
-    5 #8 .  .  .
-    """
-    ids_BT, trained_BT = collate(
-        [Example(ids=(5, 6, 7, 0, 2), prompt_length=2), Example(ids=(5, 8), prompt_length=1)],
-        pad_id=0,
-    )
-    assert ids_BT.tolist() == [[5, 6, 7, 0, 2], [5, 8, 0, 0, 0]]
-    assert trained_BT.int().tolist() == [[0, 0, 1, 1, 1], [0, 1, 0, 0, 0]]
-
-
-def test_collate_leaves_out_what_is_read_between_two_turns() -> None:
-    """5 #6 7 8 #9"""
-    example = Example(ids=(5, 6, 7, 8, 9), prompt_length=1, read=((2, 4),))
-    _, trained_BT = collate([example], pad_id=0)
-    assert trained_BT.int().tolist() == [[0, 1, 0, 0, 1]]
-    assert example.num_trained == 2
-
-
 def test_every_turn_of_the_teacher_is_learned(tokenizer: PreTrainedTokenizerFast) -> None:
     """Three guidance turns of one session; what the student says is read:
 
@@ -117,7 +95,7 @@ def test_every_turn_of_the_teacher_is_learned(tokenizer: PreTrainedTokenizerFast
     for asked, said in (("1", "2"), ("3", "4"), ("5", "6")):
         expected += ["<|user|>", asked, "<|end|>", "<|assistant|>", f"#{said}", "#<|end|>"]
     assert drawn(tokenizer, example) == expected
-    assert (example.prompt_length, example.num_trained, example.source) == (4, 6, "7")
+    assert (len(example.trained), example.num_trained, example.source) == (3, 6, "7")
 
 
 def test_one_turn_is_the_same_example_as_ever(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.tiny_models import tiny_tokenizer
 
 from atlas import prompts
-from atlas.data.chat import Example, make_example
+from atlas.data.chat import make_example
 from atlas.data.sft import (
     Dialogue,
     dialogue_of,
@@ -17,6 +17,7 @@ from atlas.data.sft import (
     stated_approach,
 )
 from atlas.session import MISSING, AdaptiveSummary, GuidanceNote, Session, Step
+from atlas.types import Tokens
 
 
 def note(text: str, sequence: int = 1) -> GuidanceNote:
@@ -37,11 +38,11 @@ def dialogues(*sessions: Session) -> list[Dialogue]:
     return [dialogue for dialogue in found if isinstance(dialogue, Dialogue)]
 
 
-def examples(*sessions: Session, max_length: int = 500) -> list[Example]:
+def examples(*sessions: Session, max_length: int = 500) -> list[Tokens]:
     return examples_of(dialogues(*sessions), tiny_tokenizer(), max_length=max_length)
 
 
-def teaching_example(note: str, source: str, approach: str = "") -> Example:
+def teaching_example(note: str, source: str, approach: str = "") -> Tokens:
     """What a session of one step gave at all times: the prompt of the rollouts, then the note."""
     messages = prompts.render("teaching", task="Calculate 1 + 2.", approach=approach)
     return make_example(tiny_tokenizer(), messages, note, source=source)

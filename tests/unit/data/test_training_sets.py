@@ -47,7 +47,7 @@ def test_later_teachings_that_are_too_long_are_counted() -> None:
         for number, note in ((1, "Add."), (2, "Add. " * 200), (3, "Add."))
     )
     made = sft_set(read([recorded(1, steps=steps)]), TOKENIZER, max_length=200)
-    assert [example.num_turns for example in made.train] == [1]
+    assert [len(example.trained) for example in made.train] == [1]
     assert made.lineage.left_out == {"later teachings that end beyond 200 tokens": 2}
 
 

@@ -11,7 +11,7 @@ import torch
 from atlas.from_scratch import selftest
 from atlas.from_scratch.selftest import CHECKS, Check, run_checks
 from atlas.from_scratch.training.group_steps import likelihood_objective
-from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.forward import logprobs
 from atlas.objectives.kl import kl_k3
 from atlas.objectives.ranked import ranked_loss
 
@@ -50,8 +50,8 @@ def nearest(exact: torch.Tensor, _: Any) -> torch.Tensor:
     return exact.to(torch.bfloat16)
 
 
-def warmer(model: Any, batch: Any) -> Any:
-    return completion_logprobs(model, batch, temperature=1.001)
+def warmer(model: Any, rows: Any, *, share: bool = True) -> Any:
+    return logprobs(model, rows, temperature=1.001 if share else 1.0, share=share)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def warmer(model: Any, batch: Any) -> Any:
         ("the ranked stage learns an order", "ranked_objective", lambda **_: likelihood_objective),
         ("GRPO: KL to the reference", "kl_k3", doubled(kl_k3)),
         ("stochastic rounding", "stochastic_round", nearest),
-        ("a shared prompt is exact", "completion_logprobs", warmer),
+        ("a shared prompt is exact", "logprobs", warmer),
     ],
 )
 def test_a_check_bites(monkeypatch: pytest.MonkeyPatch, what: str, name: str, broken: Any) -> None:

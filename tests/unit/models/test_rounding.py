@@ -6,21 +6,21 @@ import copy
 
 import pytest
 import torch
-from tests.unit.tiny_models import tiny_model
+from tests.unit.tiny_models import rows_of, tiny_model
 from transformers import PreTrainedModel
 
 from atlas.machine.precision import computing
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import logprobs
 from atlas.models.rounding import round_products
 
 CPU = torch.device("cpu")
 
 
 def said(model: PreTrainedModel) -> torch.Tensor:
-    batch = group_batch([[5, 6, 7]], [[8, 9, 10], [11, 12]], 0, group_sizes=[2])
     with torch.no_grad(), computing(CPU, autocast=True):
-        return completion_logprobs(model, batch, temperature=0.7).logprobs_BT
+        return logprobs(
+            model, rows_of([[5, 6, 7]], [[8, 9, 10], [11, 12]]), temperature=0.7
+        ).logprobs_BT
 
 
 @pytest.mark.parametrize("tied", [True, False])

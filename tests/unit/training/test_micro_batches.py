@@ -1,36 +1,38 @@
-"""Micro-batches: whole groups where they fit, nothing above the budget, nothing lost."""
+"""Micro-batches: whole groups where they fit, nothing above the budget, nothing lost; packing."""
 
 from __future__ import annotations
 
-import pytest
+import itertools
 
-from atlas.training.micro_batches import Group, dealt, micro_batches, num_tokens
-from atlas.types import TrainSample
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlas.training.micro_batches import (
+    Group,
+    dealt,
+    fullness,
+    micro_batches,
+    num_tokens,
+    pack,
+)
+from atlas.types import Tokens
 
 
 def group(number: int, prompt: int, *lengths: int) -> Group:
     """A group with a prompt of so many tokens and completions of these lengths."""
-    return [
-        TrainSample(
-            group=number,
-            prompt_ids=(5,) * prompt,
-            completion_ids=(7,) * length,
-            rollout_logprobs=(-1.0,) * length,
-            advantage=1.0,
-        )
-        for length in lengths
-    ]
+    return [Tokens.of((number,) * prompt, (7,) * length) for length in lengths]
 
 
 def layout(batches: list[list[Group]]) -> list[list[list[int]]]:
     """Lengths of the completions of each group of each micro-batch."""
-    return [[[len(s.completion_ids) for s in group] for group in batch] for batch in batches]
+    return [[[s.num_own for s in group] for group in batch] for batch in batches]
 
 
 def test_what_is_counted() -> None:
     groups = [group(0, 10, 2, 3), group(1, 4, 6)]
     assert num_tokens(groups, shared=True) == 10 + 2 + 3 + 4 + 6
-    assert num_tokens(groups, shared=False) == 3 * (10 + 6)
+    assert num_tokens(groups, shared=False) == 3 * (10 + 3)
 
 
 def test_neighbours_in_length_share_a_micro_batch() -> None:
@@ -70,3 +72,43 @@ def test_one_group_is_divided_among_ranks() -> None:
 
 def test_a_rank_may_have_nothing() -> None:
     assert dealt([group(0, 4, 5)], 100, 3)[1:] == [[], []]
+
+
+def test_groups_that_are_compared_are_never_divided() -> None:
+    """Shared: 8 + 9 tokens, then 19. Else rows x longest row: 4 x 7, and 2 x 10."""
+    groups = [group(0, 3, 4, 2), group(1, 2, 3, 3), group(2, 1, 9, 9)]
+    for max_tokens, shared in ((17, True), (28, False)):
+        found = layout(micro_batches(groups, max_tokens, shared=shared, whole=True))
+        assert found == [[[3, 3], [4, 2]], [[9, 9]]]
+        found = layout(micro_batches(groups, max_tokens - 1, shared=shared, whole=True))
+        assert found == [[[3, 3]], [[4, 2]], [[9, 9]]]
+
+
+def row(length: int, source: int = 0) -> Tokens:
+    """A row whose ids count up from ``source``; all but the first are learned."""
+    ids = tuple(range(source, source + length))
+    return Tokens(ids=ids, trained=((1, length),) if length > 1 else (), source=str(source))
+
+
+def test_the_fullest_row_with_room_takes_an_example() -> None:
+    """Into rows of 10: 7 and 3, then 6 and 4, not 6 and 3; 2 is left with nothing but itself."""
+    rows = pack([row(length, 100 * length) for length in (3, 4, 2, 6, 7)], 10)
+    assert [row.source for row in rows] == ["700,300", "600,400", "200"]
+    assert fullness(rows, 10) == 22 / 30
+
+
+def test_an_example_longer_than_a_row_stands_alone() -> None:
+    assert [len(row.ids) for row in pack([row(3), row(12)], 10)] == [12, 3]
+
+
+@given(st.lists(st.integers(1, 20), max_size=30), st.integers(20, 40))
+def test_every_example_is_in_one_row_and_no_row_is_too_long(lengths: list[int], room: int) -> None:
+    examples = [row(length, 100 * place) for place, length in enumerate(lengths)]
+    rows = pack(examples, room)
+    parts: list[tuple[int, ...]] = []
+    for packed in rows:
+        cuts = [0, *packed.starts, len(packed.ids)]
+        parts += [packed.ids[a:b] for a, b in itertools.pairwise(cuts)]
+    assert sorted(parts) == sorted(each.ids for each in examples)
+    assert all(len(packed.ids) <= room for packed in rows)
+    assert sum(p.num_trained for p in rows) == sum(each.num_trained for each in examples)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from atlas import prompts
 from atlas.config.sft import SFTConfig
-from atlas.data.chat import Example, make_example
+from atlas.data.chat import make_example
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_model
 from atlas.parallel.engine.plain import PlainEngine
@@ -22,11 +21,11 @@ from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest
 from atlas.training.sft import train_sft
 from atlas.training.supervised import evaluation_loss
-from atlas.types import Task
+from atlas.types import Task, Tokens
 
 
 @pytest.fixture
-def examples(tokenizer: PreTrainedTokenizerBase, tasks: list[Task]) -> list[Example]:
+def examples(tokenizer: PreTrainedTokenizerBase, tasks: list[Task]) -> list[Tokens]:
     """Twelve teachings that all say the same."""
     return [
         make_example(
@@ -53,7 +52,7 @@ def config_for(model: Path, output: Path, **changed: object) -> SFTConfig:
 
 
 def test_it_learns_and_a_stopped_run_ends_with_the_same_weights(
-    tmp_path: Path, model_folder: Path, examples: list[Example]
+    tmp_path: Path, model_folder: Path, examples: list[Tokens]
 ) -> None:
     straight = RunDir.create(tmp_path / "straight", "sft")
     config = config_for(model_folder, straight.path)
@@ -77,11 +76,15 @@ def test_it_learns_and_a_stopped_run_ends_with_the_same_weights(
 
 
 def test_final_is_the_best_of_all_measured_after_an_interruption_too(
-    tmp_path: Path, model_folder: Path, examples: list[Example]
+    tmp_path: Path, model_folder: Path, examples: list[Tokens]
 ) -> None:
     """It learns the first examples by heart at a rate that makes the held-out ones worse."""
     changed = {"learning_rate": 0.05, "eval_steps": 1, "save_steps": 1, "max_grad_norm": 100.0}
-    held = [replace(e, ids=(*e.ids[: e.prompt_length], 200, 201, 202)) for e in examples[:2]]
+    held = [
+        Tokens(ids=(*e.ids[:start], 200, 201, 202), trained=((start, start + 3),))
+        for e in examples[:2]
+        for start in (e.trained[0][0],)
+    ]
     runs = []
     for name, stops_after in (("straight", 99), ("broken", 4)):
         run = RunDir.create(tmp_path / name, "sft")
@@ -116,7 +119,7 @@ def test_final_is_the_best_of_all_measured_after_an_interruption_too(
 
 
 def test_packed_rows_learn_in_fewer_steps(
-    tmp_path: Path, model_folder: Path, examples: list[Example]
+    tmp_path: Path, model_folder: Path, examples: list[Tokens]
 ) -> None:
     """Four of the twelve examples fit into a row, and a step takes four rows."""
     length = 4 * max(len(example.ids) for example in examples)
@@ -133,7 +136,7 @@ def test_packed_rows_learn_in_fewer_steps(
 
 
 def test_an_adapter_learns_and_a_stopped_run_ends_with_the_same_one(
-    tmp_path: Path, model_folder: Path, examples: list[Example]
+    tmp_path: Path, model_folder: Path, examples: list[Tokens]
 ) -> None:
     adapter = {"use_peft": True, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.2}
     straight = RunDir.create(tmp_path / "straight", "sft")

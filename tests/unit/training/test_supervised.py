@@ -10,18 +10,18 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from atlas.data.chat import Example, collate
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import StopRequest
 from atlas.training.supervised import Step, evaluation_loss, run_steps
+from atlas.types import Tokens
 
 EXAMPLES = [
-    Example(ids=(5, 6, 7, 8, 1), prompt_length=2),
-    Example(ids=(9, 10, 11, 1), prompt_length=3),
-    Example(ids=(12, 13, 14, 15, 16, 17, 1), prompt_length=1),
+    Tokens(ids=(5, 6, 7, 8, 1), trained=((2, 5),)),
+    Tokens(ids=(9, 10, 11, 1), trained=((3, 4),)),
+    Tokens(ids=(12, 13, 14, 15, 16, 17, 1), trained=((1, 3), (4, 7))),
 ]
 
 
@@ -46,8 +46,11 @@ def train(model: LlamaForCausalLM, steps: list[Step], folder: Path) -> float:
 
 
 def test_the_loss_is_that_of_transformers(model: LlamaForCausalLM) -> None:
-    ids_BT, trained_BT = collate(EXAMPLES, 0)
-    labels = ids_BT.masked_fill(~trained_BT, -100)
+    ids_BT = torch.tensor([[*row.ids, 0, 0, 0][:7] for row in EXAMPLES])
+    labels = torch.full_like(ids_BT, -100)
+    for row, example in enumerate(EXAMPLES):
+        for start, end in example.trained:
+            labels[row, start:end] = ids_BT[row, start:end]
     with torch.no_grad():
         expected = model(input_ids=ids_BT, labels=labels).loss.item()
     found = evaluation_loss(engine_of(model), EXAMPLES, batch_size=2)
@@ -69,7 +72,7 @@ def test_a_row_that_is_learned_whole_is_a_mean_over_what_is_predicted(
 ) -> None:
     """Nothing predicts a row's first token, so that L tokens are L - 1 in the mean."""
     texts = [(5, 6, 7, 8, 1), (9, 10, 11, 12, 1), (12, 13, 14, 15, 16)]
-    rows = [Example(ids=ids, prompt_length=0) for ids in texts]
+    rows = [Tokens(ids=ids, trained=((1, 5),)) for ids in texts]
     ids_BT = torch.tensor(texts)
     logits_BTV = model(ids_BT).logits[:, :-1]
     expected = torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten())

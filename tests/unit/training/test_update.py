@@ -7,30 +7,28 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tests.unit.tiny_models import rows_of
 from transformers import LlamaForCausalLM
 
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import logprobs
 from atlas.objectives.loss_types import LossSettings
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.training.update import live_groups, update
-from atlas.types import TrainSample
+from atlas.types import Tokens
 
 
-def make_samples(model: LlamaForCausalLM) -> list[TrainSample]:
+def make_samples(model: LlamaForCausalLM) -> list[Tokens]:
     """Three groups of two, on policy; the third one is dead."""
     prompts = [(5, 6, 7), (8, 9), (10, 11, 12, 13)]
     completions = [(20, 21, 1), (22, 1), (23, 24, 25, 1), (26, 1), (27, 28, 1), (29, 1)]
-    batch = group_batch(prompts, completions, pad_id=0)
     with torch.no_grad():
-        logprobs_BT = completion_logprobs(model, batch).logprobs_BT
+        logprobs_BT = logprobs(model, rows_of(prompts, completions)).logprobs_BT
     advantages = [1.0, -1.0, 0.5, -0.5, None, None]
     return [
-        TrainSample(
-            group=row // 2,
-            prompt_ids=prompts[row // 2],
-            completion_ids=completions[row],
-            rollout_logprobs=tuple(logprobs_BT[row, : len(completions[row])].tolist()),
+        Tokens.of(
+            prompts[row // 2],
+            completions[row],
+            logprobs=logprobs_BT[row, : len(completions[row])].tolist(),
             advantage=advantages[row],
         )
         for row in range(6)
@@ -39,7 +37,7 @@ def make_samples(model: LlamaForCausalLM) -> list[TrainSample]:
 
 def take_step(
     model: LlamaForCausalLM,
-    samples: list[TrainSample],
+    samples: list[Tokens],
     *,
     beta: float = 0.0,
     max_tokens: int = 999,
@@ -69,8 +67,8 @@ def test_better_than_the_group_becomes_likelier_and_worse_less_likely(
 ) -> None:
     samples = make_samples(model)
     take_step(model, samples)
-    after = [sum(s.rollout_logprobs) for s in make_samples(model)]
-    before = [sum(s.rollout_logprobs) for s in samples]
+    after = [sum(s.logprobs) for s in make_samples(model)]
+    before = [sum(s.logprobs) for s in samples]
     assert after[0] > before[0]
     assert after[1] < before[1]
     assert after[2] > before[2]
@@ -120,7 +118,7 @@ def test_members_without_an_advantage_are_not_computed(model: LlamaForCausalLM) 
     samples = make_samples(model)
     samples[1] = replace(samples[1], advantage=None)
     groups = live_groups(samples)
-    assert [[sample.group for sample in group] for group in groups] == [[0], [1, 1]]
+    assert groups == [[samples[0]], [*samples[2:4]]]
     other = copy.deepcopy(model)
     with_it, without = take_step(model, samples), take_step(other, [samples[0], *samples[2:4]])
     assert with_it["train/loss"] == pytest.approx(without["train/loss"], rel=1e-6)
@@ -162,3 +160,32 @@ def test_gradient_checkpointing_changes_neither_loss_nor_weights(model: LlamaFor
     assert checkpointed["train/grad_norm"] == pytest.approx(plain["train/grad_norm"], rel=1e-4)
     for left, right in zip(model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(left, right, rtol=0, atol=2e-4)
+
+
+def test_a_reply_of_the_environment_is_read_and_teaches_nothing(model: LlamaForCausalLM) -> None:
+    """Two turns with a reply between them, of three: only the four tokens of the turns count."""
+    prompt, turn, reply, again = (5, 6, 7), (20, 21), (30, 31, 32), (22, 1)
+    first = Tokens(
+        ids=(*prompt, *turn, *reply, *again), trained=((3, 5), (8, 10)), prefix=3, advantage=1.0
+    )
+    with torch.no_grad():
+        said_T = logprobs(model, [first]).logprobs_BT[0].tolist()
+    first = replace(first, logprobs=(*[0.0] * 3, *said_T))
+    odd = replace(first, logprobs=(*[0.0] * 3, *said_T[:2], -9.0, -9.0, -9.0, *said_T[5:]))
+    # A sibling that ended after its first turn, and one that never got a word in.
+    second = Tokens.of(prompt, (23, 1), logprobs=(-3.0, -3.0), advantage=-1.0)
+    third = replace(first, trained=(), advantage=0.5)
+    assert live_groups([first, second, third]) == [[first, second]]
+    found = []
+    for sample in (first, odd):
+        other = copy.deepcopy(model)
+        metrics = take_step(other, [sample, second, third], beta=0.04)
+        found.append((metrics, [p.detach() for p in other.parameters()]))
+    assert found[0][0] == found[1][0]
+    for left, right in zip(found[0][1], found[1][1], strict=True):
+        assert torch.equal(left, right)
+    alone = take_step(copy.deepcopy(model), [first], beta=0.04)
+    for name in ("train/importance_ratio_mean", "train/ratio_mean"):
+        assert alone[name] == pytest.approx(1.0, abs=1e-5)  # a mean over four
+    assert alone["train/kl"] == pytest.approx(0.0, abs=1e-6)
+    assert alone["train/loss"] == pytest.approx(-1.0, abs=1e-5)

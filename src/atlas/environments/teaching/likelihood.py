@@ -11,10 +11,9 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import group_batch
-from atlas.prompts.chat import render_ids, token_id
-from atlas.types import Task
+from atlas.models.passes.forward import logprobs
+from atlas.prompts.chat import answer_ids, render_ids, text_ids
+from atlas.types import Task, Tokens
 
 _ROWS = 256
 _LEAD = "Answer:"
@@ -50,22 +49,14 @@ class AnswerLikelihood:
 
     @torch.inference_mode()
     def _score(self, asked: Sequence[tuple[Task, list[int]]]) -> list[float]:
-        lead = self.tokenizer.encode(_LEAD, add_special_tokens=False)
-        pad_id = int(self.model.config.pad_token_id or 0)
+        lead = text_ids(self.tokenizer, _LEAD)
         values: list[float] = []
         for start in range(0, len(asked), _ROWS):
-            rows = asked[start : start + _ROWS]
-            batch = group_batch(
-                [[*prompt, *lead] for _, prompt in rows],
-                [self._answer_ids(task) for task, _ in rows],
-                pad_id,
-                device=self.model.device,
-            )
-            logprobs_BT = completion_logprobs(self.model, batch).logprobs_BT
-            values += (logprobs_BT.sum(dim=1) / batch.mask_BT.sum(dim=1)).tolist()
+            rows = [
+                # With its end: "1" is no part of "14".
+                Tokens.of([*prompt, *lead], answer_ids(self.tokenizer, f" {task.answer}"))
+                for task, prompt in asked[start : start + _ROWS]
+            ]
+            found = logprobs(self.model, rows)
+            values += (found.logprobs_BT.sum(dim=1) / found.mask_BT.sum(dim=1)).tolist()
         return values
-
-    def _answer_ids(self, task: Task) -> list[int]:
-        # With its end: "1" is no part of "14".
-        answer = self.tokenizer.encode(f" {task.answer}", add_special_tokens=False)
-        return [*answer, token_id(self.tokenizer, "eos")]

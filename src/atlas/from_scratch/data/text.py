@@ -1,6 +1,6 @@
 """Any text to rows for pre-training: read, tokenised, packed without gaps.
 
-Input: a text file or a folder of them. Output: `Example`s of equal length in which every token but
+Input: a text file or a folder of them. Output: `Tokens` of equal length in which every token but
 the first is learned; documents follow one another with an end-of-sequence token between them.
 """
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from atlas.data.chat import Example
 from atlas.errors import AtlasError
 from atlas.prompts.chat import text_ids, token_id
 from atlas.run.seeding import derive_seed
+from atlas.types import Tokens
 
 
 def corpus_files(corpus: str | Path) -> list[Path]:
@@ -46,20 +46,20 @@ def documents(corpus: str | Path) -> Iterator[str]:
 
 def packed_rows(
     texts: Iterator[str], tokenizer: PreTrainedTokenizerBase, *, length: int
-) -> list[Example]:
+) -> list[Tokens]:
     """Return all texts as rows of ``length`` tokens; what is left over at the end is dropped.
 
     Raises:
         AtlasError: There is less text than one row.
     """
     end = token_id(tokenizer, "eos")
-    rows: list[Example] = []
+    rows: list[Tokens] = []
     waiting: list[int] = []
     for text in texts:
         waiting += [*text_ids(tokenizer, text), end]
         whole = len(waiting) // length * length
         rows += [
-            Example(ids=tuple(waiting[i : i + length]), prompt_length=0)
+            Tokens(ids=tuple(waiting[i : i + length]), trained=((1, length),))
             for i in range(0, whole, length)
         ]
         waiting = waiting[whole:]
@@ -72,8 +72,8 @@ def packed_rows(
 
 
 def text_steps(
-    rows: Sequence[Example], *, tokens: int, pass_tokens: int, seed: int
-) -> list[list[list[Example]]]:
+    rows: Sequence[Tokens], *, tokens: int, pass_tokens: int, seed: int
+) -> list[list[list[Tokens]]]:
     """Cut rows, shuffled, into steps, and each of them into micro-batches.
 
     Args:
@@ -89,5 +89,5 @@ def text_steps(
     return [_parts(step, max(1, pass_tokens // length)) for step in steps]
 
 
-def _parts(rows: list[Example], size: int) -> list[list[Example]]:
+def _parts(rows: list[Tokens], size: int) -> list[list[Tokens]]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]

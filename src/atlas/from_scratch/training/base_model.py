@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from atlas import prompts
 from atlas.config.base_model import BaseModelConfig
-from atlas.data.chat import Example, make_example
+from atlas.data.chat import make_example
 from atlas.data.tasks import is_held_out, task_stream
 from atlas.from_scratch.data.corpus import Dialogue, write_dialogue
 from atlas.from_scratch.model.sizes import llama_config
@@ -31,6 +31,7 @@ from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
+from atlas.training.micro_batches import micro_batches
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, run_steps
 
@@ -136,21 +137,13 @@ def _steps(config: BaseModelConfig, tokenizer: PreTrainedTokenizerBase) -> Itera
             )
             for dialogue in itertools.islice(dialogues, _SHARD_ROWS)
         ]
-        batches = _cut(rows, config.tokens_per_step)
+        alone = [[row] for row in rows]
+        batches = [
+            [row for group in batch for row in group]
+            for batch in micro_batches(alone, config.tokens_per_step, shared=False, whole=True)
+        ]
         random.Random(derive_seed(config.seed, "batches", str(shard))).shuffle(batches)
         yield from ([batch] for batch in batches)
-
-
-def _cut(rows: Sequence[Example], tokens: int) -> list[list[Example]]:
-    """Cut rows, sorted by length, into batches of at most ``tokens``, padding counted."""
-    batches: list[list[Example]] = []
-    batch: list[Example] = []
-    for row in sorted(rows, key=lambda row: len(row.ids)):
-        if batch and len(row.ids) * (len(batch) + 1) > tokens:
-            batches.append(batch)
-            batch = []
-        batch.append(row)
-    return [*batches, batch]
 
 
 def _dialogues(config: BaseModelConfig, purpose: str) -> Iterator[Dialogue]:

@@ -1,9 +1,9 @@
-"""Ranked records to tensors: token ids, optimiser steps, micro-batches of groups.
+"""Ranked records to token ids, and to optimiser steps.
 
-Input: `RankedRecord`s and a tokenizer. Output: `RankedExample`s; lists of them, one a step; and
-`RankedBatch`es, in which the K responses of a prompt are a group that shares it.
+Input: `RankedRecord`s and a tokenizer. Output: for each prompt a group of its responses, whose
+score is their ``advantage``; lists of groups, one a step; and what a loss compares, by prompt.
 
-Shapes: P prompts, K responses each, B = P * K rows, T longest response.
+Shapes: P prompts, K responses each, B = P * K rows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -19,45 +18,21 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from atlas.data.ranked import RankedRecord
-from atlas.models.passes.group_batch import GroupBatch, group_batch
-from atlas.prompts.chat import encode, text_ids, token_id
+from atlas.models.passes.padded import right_padded
+from atlas.prompts.chat import answer_ids, encode
 from atlas.run.seeding import derive_seed
+from atlas.training.micro_batches import Group, num_tokens
+from atlas.types import Tokens
 
 S = TypeVar("S")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RankedExample:
-    """One record as token ids."""
-
-    prompt_ids: tuple[int, ...]
-    response_ids: tuple[tuple[int, ...], ...]
-    """[K][T], each with its end-of-sequence token."""
-    scores: tuple[float, ...]
-    """[K] higher is better."""
-
-    @property
-    def num_trained(self) -> int:
-        """Tokens of all responses."""
-        return sum(len(ids) for ids in self.response_ids)
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of the prompt, counted once, and of all responses."""
-        return len(self.prompt_ids) + self.num_trained
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest response."""
-        return max(len(ids) for ids in self.response_ids)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RankedBatch:
-    """Examples with equally many responses, as tensors."""
-
-    groups: GroupBatch
-    scores_PK: Tensor
+def ranked_group(
+    prompt: Sequence[int], responses: Sequence[Sequence[int]], scores: Sequence[float]
+) -> Group:
+    """Return the responses to a prompt, with their scores."""
+    pairs = zip(responses, scores, strict=True)
+    return [Tokens.of(prompt, response, advantage=score) for response, score in pairs]
 
 
 def ranked_examples(
@@ -66,7 +41,7 @@ def ranked_examples(
     *,
     max_length: int,
     whole: bool = False,
-) -> tuple[list[RankedExample], Counter[str]]:
+) -> tuple[list[Group], Counter[str]]:
     """Return the records as token ids, and what was left out, by reason.
 
     Args:
@@ -77,12 +52,11 @@ def ranked_examples(
         whole: Leave out a record whose best response is too long as well: the best of the others
             is nothing to prefer.
     """
-    end = token_id(tokenizer, "eos")
-    examples: list[RankedExample] = []
+    examples: list[Group] = []
     left_out: Counter[str] = Counter()
     for record in records:
-        prompt = tuple(encode(tokenizer, [{"role": "user", "content": record.prompt}]))
-        encoded = [(*text_ids(tokenizer, text), end) for text in record.responses]
+        prompt = encode(tokenizer, [{"role": "user", "content": record.prompt}])
+        encoded = [answer_ids(tokenizer, text) for text in record.responses]
         kept = [k for k, ids in enumerate(encoded) if len(prompt) + len(ids) <= max_length]
         if len(kept) < len(encoded):
             left_out["responses longer than max_seq_length"] += len(encoded) - len(kept)
@@ -93,18 +67,14 @@ def ranked_examples(
             left_out["prompts whose best response is longer"] += 1
             continue
         examples.append(
-            RankedExample(
-                prompt_ids=prompt,
-                response_ids=tuple(encoded[k] for k in kept),
-                scores=tuple(record.scores[k] for k in kept),
-            )
+            ranked_group(prompt, [encoded[k] for k in kept], [record.scores[k] for k in kept])
         )
     return examples, left_out
 
 
 def ranked_steps(
-    examples: Sequence[RankedExample], *, batch_size: int, num_steps: int, first: int, seed: int
-) -> Iterator[list[RankedExample]]:
+    examples: Sequence[Group], *, batch_size: int, num_steps: int, first: int, seed: int
+) -> Iterator[list[Group]]:
     """Yield the examples of steps ``first`` to ``num_steps``; each epoch has its own order."""
     order: list[int] = []
     epoch = 0
@@ -117,17 +87,15 @@ def ranked_steps(
             yield [examples[i] for i in chosen]
 
 
-def token_steps(
-    examples: Sequence[RankedExample], *, tokens: int, seed: int
-) -> list[list[RankedExample]]:
+def token_steps(examples: Sequence[Group], *, tokens: int, seed: int) -> list[list[Group]]:
     """Cut all examples into steps of at most ``tokens`` tokens, each prompt counted once.
 
     Neighbours in length come together, so that little is padded; one example goes through whatever
     it takes.
     """
     order = _shuffled(len(examples), derive_seed(seed, "pretrain ties"))
-    order.sort(key=lambda i: (len(examples[i].scores), examples[i].longest))
-    steps: list[list[RankedExample]] = []
+    order.sort(key=lambda i: (len(examples[i]), max(row.num_own for row in examples[i])))
+    steps: list[list[Group]] = []
     for i in order:
         example = examples[i]
         if not steps or num_tokens([*steps[-1], example], shared=True) > tokens:
@@ -145,53 +113,23 @@ def repeated_steps(steps: Sequence[S], *, num_steps: int, first: int, seed: int)
                 yield steps[index]
 
 
-def micro_batches(
-    examples: Sequence[RankedExample],
-    max_tokens: int,
-    pad_id: int,
-    device: torch.device,
-    *,
-    shared: bool = True,
-) -> Iterator[RankedBatch]:
-    """Cut a step into batches of at most ``max_tokens`` tokens; one example at least.
+def by_prompt(values_B: Tensor, groups: Sequence[Group]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return values and scores of responses by prompt, both [P, K], and the mask of what is there.
 
     Args:
-        examples: Of the step.
-        max_tokens: Computed in one pass.
-        pad_id: Fills up; any id will do.
-        device: Of the tensors: the model's.
-        shared: Each prompt is computed once for its responses, and nothing is padded.
+        values_B: One a response, in the order of the groups.
+        groups: Of a micro-batch.
     """
-    batch: list[RankedExample] = []
-    for example in sorted(examples, key=lambda e: (len(e.scores), e.longest)):
-        same = not batch or len(batch[0].scores) == len(example.scores)
-        if batch and (not same or num_tokens([*batch, example], shared=shared) > max_tokens):
-            yield _batch(batch, pad_id, device)
-            batch = []
-        batch.append(example)
-    if batch:
-        yield _batch(batch, pad_id, device)
+    device = values_B.device
+    mask_PK = right_padded([[True] * len(group) for group in groups], device, torch.bool)
+    scores_PK = right_padded([[row.advantages[0] for row in group] for group in groups], device)
+    values_PK = values_B.new_zeros(mask_PK.shape).masked_scatter(mask_PK, values_B)
+    return values_PK, scores_PK, mask_PK
 
 
-def _batch(examples: Sequence[RankedExample], pad_id: int, device: torch.device) -> RankedBatch:
-    groups = group_batch(
-        [example.prompt_ids for example in examples],
-        [ids for example in examples for ids in example.response_ids],
-        pad_id,
-        device=device,
-    )
-    return RankedBatch(
-        groups=groups, scores_PK=torch.tensor([e.scores for e in examples], device=device)
-    )
-
-
-def num_tokens(examples: Sequence[RankedExample], *, shared: bool) -> int:
-    """Return the tokens that one pass over the examples computes."""
-    if shared:
-        return sum(example.num_tokens for example in examples)
-    longest_prompt = max(len(example.prompt_ids) for example in examples)
-    rows = sum(len(example.response_ids) for example in examples)
-    return rows * (longest_prompt + max(example.longest for example in examples))
+def num_trained(groups: Sequence[Group]) -> int:
+    """Return the tokens of all responses."""
+    return sum(row.num_trained for group in groups for row in group)
 
 
 def _shuffled(size: int, seed: int) -> list[int]:

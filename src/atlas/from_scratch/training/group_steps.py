@@ -16,13 +16,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.from_scratch.training.batches import RankedBatch, RankedExample, micro_batches
+from atlas.from_scratch.training.batches import by_prompt, num_trained
 from atlas.machine.precision import computing
-from atlas.models.passes.forward import completion_logprobs, shares_prompts
+from atlas.models.passes.forward import TokenLogprobs, logprobs
+from atlas.models.passes.shared_prefix import shares_prefixes
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
 from atlas.parallel.engine.protocol import Engine
@@ -30,11 +30,12 @@ from atlas.run.metrics import MetricSink
 from atlas.run.progress import Progress
 from atlas.run.stopping import StopRequest
 from atlas.training.log_window import LogWindow
+from atlas.training.micro_batches import Group, micro_batches, num_tokens
 
 Share = tuple[Tensor, Mapping[str, Tensor]]
 """A micro-batch's share of the loss, and of the other metrics."""
-Objective = Callable[[Tensor, RankedBatch, Sequence[RankedExample]], Share]
-"""(policy_logprobs_BT, batch, examples of the whole step) -> share."""
+Objective = Callable[[TokenLogprobs, Sequence[Group], Sequence[Group]], Share]
+"""(of the policy, micro-batch, examples of the whole step) -> share."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,11 +49,10 @@ class Precision:
 
 
 def likelihood_objective(
-    policy_logprobs_BT: Tensor, batch: RankedBatch, step: Sequence[RankedExample]
+    policy: TokenLogprobs, batch: Sequence[Group], step: Sequence[Group]
 ) -> Share:
     """Mean negative log-likelihood a token, over the tokens of all responses of the step."""
-    num_tokens = sum(example.num_trained for example in step)
-    return cross_entropy(policy_logprobs_BT, batch.groups.mask_BT, num_tokens), {}
+    return cross_entropy(policy.logprobs_BT, policy.mask_BT, num_trained(step)), {}
 
 
 def ranked_objective(
@@ -64,14 +64,10 @@ def ranked_objective(
 ) -> Objective:
     """Return the guide's loss with its weights; mean over the prompts of the step."""
 
-    def objective(
-        policy_logprobs_BT: Tensor, batch: RankedBatch, step: Sequence[RankedExample]
-    ) -> Share:
-        likely_B = response_logprobs(policy_logprobs_BT, batch.groups.mask_BT, reduction)
+    def objective(policy: TokenLogprobs, batch: Sequence[Group], step: Sequence[Group]) -> Share:
+        likely_B = response_logprobs(policy.logprobs_BT, policy.mask_BT, reduction)
         result = ranked_loss(
-            likely_B.view(batch.scores_PK.shape),
-            batch.scores_PK,
-            torch.ones_like(batch.scores_PK, dtype=torch.bool),
+            *by_prompt(likely_B, batch),
             len(step),
             sharpness=sharpness,
             preference_weight=preference_weight,
@@ -88,7 +84,7 @@ def ranked_objective(
 
 def run_group_steps(
     engine: Engine,
-    steps: Iterable[Sequence[RankedExample]],
+    steps: Iterable[Sequence[Group]],
     objective: Objective,
     precision: Precision,
     *,
@@ -124,7 +120,7 @@ def run_group_steps(
         stop.check()
         shares = backward(engine, examples, objective, precision)
         info = engine.step()
-        window.add(shares, info, num_tokens=sum(example.num_tokens for example in examples))
+        window.add(shares, info, num_tokens=num_tokens(examples, shared=True))
         progress.advance(note=f"loss {shares['train/loss']:.3f}")
         if number % logging_steps == 0:
             window.log(number)
@@ -135,7 +131,7 @@ def run_group_steps(
 
 def backward(
     engine: Engine,
-    examples: Sequence[RankedExample],
+    examples: Sequence[Group],
     objective: Objective,
     precision: Precision,
 ) -> dict[str, float]:
@@ -144,8 +140,8 @@ def backward(
     sums: dict[str, float] = defaultdict(float)
     for batch in batches_of(model, examples, precision):
         with computing(model.device, precision.autocast):
-            logprobs_BT = completion_logprobs(model, batch.groups).logprobs_BT
-        loss, parts = objective(logprobs_BT, batch, examples)
+            policy = logprobs(model, [row for group in batch for row in group])
+        loss, parts = objective(policy, batch, examples)
         engine.backward(loss)
         sums["train/loss"] += loss.item()
         for name, value in parts.items():
@@ -154,9 +150,8 @@ def backward(
 
 
 def batches_of(
-    model: PreTrainedModel, examples: Sequence[RankedExample], precision: Precision
-) -> Iterable[RankedBatch]:
-    """Return the examples as micro-batches on the model's device."""
-    pad_id = int(model.config.pad_token_id or 0)
-    shared = shares_prompts(model)
-    return micro_batches(examples, precision.max_tokens, pad_id, model.device, shared=shared)
+    model: PreTrainedModel, examples: Sequence[Group], precision: Precision
+) -> list[list[Group]]:
+    """Return the examples as micro-batches, each of them whole."""
+    shared = shares_prefixes(model)
+    return micro_batches(examples, precision.max_tokens, shared=shared, whole=True)

@@ -19,13 +19,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from atlas.data.ranked import RankedRecord
-from atlas.from_scratch.training.batches import ranked_examples
-from atlas.from_scratch.training.group_steps import Precision, batches_of
-from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.forward import logprobs
 from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
-
-_ANY_LENGTH = 2**31
+from atlas.prompts.chat import answer_ids, encode
+from atlas.types import Tokens
 
 
 def compute_log_probs(
@@ -51,11 +48,9 @@ def compute_log_probs(
     """
     if not responses:
         raise ValueError("responses is empty; give one at least")
-    record = RankedRecord(prompt=prompt, responses=tuple(responses), scores=(0.0,) * len(responses))
-    examples, _ = ranked_examples([record], tokenizer, max_length=_ANY_LENGTH)
-    (batch,) = batches_of(model, examples, Precision(autocast=False, max_tokens=_ANY_LENGTH))
-    logprobs_BT = completion_logprobs(model, batch.groups).logprobs_BT
-    return response_logprobs(logprobs_BT, batch.groups.mask_BT, reduction)
+    asked = encode(tokenizer, [{"role": "user", "content": prompt}])
+    found = logprobs(model, [Tokens.of(asked, answer_ids(tokenizer, r)) for r in responses])
+    return response_logprobs(found.logprobs_BT, found.mask_BT, reduction)
 
 
 def grpo_loss(

@@ -19,11 +19,9 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.config.ranked import RankedConfig
-from atlas.data.chat import Example
 from atlas.from_scratch.data.text import text_steps
 from atlas.from_scratch.model.sizes import llama_config, size_named
 from atlas.from_scratch.training.batches import (
-    RankedExample,
     ranked_steps,
     repeated_steps,
     token_steps,
@@ -45,8 +43,10 @@ from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
+from atlas.training.micro_batches import Group
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import run_steps
+from atlas.types import Tokens
 
 MakeModel = Callable[[], PreTrainedModel]
 Figures = Mapping[str, float]
@@ -85,7 +85,7 @@ def random_model(
     return AutoModelForCausalLM.from_config(shape, dtype=dtype)
 
 
-def pretrain(job: Training, model: MakeModel, examples: Sequence[RankedExample]) -> Figures:
+def pretrain(job: Training, model: MakeModel, examples: Sequence[Group]) -> Figures:
     """Teach language on the ranked data: every response is as good as another.
 
     Args:
@@ -107,7 +107,7 @@ def pretrain(job: Training, model: MakeModel, examples: Sequence[RankedExample])
     return _stage(job, "pretrain", model, loop, total=total)
 
 
-def pretrain_on_text(job: Training, model: MakeModel, rows: Sequence[Example]) -> Figures:
+def pretrain_on_text(job: Training, model: MakeModel, rows: Sequence[Tokens]) -> Figures:
     """Teach language on any text, packed into rows; otherwise as `pretrain`."""
     config = job.config
     cut = text_steps(
@@ -126,7 +126,7 @@ def pretrain_on_text(job: Training, model: MakeModel, rows: Sequence[Example]) -
     return _stage(job, "pretrain", model, loop, total=total)
 
 
-def rank(job: Training, model: MakeModel, examples: Sequence[RankedExample]) -> Figures:
+def rank(job: Training, model: MakeModel, examples: Sequence[Group]) -> Figures:
     """Teach what is better: the guide's loss over the ranked responses.
 
     Returns:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from atlas.from_scratch.training.batches import RankedExample
+from atlas.from_scratch.training.batches import by_prompt
 from atlas.from_scratch.training.group_steps import Precision, batches_of
 from atlas.machine.precision import computing
-from atlas.models.passes.forward import completion_logprobs
+from atlas.models.passes.forward import logprobs
 from atlas.objectives.ranked import response_logprobs
+from atlas.training.micro_batches import Group
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +35,7 @@ class RankingFigures:
 
 @torch.inference_mode()
 def ranking_figures(
-    model: PreTrainedModel, examples: Sequence[RankedExample], precision: Precision
+    model: PreTrainedModel, examples: Sequence[Group], precision: Precision
 ) -> RankingFigures:
     """Return how well a model's likelihoods order the responses of each prompt."""
     right = pairs = 0
@@ -43,10 +44,12 @@ def ranking_figures(
     model.eval()
     for batch in batches_of(model, examples, precision):
         with computing(model.device, precision.autocast):
-            logprobs_BT = completion_logprobs(model, batch.groups).logprobs_BT
-        likely_PK = response_logprobs(logprobs_BT, batch.groups.mask_BT).view(batch.scores_PK.shape)
-        scores_PK = batch.scores_PK
+            found = logprobs(model, [row for group in batch for row in group])
+        likely_B = response_logprobs(found.logprobs_BT, found.mask_BT)
+        likely_PK, scores_PK, mask_PK = by_prompt(likely_B, batch)
+        scores_PK = scores_PK.masked_fill(~mask_PK, -torch.inf)
         better_Pij = scores_PK.unsqueeze(-1) > scores_PK.unsqueeze(-2)
+        better_Pij &= mask_PK.unsqueeze(-2)
         likelier_Pij = likely_PK.unsqueeze(-1) > likely_PK.unsqueeze(-2)
         right += int((better_Pij & likelier_Pij).sum())
         pairs += int(better_Pij.sum())

@@ -14,13 +14,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from atlas.models.passes.compiled import compile_layers, forget_compiled
-from atlas.models.passes.evaluating import evaluating
-from atlas.models.passes.forward import plain_hidden, shares_prompts
-from atlas.models.passes.shared_prefix import keep_attention_uncompiled, pack, packed_hidden, trial
-
-_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
-_TOLERANCE_BELOW = 5e-2
-"""Largest difference of hidden states and of gradients, relative to their size."""
+from atlas.models.passes.padded import padded_hidden
+from atlas.models.passes.proof import disagreement, evaluating, few_rows
+from atlas.models.passes.shared_prefix import (
+    keep_attention_uncompiled,
+    pack,
+    packed_hidden,
+    shares_prefixes,
+)
 
 
 def compile_training(model: PreTrainedModel) -> str:
@@ -36,25 +37,24 @@ def compile_training(model: PreTrainedModel) -> str:
             forget_compiled(model)
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             return f"torch_compile: layers run as they are, compiling failed: {first}"
-    difference = max(
-        float((a - b).float().norm() / b.float().norm().clamp(min=1e-12))
-        for a, b in zip(found, wanted, strict=True)
-    )
+    differences = [disagreement(a, b) for a, b in zip(found, wanted, strict=True)]
     seconds = time.monotonic() - started
-    if not difference < _TOLERANCE.get(model.dtype, _TOLERANCE_BELOW):
+    if any(differences):
         forget_compiled(model)
         return (
-            f"torch_compile: layers run as they are, compiled they differ by {difference:.1g} of "
-            "the size of hidden states or gradients"
+            "torch_compile: layers run as they are, compiled they differ by "
+            f"{max(d or 0.0 for d in differences):.1g} of the size of hidden states or gradients"
         )
     return f"torch_compile: {num_layers} layers compiled for training in {seconds:.0f} s"
 
 
 def _passes(model: PreTrainedModel) -> tuple[Tensor, Tensor]:
     """Return hidden states of a few tokens, and the gradient of the first trained weights."""
-    batch = trial(model)
-    shared = shares_prompts(model)
-    hidden_MD = packed_hidden(model, pack(batch)) if shared else plain_hidden(model, batch)
+    rows, device = few_rows(model), model.device
+    if shares_prefixes(model):
+        hidden_MD = packed_hidden(model, pack(rows, device))
+    else:
+        hidden_MD = padded_hidden(model, rows, device)
     decoder: Any = model.get_decoder()
     first = next(p for p in decoder.parameters() if p.requires_grad)
     weights_MD = torch.linspace(-1, 1, hidden_MD.numel(), device=hidden_MD.device)

@@ -1,16 +1,18 @@
-"""Log-probabilities of completions under a model, each group's prompt computed once.
+"""Log-probabilities of the tokens that are learned from, under a model: one way in for all of them.
 
-Input: groups of completions that share their prompt. Output: log-probabilities per token.
+Input: a model and rows of `Tokens`, of SFT, GRPO or ranked responses. Output: log-probabilities per
+token. There are two layouts, with equal results and exact gradients:
 
-Where the model allows it, prompts and completions go through it as one row without padding, and
-each prompt costs 1/G of what it would (shared_prefix.py). Otherwise every completion is computed
-with a prompt of its own. Gradients are exact either way.
+    siblings that share a prefix   all as one row without padding, each prompt once, where the model
+                                   allows it (shared_prefix.py): it costs 1/G of what it would
+    any other rows                 padded on the right; a row may hold several (padded.py)
 
-Shapes: P prompts, B rows, L prompt, T completion, M completion tokens of all rows, D hidden.
+Shapes: B rows, T tokens after a row's prefix, M learned tokens of all rows, D hidden.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,131 +20,76 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.models.passes.group_batch import GroupBatch
 from atlas.models.passes.head import logit_change
-from atlas.models.passes.recomputing import recomputing
-from atlas.models.passes.shared_prefix import can_share, pack, packed_hidden
-from atlas.objectives.logprobs import SelectedLogprobs, selected_logprobs
+from atlas.models.passes.padded import padded_hidden, trained_mask
+from atlas.models.passes.shared_prefix import pack, packed_hidden, shares_prefixes
+from atlas.objectives.logprobs import selected_logprobs
+from atlas.types import Tokens
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenLogprobs:
-    """What a model says about the completions' tokens."""
+    """What a model says about tokens after the prefix of each row."""
 
     logprobs_BT: Tensor
     """[B, T], 0 in masked places."""
+    mask_BT: Tensor
+    """[B, T] bool, True where a token is learned."""
     entropy_BT: Tensor | None
     """[B, T] without gradient, 0 in masked places; None if not asked for."""
 
 
-def completion_logprobs(
+def logprobs(
     model: PreTrainedModel,
-    batch: GroupBatch,
+    rows: Sequence[Tokens],
     *,
     temperature: float = 1.0,
     with_entropy: bool = False,
+    device: torch.device | None = None,
+    share: bool = True,
 ) -> TokenLogprobs:
-    """Return the log-probability of every completion token, with gradients where they are on.
+    """Return the log-probability of every learned token, with gradients where they are on.
 
     Args:
         model: Any causal language model.
-        batch: Prompts with their completions, on the model's device.
+        rows: Siblings stand side by side.
         temperature: Logits are divided by it, as when the tokens were sampled.
         with_entropy: Return the entropies too.
+        device: Where the pass is computed; None: where the model's weights are.
+        share: False computes every row with a prompt of its own, whatever the model allows.
 
     Raises:
         AtlasError: The model's logits are not what its head makes of its hidden states.
     """
-    if shares_prompts(model):
-        hidden_MD = packed_hidden(model, pack(batch))
+    device = device or model.device
+    if share and all(row.prefix for row in rows) and shares_prefixes(model):
+        hidden_MD = packed_hidden(model, pack(rows, device))
     else:
-        hidden_MD = plain_hidden(model, batch)
-    return _project(model, hidden_MD, batch, temperature, with_entropy)
-
-
-def plain_completion_logprobs(
-    model: PreTrainedModel,
-    batch: GroupBatch,
-    *,
-    temperature: float = 1.0,
-    with_entropy: bool = False,
-) -> TokenLogprobs:
-    """Return the same as `completion_logprobs`, every row with a prompt of its own."""
-    return _project(model, plain_hidden(model, batch), batch, temperature, with_entropy)
-
-
-def shares_prompts(model: PreTrainedModel) -> bool:
-    """Tell whether the prompt of a group is computed once for all its completions."""
-    return can_share(model, plain_hidden)
-
-
-def prepare_forward(model: PreTrainedModel) -> None:
-    """Make the checks that are made when a model is met first, while it is still whole."""
-    shares_prompts(model)
-    logit_change(model)
-
-
-def plain_hidden(model: PreTrainedModel, batch: GroupBatch) -> Tensor:
-    """Return the hidden state before every completion token, [M, D]; a prompt for each row."""
-    ids_BK = torch.cat([batch.prompt_ids_PL[batch.prompt_of_B], batch.completion_ids_BT], dim=1)
-    prompt_mask_BL = batch.prompt_mask_PL[batch.prompt_of_B]
-    mask_BK = torch.cat([prompt_mask_BL, batch.mask_BT.to(prompt_mask_BL.dtype)], dim=1)
-    backbone: Any = model.get_decoder()
-    with recomputing(backbone):
-        output = backbone(
-            input_ids=ids_BK,
-            attention_mask=mask_BK,
-            position_ids=(mask_BK.cumsum(dim=-1) - 1).clamp(min=0),
-            use_cache=False,
-        )
-    hidden_BTD = output.last_hidden_state[:, batch.prompt_ids_PL.shape[1] - 1 : -1]
-    return hidden_BTD[batch.mask_BT]
-
-
-def _project(
-    model: PreTrainedModel,
-    hidden_MD: Tensor,
-    batch: GroupBatch,
-    temperature: float,
-    with_entropy: bool,
-) -> TokenLogprobs:
-    selected = project(
-        model,
-        hidden_MD,
-        batch.completion_ids_BT[batch.mask_BT],
-        temperature=temperature,
-        with_entropy=with_entropy,
-    )
-    zeros_BT = selected.logprobs_N.new_zeros(batch.mask_BT.shape)
-    entropy_BT = None
-    if selected.entropy_N is not None:
-        entropy_BT = zeros_BT.masked_scatter(batch.mask_BT, selected.entropy_N)
-    return TokenLogprobs(
-        logprobs_BT=zeros_BT.masked_scatter(batch.mask_BT, selected.logprobs_N),
-        entropy_BT=entropy_BT,
-    )
-
-
-def project(
-    model: PreTrainedModel,
-    hidden_ND: Tensor,
-    targets_N: Tensor,
-    *,
-    temperature: float = 1.0,
-    with_entropy: bool = False,
-) -> SelectedLogprobs:
-    """Return the log-probabilities of targets under the model's own head, in chunks.
-
-    Raises:
-        AtlasError: The model's logits are not what its head makes of its hidden states.
-    """
+        hidden_MD = padded_hidden(model, rows, device)
     head: Any = model.get_output_embeddings()
-    return selected_logprobs(
-        hidden_ND,
+    targets = [id for row in rows for start, end in row.trained for id in row.ids[start:end]]
+    selected = selected_logprobs(
+        hidden_MD,
         head.weight,
-        targets_N,
+        torch.tensor(targets, dtype=torch.int64, device=device),
         bias_V=head.bias,
         temperature=temperature,
         with_entropy=with_entropy,
         change=logit_change(model),
     )
+    mask_BT = trained_mask(rows, device)
+    zeros_BT = selected.logprobs_N.new_zeros(mask_BT.shape)
+    entropy_BT = None
+    if selected.entropy_N is not None:
+        entropy_BT = zeros_BT.masked_scatter(mask_BT, selected.entropy_N)
+    return TokenLogprobs(
+        logprobs_BT=zeros_BT.masked_scatter(mask_BT, selected.logprobs_N),
+        mask_BT=mask_BT,
+        entropy_BT=entropy_BT,
+    )
+
+
+def prepare_forward(model: PreTrainedModel) -> None:
+    """Make the checks that are made when a model is met first, while it is still whole."""
+    shares_prefixes(model)
+    logit_change(model)

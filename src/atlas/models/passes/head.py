@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
-from atlas.models.passes.evaluating import evaluating
+from atlas.models.passes.proof import disagreement, evaluating, few_ids
 from atlas.objectives.logit_change import LogitChange
 from atlas.objectives.logprobs import selected_logprobs
 
@@ -52,9 +52,8 @@ def _check(model: PreTrainedModel, change: LogitChange) -> None:
     head: Any = model.get_output_embeddings()
     decoder: Any = model.get_decoder()
     whole: Any = model
-    vocab = int(head.weight.shape[0])
-    ids_BT = torch.tensor([[(13 * i + 5) % vocab for i in range(4)]], device=model.device)
-    targets_N = torch.tensor([(7 * i + 3) % vocab for i in range(4)], device=model.device)
+    ids_BT = torch.tensor([few_ids(model, 8)], device=model.device)
+    targets_N = ids_BT[0].flip(0)
     with evaluating(model):
         hidden_ND = decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
         logits_NV = whole(input_ids=ids_BT, use_cache=False).logits[0].float()
@@ -62,8 +61,7 @@ def _check(model: PreTrainedModel, change: LogitChange) -> None:
         hidden_ND, head.weight, targets_N, bias_V=head.bias, change=change
     ).logprobs_N
     theirs_N = logits_NV.log_softmax(-1).gather(-1, targets_N.unsqueeze(-1)).squeeze(-1)
-    tolerance = 1e-3 if hidden_ND.dtype in (torch.float32, torch.float64) else 0.1
-    if not torch.allclose(ours_N.float(), theirs_N, rtol=tolerance, atol=tolerance):
+    if disagreement(ours_N.float(), theirs_N, hidden_ND.dtype) is not None:
         raise AtlasError(
             f"a model of type '{model.config.model_type}' computes its logits in a way that "
             "training can't reproduce; choose another model"

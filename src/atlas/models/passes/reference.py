@@ -7,14 +7,15 @@ adapter switched off it is the model that it started from, and no second one is 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import GroupBatch
+from atlas.models.passes.forward import logprobs
+from atlas.types import Tokens
 
 
 @runtime_checkable
@@ -28,18 +29,22 @@ class Adapted(Protocol):
 
 @torch.no_grad()
 def reference_logprobs(
-    reference: PreTrainedModel | None, batch: GroupBatch, temperature: float
+    reference: PreTrainedModel | None,
+    rows: Sequence[Tokens],
+    temperature: float,
+    device: torch.device | None = None,
 ) -> Tensor | None:
-    """Return the reference's log-probabilities of the batch, [B, T]; None without a reference.
+    """Return the reference's log-probabilities of the rows, [B, T]; None without a reference.
 
     Args:
         reference: The frozen model, or the policy itself where it has an adapter.
-        batch: On the reference's device.
+        rows: Siblings side by side.
         temperature: Logits are divided by it.
+        device: Where the pass is computed; None: where the reference's weights are.
     """
     if reference is None:
         return None
     with (
         reference.disable_adapter() if isinstance(reference, Adapted) else contextlib.nullcontext()
     ):
-        return completion_logprobs(reference, batch, temperature=temperature).logprobs_BT
+        return logprobs(reference, rows, temperature=temperature, device=device).logprobs_BT

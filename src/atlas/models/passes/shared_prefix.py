@@ -1,6 +1,6 @@
-"""Groups of completions through a model as one row without padding, each prompt once.
+"""Rows that share prefixes through a model as one row without padding, each prefix once.
 
-Input: a model and a `GroupBatch`. Output: the hidden state before every completion token. Only real
+Input: a model and rows of `Tokens`. Output: the hidden state before every learned token. Only real
 tokens are computed, and gradients flow back through the prompts as if each had been repeated::
 
     ids        a a a  b b   a0 a0  a1  b0 b0 b0     prompts a, b; then all but the last token of
@@ -11,16 +11,16 @@ that `transformers` has for it (prefix_attention.py is what runs instead). The f
 model is met it proves on a few tokens that this gives what its own forward gives. One that doesn't
 is computed plainly, and one line of the log says so.
 
-Shapes: P prompts, B rows, L prompt, T completion, N tokens of the row, M completion tokens of all
-rows, D hidden.
+Shapes: N tokens of the row, M learned tokens of all rows, D hidden.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, groupby
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,10 +28,11 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
-from atlas.models.passes.evaluating import evaluating
-from atlas.models.passes.group_batch import GroupBatch, group_batch
+from atlas.models.passes.padded import padded_hidden
 from atlas.models.passes.prefix_attention import PrefixLayout, prefix_attention, prefix_layout
+from atlas.models.passes.proof import disagreement, evaluating, few_rows
 from atlas.models.passes.recomputing import recomputing
+from atlas.types import Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -49,45 +50,50 @@ class CannotShare(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packed:
-    """A batch as one row."""
+    """Rows as one."""
 
     ids_1N: Tensor
     positions_1N: Tensor
     before_M: Tensor
-    """Place of the token before each completion token, in the order of ``mask_BT``."""
+    """Place of the token before each learned token, in the order of the rows."""
     layout: PrefixLayout
 
 
-def pack(batch: GroupBatch) -> Packed:
-    """Lay a batch out as one row."""
-    prompt_lengths_P = batch.prompt_mask_PL.sum(dim=1)
-    own_lengths_B = batch.mask_BT.sum(dim=1) - 1
-    is_input_BT = batch.mask_BT[:, 1:]
-    num_inputs = is_input_BT.shape[1]
-    steps_T = torch.arange(num_inputs, device=own_lengths_B.device)
-    positions_PL = batch.prompt_mask_PL.cumsum(dim=1) - 1
-    positions_BT = prompt_lengths_P[batch.prompt_of_B].unsqueeze(1) + steps_T
-    is_prompt_PL = batch.prompt_mask_PL.bool()
-    layout = prefix_layout(prompt_lengths_P, own_lengths_B, batch.prompt_of_B)
-    last_P = prompt_lengths_P.cumsum(dim=0) - 1
-    starts_B = own_lengths_B.cumsum(dim=0) - own_lengths_B + prompt_lengths_P.sum()
-    before_BT = torch.cat(
-        [last_P[batch.prompt_of_B].unsqueeze(1), starts_B.unsqueeze(1) + steps_T], dim=1
-    )
+def pack(rows: Sequence[Tokens], device: torch.device) -> Packed:
+    """Lay rows out as one; those that share a prefix stand side by side."""
+    groups = siblings(rows)
+    prompts = [group[0].ids[: group[0].prefix] for group in groups]
+    prompt_of = [p for p, group in enumerate(groups) for _ in group]
+    own = [row.ids[row.prefix : -1] for row in rows]
+    ends = list(accumulate(map(len, prompts)))
+    start, before = ends[-1], list[int]()
+    for row, p, ids in zip(rows, prompt_of, own, strict=True):
+        places = [ends[p] - 1, *range(start, start + len(ids))]
+        before += [i for a, b in row.trained for i in places[a - row.prefix : b - row.prefix]]
+        start += len(ids)
+    positions = [range(len(ids)) for ids in prompts]
+    positions += [
+        range(row.prefix, row.prefix + len(ids)) for row, ids in zip(rows, own, strict=True)
+    ]
+
+    def tensor(values: Iterable[int]) -> Tensor:
+        return torch.tensor(list(values), dtype=torch.int64, device=device)
+
     return Packed(
-        ids_1N=torch.cat(
-            [batch.prompt_ids_PL[is_prompt_PL], batch.completion_ids_BT[:, :-1][is_input_BT]]
-        ).unsqueeze(0),
-        positions_1N=torch.cat([positions_PL[is_prompt_PL], positions_BT[is_input_BT]]).unsqueeze(
-            0
-        ),
-        before_M=before_BT[batch.mask_BT],
-        layout=layout,
+        ids_1N=tensor(chain(*prompts, *own)).unsqueeze(0),
+        positions_1N=tensor(chain(*positions)).unsqueeze(0),
+        before_M=tensor(before),
+        layout=prefix_layout(tensor(map(len, prompts)), tensor(map(len, own)), tensor(prompt_of)),
     )
+
+
+def siblings(rows: Iterable[Tokens]) -> list[list[Tokens]]:
+    """Return neighbours that begin with the same prefix, together."""
+    return [list(group) for _, group in groupby(rows, key=lambda row: row.ids[: row.prefix])]
 
 
 def packed_hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
-    """Return the hidden state before every completion token, [M, D]."""
+    """Return the hidden state before every learned token, [M, D]."""
     decoder: Any = model.get_decoder()
 
     def attention() -> contextlib.AbstractContextManager[None]:
@@ -103,19 +109,11 @@ def packed_hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
     return output.last_hidden_state[0][packed.before_M]
 
 
-def can_share(
-    model: PreTrainedModel, plain: Callable[[PreTrainedModel, GroupBatch], Tensor]
-) -> bool:
-    """Tell whether the model gives the same on a shared prompt; a model is asked once.
-
-    Args:
-        model: Any causal language model.
-        plain: Returns the hidden state before every completion token, [M, D], every row with a
-            prompt of its own.
-    """
+def shares_prefixes(model: PreTrainedModel) -> bool:
+    """Tell whether a prefix is computed once for all its rows; a model is asked once."""
     decoder: Any = model.get_decoder()
     if decoder not in _verdicts:
-        reason = _why_not(model, decoder, plain)
+        reason = _why_not(model, decoder)
         if reason:
             logger.warning(
                 "%s is trained with each prompt computed once per completion: %s",
@@ -126,11 +124,7 @@ def can_share(
     return _verdicts[decoder]
 
 
-def _why_not(
-    model: PreTrainedModel,
-    decoder: Any,
-    plain: Callable[[PreTrainedModel, GroupBatch], Tensor],
-) -> str | None:
+def _why_not(model: PreTrainedModel, decoder: Any) -> str | None:
     if getattr(decoder, "_is_stateful", False):
         return "it keeps a state from token to token"
     unknown = set(getattr(decoder.config, "layer_types", None) or ()) - _KNOWN_LAYERS
@@ -138,27 +132,20 @@ def _why_not(
         return f"it has layers of type {', '.join(sorted(unknown))}"
     if not getattr(decoder, "_supports_attention_backend", False):
         return "its attention can't be replaced"
+    rows = few_rows(model)
+    packed = pack(rows, model.device)
     try:
         with evaluating(model), torch.no_grad():
-            packed = pack(trial(model))
-            shared_MD, plain_MD = packed_hidden(model, packed), plain(model, trial(model))
+            shared_MD = packed_hidden(model, packed)
+            plain_MD = padded_hidden(model, rows, model.device)
     except Exception as error:  # whatever a foreign model raises, the plain forward is there
         return f"{type(error).__name__}: {error}"
     if packed.layout.windows != _windows(decoder.config):
         return "the windows of its attention are not those of its configuration"
-    difference = float((shared_MD - plain_MD).float().norm() / plain_MD.float().norm())
-    tolerance = 1e-3 if plain_MD.dtype in (torch.float32, torch.float64) else 5e-2
-    if not difference < tolerance:
+    difference = disagreement(shared_MD, plain_MD)
+    if difference is not None:
         return f"hidden states would differ by {difference:.1g} of their size"
     return None
-
-
-def trial(model: PreTrainedModel) -> GroupBatch:
-    """Return a few tokens of uneven lengths in two groups."""
-    embeddings: Any = model.get_input_embeddings()
-    ids = [(13 * i + 5) % int(embeddings.weight.shape[0]) for i in range(13)]
-    prompts, completions = [ids[:3], ids[3:5]], [ids[5:8], ids[8:9], ids[9:12], ids[12:]]
-    return group_batch(prompts, completions, 0, device=model.device)
 
 
 def _windows(config: PreTrainedConfig) -> set[int | None]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from atlas.models.passes.proof import disagreement
 from atlas.rollouts.generator import Prompt
 from atlas.rollouts.local.decoder import Decoder
 from atlas.rollouts.local.generic_decoder import GenericDecoder
@@ -23,10 +24,6 @@ from atlas.rollouts.local.llama_weights import computing_dtype, read_weights, un
 
 _log = logging.getLogger(__name__)
 
-# Largest difference of logits, in standard deviations of the model's: rounding, and no more.
-_TOLERANCE = 1e-3
-_TOLERANCE_HALF = 0.2
-"""Where the model, or the setting for products of float32, rounds to half precision or to TF32."""
 _CHECKED_TOKENS = 64
 
 
@@ -67,8 +64,10 @@ class DecoderChoice:
                 prompt = max(prompts, key=len)[-_CHECKED_TOKENS:]
                 with generic.computing():
                     expected_V = self._expected(prompt)
-                difference = _difference(LlamaDecoder(weights, longest), prompt, expected_V)
-                if not difference <= self._tolerance():
+                found_V = _logits(LlamaDecoder(weights, longest), prompt, expected_V.device)
+                computed = self._dtype or self._model.dtype
+                difference = disagreement(_centred(found_V), _centred(expected_V), computed)
+                if difference is not None:
                     self._reason = reason = (
                         f"decoding from its weights gave other logits (by {difference:.2g} of "
                         "their deviation)"
@@ -77,11 +76,6 @@ class DecoderChoice:
                 return LlamaDecoder(weights, longest)
         self._log_once(reason)
         return generic
-
-    def _tolerance(self) -> float:
-        whole = (self._dtype or self._model.dtype) in (torch.float32, torch.float64)
-        exact = whole and torch.get_float32_matmul_precision() == "highest"
-        return _TOLERANCE if exact else _TOLERANCE_HALF
 
     def _expected(self, prompt: Prompt) -> Tensor:
         """Return the logits of the model's own forward after a prompt."""
@@ -95,12 +89,14 @@ class DecoderChoice:
             _log.info("%s runs through its own forward: %s", type(self._model).__name__, reason)
 
 
-def _difference(decoder: LlamaDecoder, prompt: Prompt, expected_V: Tensor) -> float:
-    """Return how far the logits of a decoder are from those expected, in their deviations."""
+def _logits(decoder: LlamaDecoder, prompt: Prompt, device: torch.device) -> Tensor:
+    """Return a decoder's logits after a prompt, whose last token it takes in a step of two rows."""
     if len(prompt) == 1:
-        found_BV = decoder.admit([prompt], 1)
-    else:
-        decoder.admit([prompt[:-1]], 2)
-        last = torch.tensor(prompt[-1:], device=expected_V.device)
-        found_BV = decoder.step(last.expand(2))
-    return float((found_BV[-1].float() - expected_V).abs().max() / expected_V.std())
+        return decoder.admit([prompt], 1)[-1]
+    decoder.admit([prompt[:-1]], 2)
+    return decoder.step(torch.tensor(prompt[-1:], device=device).expand(2))[-1]
+
+
+def _centred(logits_V: Tensor) -> Tensor:
+    """Leave out what all logits have in common: it says nothing."""
+    return logits_V.float() - logits_V.float().mean()

@@ -16,7 +16,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from atlas.machine.precision import computing
-from atlas.models.passes.group_batch import left_pad
 from atlas.rollouts.generator import Prompt
 from atlas.rollouts.local.growing_cache import GrowingCache
 
@@ -51,7 +50,7 @@ class GenericDecoder:
 
     def admit(self, prompts: Sequence[Prompt], num_samples: int) -> Tensor:
         """Begin a batch; see `Decoder.admit`."""
-        ids_PL, mask_PL = left_pad(prompts, self._pad_id, self._model.device)
+        ids_PL, mask_PL = _left_padded(prompts, self._pad_id, self._model.device)
         self._cache = GrowingCache(self._model.config)
         positions_PL = (mask_PL.cumsum(dim=-1) - 1).clamp(min=0)
         logits_PV = self._forward(ids_PL, mask_PL, positions_PL)
@@ -88,3 +87,13 @@ class GenericDecoder:
             logits_to_keep=1,
         )
         return output.logits[:, -1]
+
+
+def _left_padded(
+    prompts: Sequence[Prompt], pad_id: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return ids [P, L] and mask [P, L] (1 = real)."""
+    longest = max(len(prompt) for prompt in prompts)
+    ids = [[pad_id] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

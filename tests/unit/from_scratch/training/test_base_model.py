@@ -54,10 +54,3 @@ def test_no_held_out_task_is_in_the_corpus(tmp_path: Path) -> None:
     dialogues = base_model._dialogues(config_for(tmp_path), "training")
     ids = [task_id(d.fields["task"]) for d in itertools.islice(dialogues, 500)]
     assert max(int(found, 16) / 16**16 for found in ids) < 0.9
-
-
-def test_batches_stay_within_their_tokens_and_lose_no_row() -> None:
-    rows = [base_model.Example(ids=(1,) * n, prompt_length=1) for n in (5, 9, 3, 8, 2, 7)]
-    batches = base_model._cut(rows, 16)
-    assert sorted(len(row.ids) for batch in batches for row in batch) == [2, 3, 5, 7, 8, 9]
-    assert all(len(batch) * max(len(row.ids) for row in batch) <= 16 for batch in batches)

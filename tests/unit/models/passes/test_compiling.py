@@ -6,23 +6,22 @@ from typing import Any
 
 import pytest
 import torch
-from tests.unit.tiny_models import PAD, tiny_model
+from tests.unit.tiny_models import rows_of, tiny_model
 from transformers import PreTrainedModel
 
 from atlas.models.passes import compiled
 from atlas.models.passes.compiling import compile_training
-from atlas.models.passes.forward import completion_logprobs, plain_completion_logprobs
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import logprobs
 
 BATCHES = [
-    group_batch([[5, 6, 7], [8]], [[20, 21, 1], [22], [23, 24, 26, 1], [35]], PAD),
-    group_batch([[5] * 9], [[7] * 6, [8] * 3], PAD),
+    rows_of([[5, 6, 7], [8]], [[20, 21, 1], [22], [23, 24, 26, 1], [35]]),
+    rows_of([[5] * 9], [[7] * 6, [8] * 3]),
 ]
 
 
 def gradients(model: PreTrainedModel, batch: Any) -> dict[str, torch.Tensor]:
     model.zero_grad()
-    completion_logprobs(model, batch).logprobs_BT.sum().backward()
+    logprobs(model, batch).logprobs_BT.sum().backward()
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
@@ -64,7 +63,7 @@ def test_what_the_compiler_cant_do_is_run_as_it_is(monkeypatch: pytest.MonkeyPat
     model = tiny_model("gpt2")
     line = compile_training(model)
     assert line == "torch_compile: layers run as they are, compiling failed: no C++ compiler"
-    assert plain_completion_logprobs(model, BATCHES[0]).logprobs_BT.requires_grad
+    assert logprobs(model, BATCHES[0], share=False).logprobs_BT.requires_grad
 
 
 def test_layers_that_come_out_otherwise_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

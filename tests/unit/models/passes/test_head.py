@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.unit.tiny_models import PAD, VOCAB, tiny_model
+from tests.unit.tiny_models import PAD, VOCAB, rows_of, tiny_model
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
@@ -15,8 +15,7 @@ from transformers import (
 )
 
 from atlas.errors import AtlasError
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import logprobs
 from atlas.models.passes.head import logit_change
 from atlas.objectives.logit_change import LogitChange
 
@@ -49,7 +48,7 @@ def test_logits_are_changed_as_the_model_changes_them(kind: str) -> None:
     (expected_T * torch.tensor([1.0, -2.0, 3.0])).sum().backward()
     wanted = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    found = completion_logprobs(model, group_batch([prompt], [completion], PAD), temperature=0.7)
+    found = logprobs(model, rows_of([prompt], [completion]), temperature=0.7)
     torch.testing.assert_close(found.logprobs_BT[0], expected_T, rtol=0, atol=1e-6)
     (found.logprobs_BT[0] * torch.tensor([1.0, -2.0, 3.0])).sum().backward()
     for name, p in model.named_parameters():

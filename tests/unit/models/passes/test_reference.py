@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from tests.unit.tiny_models import PAD, tiny_model
+from tests.unit.tiny_models import rows_of, tiny_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import logprobs
 from atlas.models.passes.reference import reference_logprobs
 
-BATCH = group_batch([[5, 6, 7], [8]], [[20, 21, 1], [22], [23, 1], [27]], PAD)
+ROWS = rows_of([[5, 6, 7], [8]], [[20, 21, 1], [22], [23, 1], [27]])
 
 
 class Adapter(nn.Module):
@@ -55,16 +54,16 @@ def adapted() -> tuple[PreTrainedModel, PreTrainedModel]:
 
 def test_the_disabled_adapter_is_the_reference() -> None:
     plain, model = adapted()
-    found_BT = reference_logprobs(model, BATCH, 0.7)
-    wanted_BT = reference_logprobs(plain, BATCH, 0.7)
+    found_BT = reference_logprobs(model, ROWS, 0.7)
+    wanted_BT = reference_logprobs(plain, ROWS, 0.7)
     assert found_BT is not None
     assert wanted_BT is not None
     assert torch.equal(found_BT, wanted_BT)
     assert not found_BT.requires_grad
     # And it is switched on again.
-    policy_BT = completion_logprobs(model, BATCH, temperature=0.7).logprobs_BT
+    policy_BT = logprobs(model, ROWS, temperature=0.7).logprobs_BT
     assert (policy_BT - found_BT).abs().max() > 0.01
 
 
 def test_no_reference_no_log_probabilities() -> None:
-    assert reference_logprobs(None, BATCH, 1.0) is None
+    assert reference_logprobs(None, ROWS, 1.0) is None

@@ -4,21 +4,17 @@ import copy
 
 import pytest
 import torch
-from tests.unit.tiny_models import PAD, tiny_model
+from tests.unit.tiny_models import rows_of, tiny_model
 
-from atlas.models.passes.forward import completion_logprobs
-from atlas.models.passes.group_batch import GroupBatch, group_batch
+from atlas.models.passes.forward import logprobs
 from atlas.models.passes.upcasting import compute_in_float32
 
-
-@pytest.fixture
-def batch() -> GroupBatch:
-    return group_batch([[3, 4, 5], [6, 7]], [[8, 9, 9], [10, 1], [11, 12, 1], [9, 1]], PAD)
+ROWS = rows_of([[3, 4, 5], [6, 7]], [[8, 9, 9], [10, 1], [11, 12, 1], [9, 1]])
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_passes_are_those_of_a_float32_model_with_the_rounded_weights(
-    batch: GroupBatch, checkpointing: bool
+    checkpointing: bool,
 ) -> None:
     narrow = tiny_model("llama", torch.bfloat16)
     exact = copy.deepcopy(narrow).float()
@@ -26,7 +22,7 @@ def test_passes_are_those_of_a_float32_model_with_the_rounded_weights(
     for model in (narrow, exact):
         if checkpointing:
             model.activation_checkpointing_enable()
-    made, expected = (completion_logprobs(model, batch).logprobs_BT for model in (narrow, exact))
+    made, expected = (logprobs(model, ROWS).logprobs_BT for model in (narrow, exact))
     assert made.dtype == torch.float32
     torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-5)
     weights_BT = torch.linspace(-1, 1, made.numel()).view_as(made)

@@ -6,17 +6,23 @@ from typing import Any
 
 import pytest
 import torch
-from tests.unit.tiny_models import END, KINDS, PAD, adapted_model, tiny_model, tiny_tokenizer
+from tests.unit.tiny_models import (
+    END,
+    KINDS,
+    adapted_model,
+    rows_of,
+    tiny_model,
+    tiny_tokenizer,
+)
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
 from atlas.machine.precision import computing
-from atlas.models.passes.forward import completion_logprobs, prepare_forward
-from atlas.models.passes.group_batch import group_batch
+from atlas.models.passes.forward import logprobs, prepare_forward
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local import decoder_choice
 from atlas.rollouts.local.engine import LocalGenerator
-from atlas.types import Completion
+from atlas.types import Completion, Tokens
 
 # Long and short ones mixed, so that sorting by length would change the order of the results.
 PROMPTS = [[5, 6, 7, 8, 9], [10], [11, 12, 13], [14, 15, 16, 17, 18, 19, 20], [21, 22], [23]]
@@ -124,9 +130,9 @@ def test_logprobs_are_those_of_a_fresh_forward(temperature: float, adapted: bool
     groups = generator(model).generate(PROMPTS, sampling, num_samples=3, seed=1)
     rows = [completion for group in groups for completion in group]
     assert len({row.num_tokens for row in rows}) > 1
-    batch = group_batch(PROMPTS, [row.token_ids for row in rows], PAD)
+    texts = rows_of(PROMPTS, [row.token_ids for row in rows])
     with torch.no_grad():
-        fresh_BT = completion_logprobs(model, batch, temperature=temperature or 1.0).logprobs_BT
+        fresh_BT = logprobs(model, texts, temperature=temperature or 1.0).logprobs_BT
     sampled_BT = torch.zeros_like(fresh_BT)
     for row, completion in enumerate(rows):
         sampled_BT[row, : completion.num_tokens] = torch.tensor(completion.logprobs)
@@ -272,15 +278,13 @@ def test_weights_in_float32_are_sampled_in_bfloat16_as_an_update_computes_them(k
     sampling = Sampling(max_new_tokens=8, temperature=1.0)
     found = generator(model, dtype=torch.bfloat16).generate(PROMPTS, sampling, num_samples=2)
     rows = [completion for group in found for completion in group]
-    batch = group_batch(
-        PROMPTS, [row.token_ids for row in rows], PAD, group_sizes=[2] * len(PROMPTS)
-    )
+    texts = rows_of(PROMPTS, [row.token_ids for row in rows])
     reported = torch.tensor([value for row in rows for value in row.logprobs])
 
     def gap(autocast: bool) -> float:
         with torch.no_grad(), computing(torch.device("cpu"), autocast):
-            said_BT = completion_logprobs(model, batch).logprobs_BT
-        return float((said_BT[batch.mask_BT] - reported).abs().mean())
+            said = logprobs(model, texts)
+        return float((said.logprobs_BT[said.mask_BT] - reported).abs().mean())
 
     assert gap(autocast=True) < 0.1
     assert gap(autocast=False) > 1e-4  # exact float32 was not what sampled
@@ -298,11 +302,10 @@ def test_bfloat16_is_nearer_to_an_update_in_bfloat16_than_float32_is(kind: str) 
     for dtype in (torch.bfloat16, None):
         found = generator(model, dtype=dtype).generate(PROMPTS, sampling, num_samples=4)
         rows = [completion for group in found for completion in group]
-        batch = group_batch([row.prompt_ids for row in rows], [row.token_ids for row in rows], PAD)
         with computing(model.device, True):
-            update_BT = completion_logprobs(model, batch).logprobs_BT
-        update_BT.sum().backward()
+            said = logprobs(model, [Tokens.of(row.prompt_ids, row.token_ids) for row in rows])
+        said.logprobs_BT.sum().backward()
         sampled_M = torch.tensor([value for row in rows for value in row.logprobs])
-        errors.append(float((sampled_M - update_BT.detach()[batch.mask_BT]).abs().mean()))
+        errors.append(float((sampled_M - said.logprobs_BT.detach()[said.mask_BT]).abs().mean()))
     in_bf16, in_float32 = errors
     assert 0 < in_bf16 < 0.9 * in_float32
