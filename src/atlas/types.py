@@ -239,6 +239,8 @@ class Outcome:
     """The answer ended by itself (``finish_reason == "stop"``)."""
     parsed: bool
     """A final answer could be read from the text."""
+    rule: str = ""
+    """By which the answer was read (`atlas.rewards.verifiers.answers`); empty for none."""
     unverified: str = ""
     """Why the verifier could not tell; ``correct`` is then False and means nothing."""
 

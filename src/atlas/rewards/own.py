@@ -5,8 +5,9 @@
     def reward(task: Task, answer: str) -> Score | float | None: ...
 
 ``answer`` is what the student wrote after the teaching. A function may also take, by name,
-``teaching``, ``approach`` and ``baseline``. None is an abstention. What it raises, and what is no
-score, ends the training with the function's name and the task: a reward that fails is never a 0.
+``teaching``, ``approach`` and ``baseline``. None is an abstention. A number is what Python, NumPy
+and torch call one. What it raises (``sys.exit()`` too), and what is no score, ends the training
+with the function's name and the task: a reward that fails is never a 0.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import numbers
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ from atlas.types import Score, Task
 
 _TAKES = ("task", "answer", "teaching", "approach", "baseline")
 _SHOWN = 60
+_SAID = 300
 
 
 def load_reward(name: str, allowed: Collection[str]) -> TeachingScorer:
@@ -57,28 +62,32 @@ def _import(name: str) -> Callable[..., Any]:
     sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), function)
-    except Exception as error:
-        raise AtlasError(
-            f"reward_function '{name}' can't be imported: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:
+        raise AtlasError(f"reward_function '{name}' can't be imported: {_said(error)}") from error
     finally:
         sys.path.remove(here)
     if not callable(found):
         raise AtlasError(f"reward_function '{name}' is no function")
+    if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found):
+        raise AtlasError(f"reward_function '{name}' must return its score: no async, no yield")
     return found
 
 
 def _arguments(name: str, function: Callable[..., Any]) -> tuple[str, ...]:
     """Return the names that it takes, of those that there are."""
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise AtlasError(f"reward_function '{name}' doesn't say what it takes") from error
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     unknown = [p.name for p in named if p.name not in _TAKES and p.default is p.empty]
-    if unknown or not named:
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    if unknown or not (named or takes_all):
         raise AtlasError(
             f"reward_function '{name}' must take some of {', '.join(_TAKES)}"
             + (f", not '{unknown[0]}'" if unknown else "")
         )
-    return tuple(p.name for p in named if p.name in _TAKES)
+    return _TAKES if takes_all else tuple(p.name for p in named if p.name in _TAKES)
 
 
 def _score(
@@ -93,17 +102,16 @@ def _score(
     }
     try:
         found = function(**{argument: given[argument] for argument in takes})
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        # sys.exit() would end the training as if it were done, with exit code 0.
         raise AtlasError(
-            f"reward_function '{name}' failed on {_named(exchange.task)}: "
-            f"{type(error).__name__}: {error}"
+            f"reward_function '{name}' failed on {_named(exchange.task)}: {_said(error)}"
         ) from error
     score = _checked(found)
     if score is None:
-        shown = f"{type(found).__name__} {str(found)[:_SHOWN]!r}"
         raise AtlasError(
-            f"reward_function '{name}' returned {shown} for {_named(exchange.task)}; it must "
-            "return a finite number, a Score of such, or None"
+            f"reward_function '{name}' returned {_shown(found)} for {_named(exchange.task)}; it "
+            "must return a finite number, a Score of such, or None"
         )
     return score
 
@@ -112,16 +120,45 @@ def _checked(found: object) -> Score | None:
     """Return what was returned as a score, None where it is none."""
     if found is None:
         return Score(value=None, reason="the function abstained")
-    if isinstance(found, Score):
-        values = [found.value, *found.parts.values()]
-        good = all(value is None or _is_finite(value) for value in values)
-        return found if good else None
-    return Score(value=float(found)) if _is_finite(found) else None  # type: ignore[arg-type]
+    if not isinstance(found, Score):
+        value = _number(found)
+        return None if value is None else Score(value=value)
+    if not isinstance(found.parts, Mapping) or not isinstance(found.reason, str):
+        return None
+    value = None if found.value is None else _number(found.value)
+    parts = {str(name): _number(part) for name, part in found.parts.items()}
+    kept = {name: part for name, part in parts.items() if part is not None}
+    if len(kept) < len(parts) or (value is None) is not (found.value is None):
+        return None
+    return replace(found, value=value, parts=kept)
 
 
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _number(value: Any) -> float | None:
+    """Return a number of Python, NumPy or torch as a float; None for NaN and all else."""
+    try:
+        if not isinstance(value, numbers.Real | Decimal):
+            value = value.item()  # a tensor or an array of one element
+        number = float(value) if isinstance(value, numbers.Real | Decimal) else math.nan
+    except (AttributeError, TypeError, ValueError, RuntimeError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _shown(value: object) -> str:
+    try:
+        shown = ascii(value)
+    except Exception:  # whatever its class makes of that; 10**5000 has too many digits
+        shown = "that can't be shown"
+    return f"{type(value).__name__} {' '.join(shown.split())[:_SHOWN]}"
+
+
+def _said(error: BaseException) -> str:
+    try:
+        said = " ".join(str(error).split())[:_SAID]
+    except Exception:  # of a class of the user's
+        said = ""
+    return f"{type(error).__name__}: {said}"
 
 
 def _named(task: Task) -> str:
-    return f"task {task.id} ('{task.question[:_SHOWN]}')"
+    return f"task {task.id} ('{' '.join(task.question.split())[:_SHOWN]}')"

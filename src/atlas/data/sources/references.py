@@ -6,7 +6,7 @@ Input: a session. Output: a `Reference` or None. Taken, first found:
    the family's own verifier decides.
 2. ``ground_truth`` (or ``reference_answer``, ``expected_answer``) in the session's metadata, or in
    that of a step, as users of the Atlas SDK record it.
-3. The final answer of a session that went well: what follows its last ``Answer:``, or all of it.
+3. The final answer of a session that went well: as it is read anywhere, or all of it.
    ``metadata.reference_from`` of the task then names the session: it is a belief, not the truth.
 
 For 2 and 3 an answer is right where it says the same (rewards/verifiers.py). A final answer of
@@ -70,7 +70,8 @@ def find_reference(session: Session, key: str, *, trusted: bool) -> Reference | 
     final = (session.final_answer or "").strip()
     if not trusted or not final:
         return None
-    answer = read_answer(final) or final
+    read = read_answer(final)
+    answer = read.text if read else final
     if len(answer) > LONGEST:
         return Reference(
             rank=(0, *place),

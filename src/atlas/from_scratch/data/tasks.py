@@ -72,7 +72,7 @@ def worth(task: Task, text: str) -> Worth:
     """Return what a response is ranked by; higher is better, in this order."""
     verdict = verify(task, text)
     answer = read_answer(text)
-    near = _nearness(answer, task.answer) if answer is not None else 0.0
+    near = _nearness(answer.text, task.answer) if answer else 0.0
     return verdict.score or 0.0, verdict.parsed, near, -len(text)
 
 

@@ -2,11 +2,14 @@
 
 Two fresh Python processes are started and jailed (`jail`): one holds the code, the other the tests
 (`candidate`, `checker`). They share two pipes; the report comes from the tests' process over a
-third that the code's process never had. Both are killed when the time is over or all is said.
+third that the code's process never had. Both are killed when the time is over or all is said. The
+tests are a stranger's too, and could write a report of their own: how many there are is counted
+here, in their text, and a report that doesn't fit is none.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import select
@@ -23,6 +26,8 @@ from atlas.rewards.sandbox.candidate import READY
 
 START_LIMIT = 60.0
 """Seconds in which two Python processes must have started; a machine may be busy."""
+_LONGEST_REPORT = 1 << 16
+_SHOWN = 300
 _SOURCE = str(Path(__file__).resolve().parents[3])
 _CLEAN = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PYTHONMALLOC": "malloc"}
 _MAIN = "import sys; sys.path.insert(0, {!r}); from atlas.rewards.sandbox.{} import main; main({})"
@@ -79,7 +84,7 @@ def run_tests(code: str, tests: str, *, entry: str | None, limits: Limits) -> Te
         for fd in (ask_read, ask_write, reply_read, reply_write, report_write):
             os.close(fd)
         assert holder.stdout is not None
-        return _wait(holder.stdout.fileno(), report_read, limits)
+        return _wait(holder.stdout.fileno(), report_read, limits, most=_most(tests))
     finally:
         for process in started:
             _kill(process)
@@ -110,7 +115,19 @@ def _start(role: str, fds: tuple[int, ...], job: dict[str, Any]) -> subprocess.P
     return process
 
 
-def _wait(status_fd: int, report_fd: int, limits: Limits) -> TestReport:
+def _most(tests: str) -> int:
+    """Return how many tests are written there at most: functions, methods and assertions."""
+    try:
+        nodes = list(ast.walk(ast.parse(tests)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return 0
+    written = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    # A class of tests may be inherited from, and runs once a heir.
+    classes = sum(isinstance(node, ast.ClassDef) for node in nodes)
+    return 1 + len(written) * max(classes, 1)
+
+
+def _wait(status_fd: int, report_fd: int, limits: Limits, *, most: int) -> TestReport:
     deadline = time.monotonic() + START_LIMIT
     status = _line(status_fd, deadline)
     ready = _line(report_fd, deadline)
@@ -132,10 +149,20 @@ def _wait(status_fd: int, report_fd: int, limits: Limits) -> TestReport:
         return TestReport(passed=0, total=1, first=first, timed_out=True)
     if not line:
         return TestReport(passed=0, total=1, first="the tests' process was ended")
-    report = json.loads(line)
-    return TestReport(
-        passed=int(report["passed"]), total=int(report["total"]), first=str(report["first"])
-    )
+    return _plausible(line, most)
+
+
+def _plausible(line: str, most: int) -> TestReport:
+    """Return what a report says, unless the tests can't have said it."""
+    try:
+        report = json.loads(line)
+        passed, total, first = report["passed"], report["total"], report["first"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return _no_report("the report of the task's tests can't be read")
+    if type(passed) is not int or type(total) is not int or not 0 <= passed <= total <= most:
+        return _no_report(f"the report of the task's tests isn't of the {most} at most in it")
+    printable = "".join(c if c.isprintable() else " " for c in str(first)[:_SHOWN])
+    return TestReport(passed=passed, total=total, first=printable)
 
 
 def _no_report(why: str) -> TestReport:
@@ -145,7 +172,7 @@ def _no_report(why: str) -> TestReport:
 def _line(fd: int, deadline: float) -> str | None:
     """Return the next line; empty at the end of the stream, None when the time is over."""
     line = b""
-    while not line.endswith(b"\n"):
+    while not line.endswith(b"\n") and len(line) < _LONGEST_REPORT:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([fd], [], [], left)[0]:
             return None

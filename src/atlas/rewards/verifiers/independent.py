@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from atlas.rewards.verifiers.registry import find_verifier, verifier_name
+from atlas.config.answers import AUTO
+from atlas.rewards.verifiers.registry import verifier_name, verify
 from atlas.rewards.verifiers.verdict import Verdict
 from atlas.types import REFERENCE, Task
 
@@ -23,11 +24,11 @@ _OTHER |= {"json_schema": "json_schema"}
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+")
 
 
-def independent_verdict(task: Task, text: str) -> Verdict:
-    """Score a text by another verifier than the task's."""
+def independent_verdict(task: Task, text: str, answer_format: str = AUTO) -> Verdict:
+    """Score a text by another verifier than the task's, on the same reading of it."""
     own = verifier_name(task)
     if own == REFERENCE:
         other = "numeric" if _NUMBER.fullmatch(task.answer.strip()) else "exact"
     else:
         other = _OTHER.get(own, REFERENCE)
-    return find_verifier(other)(task, text)
+    return verify(task, text, answer_format, by=other)

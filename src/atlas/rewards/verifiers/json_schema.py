@@ -1,51 +1,49 @@
 """The answer is JSON that a schema accepts, and equals the reference where there is one.
 
 Settings in ``Task.metadata``: ``schema``, a JSON Schema. References in it are resolved inside it
-only: nothing is fetched. A reference answer that isn't empty must be equal as JSON. ``NaN`` and a
-name given twice are refused, since JSON has no such things and readers differ on them.
+only: nothing is fetched. A reference answer that isn't empty must be equal as JSON. ``NaN``,
+numbers that no machine holds and a name given twice are refused, since JSON has no such things or
+readers differ on them. Schemas are worked in a process of their own (`schema_worker`): a pattern in
+one may run for ever.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
-import jsonschema
-import referencing.exceptions
-from jsonschema.validators import validator_for
-
-from atlas.rewards.verifiers.verdict import Verdict, cannot_tell, read_block, right_or_wrong, unread
+from atlas.rewards.verifiers.line_process import LineProcess
+from atlas.rewards.verifiers.verdict import Verdict, cannot_tell, right_or_wrong, unread
 from atlas.types import Task
 
+TIME_LIMIT = 2.0
+"""Seconds; the schema is to blame for an answer that takes longer, so it is an abstention."""
+_worker = LineProcess("schema_worker.py", start_limit=60.0)
 
-def json_verdict(task: Task, text: str) -> Verdict:
-    """Check the JSON that a text ends with."""
-    block = read_block(text, "json")
-    if block is None:
-        return unread()
+
+def json_verdict(task: Task, answer: str) -> Verdict:
+    """Check the JSON that was answered."""
     try:
-        value = _strict(block.strip().strip("`"))
+        value = _strict(answer.strip().strip("`"))
     except (ValueError, RecursionError) as error:
         return unread(f"the answer isn't JSON: {error}")
-    schema = task.metadata.get("schema", True)
+    question = {"schema": task.metadata.get("schema", True), "value": value}
     try:
-        validator = validator_for(schema)
-        validator.check_schema(schema)
-        fault = next(iter(validator(schema).iter_errors(value)), None)
-    except (
-        jsonschema.SchemaError,
-        referencing.exceptions.Unresolvable,
-        RecursionError,
-    ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return cannot_tell(f"the task's schema can't be used: {reason}")
-    if fault is not None:
-        return right_or_wrong(False, f"{fault.json_path}: {fault.message[:200]}")
+        found = _worker.ask(question, time_limit=TIME_LIMIT)
+    except TimeoutError:
+        return cannot_tell(f"the task's schema took more than {TIME_LIMIT:g} s")
+    except (ConnectionError, TypeError, ValueError, RecursionError) as error:
+        return cannot_tell(f"the task's schema can't be used: {error}")
+    if found["unusable"]:
+        return cannot_tell(f"the task's schema can't be used: {found['unusable']}")
+    if found["fault"]:
+        return right_or_wrong(False, found["fault"])
     if not task.answer.strip():
         return right_or_wrong(True)
     try:
         reference = _strict(task.answer)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return cannot_tell(f"the task's reference isn't JSON: {error}")
     return right_or_wrong(_equal(value, reference), "it isn't the reference")
 
@@ -60,7 +58,11 @@ def _strict(text: str) -> Any:
     def refuse(word: str) -> Any:
         raise ValueError(f"{word} isn't JSON")
 
-    return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    def finite(word: str) -> float:
+        value = float(word)
+        return value if math.isfinite(value) else refuse(word[:20])
+
+    return json.loads(text, object_pairs_hook=once, parse_constant=refuse, parse_float=finite)
 
 
 def _equal(one: Any, other: Any) -> bool:

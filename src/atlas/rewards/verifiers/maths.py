@@ -1,78 +1,88 @@
-r"""The answer is mathematically equal to the reference, by math-verify: ``\frac{1}{2}`` is ``0.5``.
+r"""The answer is mathematically equal to the reference: ``\frac{1}{2}`` is ``0.5``.
 
-Fractions, roots, intervals, sets, matrices, equations and expressions with letters; LaTeX or plain.
-The answer is what follows the last ``Answer:``, else the last ``\boxed{}``. The comparison runs in
-a jailed process (`maths_worker`), so that any thread may ask, none waits for ever, and an answer
-that SymPy would run as code can't. One that takes too long is wrong, if the reference doesn't.
+Fractions, roots, powers, intervals, sets, lists, matrices, equations and expressions with letters;
+LaTeX or plain. Both are read whole (`maths_text`) and compared exactly (`maths_equal`), in a jailed
+process (`maths_worker`), so that any thread may ask and none waits for ever. An answer that isn't
+understood is wrong; a reference that isn't is an abstention. An answer that takes too long is
+wrong, if the reference doesn't.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
-from atlas.rewards.leaks.number_words import number_words_to_digits
 from atlas.rewards.verifiers.jailed import JailedWorker, Reply
+from atlas.rewards.verifiers.numeric import readings
+from atlas.rewards.verifiers.quantity import Quantity, read_quantity
 from atlas.rewards.verifiers.reference import says_the_same
-from atlas.rewards.verifiers.verdict import (
-    Verdict,
-    cannot_tell,
-    read_answer,
-    right_or_wrong,
-    unread,
-)
+from atlas.rewards.verifiers.units import find_unit
+from atlas.rewards.verifiers.verdict import Verdict, cannot_tell, right_or_wrong, unread
 from atlas.types import Task
 
 CPU_SECONDS = 10.0
 """Of the processor for one comparison, after which it is ended."""
 _PLAIN = "1"
 _LONGEST = 2000
-_SPACE = re.compile(r"(?<!\\)\\[,!;: ]")
-# Two answers in one: whichever is right, none was given.
-_HEDGE = re.compile(r"\bor\b|\beither\b|(?<!\\)[,;](?!\d{3}(?!\d))", re.IGNORECASE)
+_ROUNDING = Fraction(1, 10**12)
+_TEXT = re.compile(r"\\(?:text|textbf|mbox|mathrm)\s*\{([^{}]*)\}")
+_PROSE = re.compile(r"[^\W\d_]{2,}(?:[ '\u2019-]+[^\W\d_]+)*[.!]?")
+_UNIT_BEHIND = re.compile(
+    r"(?<=[\w)}])\s*(?:\\[,;: ]\s*)*(?:\\(?:text|mbox|mathrm)\s*\{\s*(?P<marked>[^{}\d]*?)\s*\}"
+    r"(?P<power>\s*\^\s*\{?\s*\d\s*\}?)?"
+    r"|(?<=[\s\d)}])\s(?P<plain>(?:square |cubic |sq\.? )?[a-zA-Z]{2,}))$"
+)
+_DEGREES = re.compile(r"(?:\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\degree)\s*$")
+_ANGLES = re.compile(r"\\?pi\b|π|rad|sin|cos|tan|cot|sec|csc")
+_NO_UNIT = re.compile(r"\b(?:and|or|not|if|million|thousand|hundred|billion|is|the answer)\b|^$")
 
 _worker = JailedWorker("maths_worker.py", what="mathematics")
 
 
-def math_verdict(task: Task, text: str) -> Verdict:
+def math_verdict(task: Task, answer: str) -> Verdict:
     """Compare the answer with the task's reference.
 
     Raises:
         AtlasError: This system can't jail a process.
     """
-    return math_verdicts([task], [text])[0]
+    return math_verdicts([task], [answer])[0]
 
 
-def math_verdicts(tasks: Sequence[Task], texts: Sequence[str]) -> list[Verdict]:
+def math_verdicts(tasks: Sequence[Task], answers: Sequence[str]) -> list[Verdict]:
     """Compare one answer a task, all of them in one call of the jailed process.
 
     Raises:
         AtlasError: This system can't jail a process.
     """
-    told = [_without_asking(task, text) for task, text in zip(tasks, texts, strict=True)]
-    asked = [
-        (task.answer, one) for task, one in zip(tasks, told, strict=True) if isinstance(one, str)
-    ]
-    found = iter(_compare(asked))
+    told = [_without_asking(task, answer) for task, answer in zip(tasks, answers, strict=True)]
+    found = iter(_compare([one for one in told if not isinstance(one, Verdict)]))
     return [
         one if isinstance(one, Verdict) else _verdict(task, next(found))
         for task, one in zip(tasks, told, strict=True)
     ]
 
 
-def _without_asking(task: Task, text: str) -> Verdict | str:
-    """Return the verdict where no comparison is needed, else the answer to be compared."""
-    answer = read_answer(text) or _boxed(text)
-    if answer is None:
-        return unread()
-    answer = _SPACE.sub("", answer)
-    if says_the_same(number_words_to_digits(answer.casefold()), task.answer):
+def _without_asking(task: Task, answer: str) -> Verdict | tuple[str, str]:
+    """Return the verdict on texts and plain numbers, else the two that must be compared."""
+    texts = [_TEXT.sub(r"\1", one) for one in (answer, task.answer)]
+    if _same_text(*texts):
         return right_or_wrong(True)
+    if _PROSE.fullmatch(texts[1].strip()) and len(texts[1].strip()) > 3:
+        return right_or_wrong(False)
     if len(answer) > _LONGEST:
         return right_or_wrong(False, f"the answer has more than {_LONGEST} characters")
-    if _HEDGE.search(answer) and not _HEDGE.search(task.answer):
-        return right_or_wrong(False, "more than one answer")
-    return answer
+    reference, found = _plain_quantity(task.answer), _plain_quantity(answer)
+    if reference is not None and found is not None:
+        goal = reference.in_base()
+        margin = _ROUNDING * abs(goal) if reference.unit else 0
+        near = any(abs(value - goal) <= margin for value in readings(found, reference))
+        return right_or_wrong(near, "another number")
+    texts = [task.answer, answer]
+    if not any(map(_ANGLES.search, texts)):
+        texts = [_DEGREES.sub("", one) for one in texts]
+    (gold, unit), (said, own) = map(_without_unit, texts)
+    return right_or_wrong(False, "another unit") if _differ(unit, own) else (gold, said)
 
 
 def _compare(pairs: Sequence[tuple[str, str]]) -> list[Reply]:
@@ -102,16 +112,41 @@ def _verdict(task: Task, reply: Reply) -> Verdict:
             f"the task's reference '{task.answer[:80]}' can't be read as mathematics"
         )
     if not found["answer"]:
-        return unread("the answer is no mathematics")
+        return unread("the answer is no mathematics that is understood")
     return right_or_wrong(bool(found["right"]))
 
 
-def _boxed(text: str) -> str | None:
-    r"""Return the last ``\boxed{...}``, its braces balanced."""
-    start = text.rfind("\\boxed{")
-    depth = 0
-    for place in range(start + len("\\boxed"), len(text) if start >= 0 else 0):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
-        if depth == 0:
-            return text[start : place + 1]
-    return None
+def _same_text(one: str, other: str) -> bool:
+    """Tell whether two texts are the same but for blanks; words, but for case too."""
+    if _PROSE.fullmatch(other.strip()):
+        return says_the_same(one, other)
+    return "".join(one.split()) == "".join(other.split())
+
+
+def _plain_quantity(text: str) -> Quantity | None:
+    """Return a number and its unit, where what follows can be no letters of algebra."""
+    # In mathematics, y = 5 isn't x = 5.
+    found = None if "=" in text else read_quantity(text)
+    if found is None or found.noun in ("", "%", "°"):
+        return found
+    shortest = min(len(word) for word in re.findall(r"[^\W\d_]+", found.noun) or [""])
+    marked = _TEXT.search(text) is not None
+    known = find_unit(found.noun) is not None and (marked or len(found.noun) > 1)
+    return found if known or shortest > 2 else None
+
+
+def _without_unit(text: str) -> tuple[str, str]:
+    r"""Take the unit off ``2\sqrt{3}\text{ cm}``."""
+    match = _UNIT_BEHIND.search(text.strip())
+    if match is None:
+        return text, ""
+    unit = (match["marked"] or match["plain"] or "").strip()
+    known = find_unit(unit) is not None or unit.casefold().endswith(("unit", "units", "degrees"))
+    if _NO_UNIT.search(unit) or not (known or match["marked"]):
+        return text, ""
+    return text.strip()[: match.start()], unit + re.sub(r"[\s{}]", "", match["power"] or "")
+
+
+def _differ(unit: str, own: str) -> bool:
+    one, other = (find_unit(name) if name else None for name in (unit, own))
+    return one is not None and other is not None and one != other

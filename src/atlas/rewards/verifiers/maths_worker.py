@@ -1,8 +1,8 @@
 r"""A process that compares mathematical answers, each in a jailed fork: JSON in, JSON out.
 
-Run as a file, by `atlas.rewards.verifiers.maths`. SymPy takes some answers for ever or all memory,
-and evaluates what it parses: what it parses is checked first (`sympy_guard`), and what it does, it
-does in the jail (`forks`). An item is a reference and an answer::
+Run as a file, by `atlas.rewards.verifiers.maths`. SymPy takes some answers for ever or all memory;
+what it does, it does in the jail (`forks`), and text that it would evaluate is checked first
+(`sympy_guard`), though none is handed to it. An item is a reference and an answer::
 
     {"items": [["\\frac{1}{2}", "0.5"]], "cpu_seconds": 10.0, "children": 1}
     {"results": [{"value": {"reference": true, "answer": true, "right": true}}]}
@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import antlr4.LL1Analyzer  # noqa: F401 - the parser's, which it imports when it meets an error
-from math_verify import parse, verify
-
 from atlas.rewards.sandbox.forks import Work, serve
 from atlas.rewards.sandbox.sympy_guard import guard_sympy, import_sympy
+from atlas.rewards.verifiers.maths_equal import are_equal
+from atlas.rewards.verifiers.maths_expression import Unreadable
+from atlas.rewards.verifiers.maths_text import Node, read_maths
 
 
 def prepare(_: Mapping[str, Any]) -> Work:
@@ -28,24 +28,20 @@ def prepare(_: Mapping[str, Any]) -> Work:
 def compare(reference: str, answer: str) -> dict[str, bool]:
     """Return which of the two could be read, and whether they are equal."""
     gold, found = _read(reference), _read(answer)
-    # No time limit of its own, which would be a signal: the jail has one.
-    right = bool(gold and found) and verify(gold, found, timeout_seconds=None, raise_on_error=False)
-    return {"reference": bool(gold), "answer": bool(found), "right": bool(right)}
+    right = gold is not None and found is not None and are_equal(gold, found)
+    return {"reference": gold is not None, "answer": found is not None, "right": right}
 
 
-def _read(text: str) -> list[Any]:
-    """Read a text as LaTeX, else as a plain expression."""
-    marked = "$" in text or "\\boxed" in text
-    for one in [text] if marked else [f"${text}$", text]:
-        found = parse(one, parsing_timeout=None, raise_on_error=False)  # type: ignore[arg-type]
-        # Where nothing is understood, the text itself comes back.
-        if any(not isinstance(one, str) for one in found):
-            return found
-    return []
+def _read(text: str) -> Node | None:
+    try:
+        return read_maths(text)
+    except (Unreadable, RecursionError, ArithmeticError, AttributeError, TypeError):
+        return None
 
 
 if __name__ == "__main__":
     guard_sympy()
     import_sympy()
-    compare("$\\frac{1}{2}$", "$0.5$")  # what is made when it is first used
+    # What is made when it is first used.
+    compare(r"\sqrt{x}+\frac{\pi}{2}", r"0.5\pi+\sqrt{x}")
     serve(prepare)

@@ -8,27 +8,34 @@ the share of tests that pass; only all of them are right. The answer is a text's
 from __future__ import annotations
 
 from atlas.rewards.sandbox.run import Limits, run_tests
-from atlas.rewards.verifiers.verdict import Verdict, cannot_tell, read_block, unread
+from atlas.rewards.verifiers.verdict import Verdict, cannot_tell
 from atlas.types import Task
 
+_LIMITS = {"time_limit": (10.0, 0.01, 3600.0), "memory_mb": (512, 64, 1 << 20)}
+"""Default, lowest and highest."""
 
-def python_verdict(task: Task, text: str) -> Verdict:
-    """Run the task's tests against the code in a text.
+
+def python_verdict(task: Task, answer: str) -> Verdict:
+    """Run the task's tests against the code that was answered.
 
     Raises:
         AtlasError: This system can't jail a process.
     """
-    tests = task.metadata.get("tests")
+    tests, entry = task.metadata.get("tests"), task.metadata.get("entry")
     if not isinstance(tests, str) or not tests.strip():
         return cannot_tell("the task has no tests")
-    code = read_block(text, "python", "py", "python3")
-    if code is None:
-        return unread("no code block")
-    limits = Limits(
-        seconds=float(task.metadata.get("time_limit", 10.0)),
-        memory_mb=int(task.metadata.get("memory_mb", 512)),
-    )
-    report = run_tests(code, tests, entry=task.metadata.get("entry"), limits=limits)
+    if not isinstance(entry, str | None):
+        return cannot_tell("the task's entry isn't a name")
+    given: dict[str, float] = {}
+    for name, (default, lowest, highest) in _LIMITS.items():
+        value = task.metadata.get(name)
+        value = default if value is None else value
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not lowest <= value <= highest:
+            return cannot_tell(f"the task's {name} isn't a number from {lowest} to {highest}")
+        given[name] = value
+    limits = Limits(seconds=float(given["time_limit"]), memory_mb=int(given["memory_mb"]))
+    report = run_tests(answer, tests, entry=entry, limits=limits)
     if report.broken:
         return cannot_tell(report.broken)
     if report.total == 0:

@@ -1,4 +1,4 @@
-"""reasoning-gym's own scorers, on the answer that a text ends with; the family is the data set.
+"""reasoning-gym's own scorers, on the final answer of a text; the family is the data set.
 
 Some of them hand the answer to `eval` or to SymPy. So a scorer runs in a jailed process
 (`scorer_worker`), many answers a call, unless it is known to do no more than compare texts: the
@@ -16,7 +16,7 @@ from typing import Any
 
 from atlas.rewards.sandbox.wire import encode
 from atlas.rewards.verifiers.jailed import JailedWorker, Reply
-from atlas.rewards.verifiers.verdict import Verdict, cannot_tell, read_answer, right_or_wrong
+from atlas.rewards.verifiers.verdict import Verdict, cannot_tell, right_or_wrong
 from atlas.types import Task
 
 PURE = ("chain_sum", "products")
@@ -28,28 +28,25 @@ Scorer = Callable[[str, dict[str, Any]], float]
 _worker = JailedWorker("scorer_worker.py", what="reasoning-gym's families")
 
 
-def reasoning_verdict(task: Task, text: str) -> Verdict:
-    """Score a text with the scorer of the task's family.
+def reasoning_verdict(task: Task, answer: str) -> Verdict:
+    """Score an answer with the scorer of the task's family.
 
     Raises:
         AtlasError: This system can't jail a process.
     """
-    return reasoning_verdicts([task], [text])[0]
+    return reasoning_verdicts([task], [answer])[0]
 
 
-def reasoning_verdicts(tasks: Sequence[Task], texts: Sequence[str]) -> list[Verdict]:
-    """Score one text a task, all of them in one call of the jailed process.
+def reasoning_verdicts(tasks: Sequence[Task], answers: Sequence[str]) -> list[Verdict]:
+    """Score one answer a task, all of them in one call of the jailed process.
 
     Raises:
         AtlasError: This system can't jail a process.
     """
-    answers = [read_answer(text) for text in texts]
     verdicts: dict[int, Verdict] = {}
     jailed: list[tuple[int, Task, str]] = []
     for place, (task, answer) in enumerate(zip(tasks, answers, strict=True)):
-        if answer is None:
-            verdicts[place] = Verdict(score=0.0, parsed=False)
-        elif scores_in_process(task.family):
+        if scores_in_process(task.family):
             reply = Reply(value=_scorer(task.family)(answer, _entry(task)))
             verdicts[place] = _verdict(task, reply)
         else:

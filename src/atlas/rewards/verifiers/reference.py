@@ -9,20 +9,22 @@ import re
 import unicodedata
 from fractions import Fraction
 
-from atlas.rewards.verifiers.verdict import Verdict, read_answer, right_or_wrong, unread
+from atlas.rewards.verifiers.answers import bare
+from atlas.rewards.verifiers.verdict import Verdict, right_or_wrong
 from atlas.types import Task
 
-_AROUND = " \t\n*_`$.,;:!\"'"
-_BOXED = re.compile(r"\\boxed\{(.*)\}", re.DOTALL)
-_GROUPS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?: ?/ ?\d+)?", re.ASCII)
+_NUMBER = re.compile(
+    r"[$€£¥]?(?P<sign>[+-]?)[$€£¥]?"
+    r"(?P<over>\d+(?:\.\d*)?|[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?|\.\d+)(?: ?/ ?(?P<under>\d+))?",
+    re.ASCII,
+)
+_SPOKEN = re.compile(r"(?<=[^\W\d_]{2})[!?,;:]+$|^[!?,;:]+(?=\w)")
+_QUOTED = re.compile(r"([\"'])(.*)\1|[“„«](.*)[”“»]", re.DOTALL)
+_KEPT = ("<super>", "<sub>", "<fraction>")
 
 
-def reference_verdict(task: Task, text: str) -> Verdict:
+def reference_verdict(task: Task, answer: str) -> Verdict:
     """Hold the answer against the task's reference."""
-    answer = read_answer(text)
-    if answer is None:
-        return unread()
     return right_or_wrong(says_the_same(answer, task.answer))
 
 
@@ -30,28 +32,47 @@ def says_the_same(answer: str, reference: str) -> bool:
     """Tell whether two answers are one number, or one text but for case, blanks and marks.
 
     Example:
-        >>> says_the_same("$1,200.0$", "1200"), says_the_same("7/2", "3.5"), says_the_same("a", "b")
-        (True, True, False)
+        >>> says_the_same("$1,200.0$", "1200"), says_the_same("7/2", "3.5")
+        (True, True)
+        >>> says_the_same("3!", "3"), says_the_same("2²", "22")
+        (False, False)
     """
-    one, other = _bare(answer), _bare(reference)
+    one, other = _undressed(answer), _undressed(reference)
     numbers = _number(one), _number(other)
     return one == other if None in numbers else numbers[0] == numbers[1]
 
 
-def _bare(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text).replace("\u2212", "-").casefold()
-    if boxed := _BOXED.fullmatch(text.strip(_AROUND)):
-        text = boxed[1]
-    return " ".join(text.strip(_AROUND).split())
+def plain_letters(text: str) -> str:
+    """Bring letters, digits and signs of other widths and styles to the usual ones.
+
+    Powers, indices and fractions of one sign stay: 2² is not 22.
+    """
+    text = re.sub("[\u2010-\u2015\u2212]", "-", text)
+    return "".join(
+        one
+        if unicodedata.decomposition(one).startswith(_KEPT)
+        else unicodedata.normalize("NFKC", one)
+        for one in unicodedata.normalize("NFC", text)
+    ).replace("\ufe63", "-")
+
+
+def _undressed(text: str) -> str:
+    before = None
+    while text != before:
+        before = text
+        text = _SPOKEN.sub("", bare(text).rstrip(" ,;:"))
+        if quoted := _QUOTED.fullmatch(text):
+            text = quoted[2] or quoted[3] or ""
+    return " ".join(plain_letters(text).casefold().split())
 
 
 def _number(text: str) -> Fraction | None:
     """Read a whole number, a decimal or a fraction; None where the text isn't one."""
-    plain = _GROUPS.sub("", text)
-    if not _NUMBER.fullmatch(plain):
+    match = _NUMBER.fullmatch(text)
+    if not match:
         return None
-    over, _, under = plain.replace(" ", "").partition("/")
     try:
-        return Fraction(over) / Fraction(under or 1)
+        value = Fraction(match["sign"] + match["over"].replace(",", "")) / int(match["under"] or 1)
     except (ZeroDivisionError, ValueError):  # ValueError: more digits than Python reads
         return None
+    return value

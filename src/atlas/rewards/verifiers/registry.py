@@ -7,8 +7,11 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+from atlas.config.answers import AUTO, check_answer_format
 from atlas.errors import AtlasError
+from atlas.rewards.verifiers.answers import Reading, read_answer, read_block
 from atlas.rewards.verifiers.exact import exact_verdict
 from atlas.rewards.verifiers.json_schema import json_verdict
 from atlas.rewards.verifiers.maths import math_verdict, math_verdicts
@@ -21,7 +24,7 @@ from atlas.rewards.verifiers.reasoning import (
     reasoning_verdicts,
 )
 from atlas.rewards.verifiers.reference import reference_verdict
-from atlas.rewards.verifiers.verdict import Verdict, Verifier
+from atlas.rewards.verifiers.verdict import Verdict, Verifier, cannot_tell, unread
 from atlas.types import REFERENCE, Completion, Outcome, Task
 
 VERIFIERS: Mapping[str, Verifier] = {
@@ -41,6 +44,8 @@ _AT_ONCE: Mapping[str, Callable[[Sequence[Task], Sequence[str]], list[Verdict]]]
     "math": math_verdicts,
 }
 """Verifiers that are given many answers at a time, in one call of a process."""
+_BLOCKS = {"json_schema": ("json",), "python_tests": ("python", "py", "python3")}
+"""Verifiers of answers of several lines, with the languages that mark them."""
 _WAITING = ("python_tests",)
 _RULES = ("json_schema", "python_tests", "regex")
 
@@ -73,13 +78,73 @@ def find_verifier(name: str) -> Verifier:
     raise AtlasError(f"no verifier is called '{name}'; {hint} Or name a data set of reasoning-gym")
 
 
-def verify(task: Task, text: str) -> Verdict:
-    """Score a text with the verifier of the task.
+def verify(
+    task: Task, text: str, answer_format: str = AUTO, *, by: str | None = None
+) -> Verdict:
+    """Read the final answer of a text and score it; arguments and errors of `verify_all`."""
+    return verify_all([task], [text], answer_format, by=by)[0]
+
+
+def verify_all(
+    tasks: Sequence[Task],
+    texts: Sequence[str],
+    answer_format: str = AUTO,
+    *,
+    by: str | None = None,
+) -> list[Verdict]:
+    """Score one text a task: those for a jailed worker in one call, the rest side by side.
+
+    Args:
+        tasks: ``answer_format`` in a task's metadata goes before the argument.
+        texts: What the student wrote.
+        answer_format: How it marks its final answer.
+        by: The verifier; None: each task's own.
 
     Raises:
-        AtlasError: The task names a verifier that doesn't exist.
+        AtlasError: A task names a verifier that doesn't exist, or this system can't jail a process.
     """
-    return find_verifier(verifier_name(task))(task, text)
+    places: dict[str, list[int]] = defaultdict(list)
+    verdicts: dict[int, Verdict] = {}
+    readings: dict[int, Reading] = {}
+    for place, (task, text) in enumerate(zip(tasks, texts, strict=True)):
+        name = by or verifier_name(task)
+        is_scorer = find_verifier(name) is reasoning_verdict
+        reading = _read(task, name, text, answer_format)
+        if isinstance(reading, Reading):
+            readings[place] = reading
+            places[_SCORER if is_scorer else name].append(place)
+        else:
+            verdicts[place] = reading
+    for name, some in places.items():
+        answers = [readings[place].text for place in some]
+        found = _judge(name, [tasks[place] for place in some], answers)
+        verdicts |= {
+            place: replace(verdict, rule=readings[place].rule)
+            for place, verdict in zip(some, found, strict=True)
+        }
+    return [verdicts[place] for place in range(len(tasks))]
+
+
+def _read(task: Task, name: str, text: str, answer_format: str) -> Reading | Verdict:
+    if name in _BLOCKS:
+        return read_block(text, *_BLOCKS[name]) or unread()
+    own = task.metadata.get("answer_format")
+    if own is not None:
+        try:
+            answer_format = check_answer_format(own, where="the task's answer_format")
+        except AtlasError as error:
+            return cannot_tell(str(error), parsed=False)
+    return read_answer(text, answer_format) or unread()
+
+
+def _judge(name: str, tasks: Sequence[Task], answers: Sequence[str]) -> list[Verdict]:
+    if name in _AT_ONCE:
+        return _AT_ONCE[name](tasks, answers)
+    verifier = find_verifier(name)
+    if name not in _WAITING:
+        return [verifier(task, answer) for task, answer in zip(tasks, answers, strict=True)]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(verifier, tasks, answers))
 
 
 def accepts_reference(task: Task) -> str | None:
@@ -88,58 +153,27 @@ def accepts_reference(task: Task) -> str | None:
     Such a task can't be solved: its answer is wrong, or its verifier needs metadata that isn't
     there. Verifiers whose reference is a rule and no answer have nothing to be checked.
     """
-    if verifier_name(task) in _RULES:
-        return None
+    name = verifier_name(task)
     try:
-        found = verify(task, f"Answer: {task.answer}")
+        check_answer_format(task.metadata.get("answer_format") or AUTO)
+        if name in _RULES:
+            return None
+        verifier = find_verifier(name)
+        reading = read_answer(f"Answer: {task.answer}", "answer")
+        found = verifier(task, reading.text) if reading else unread()
     except AtlasError as error:
         return str(error)
-    if found.score is None and find_verifier(verifier_name(task)) is reasoning_verdict:
+    if found.score is None and verifier is reasoning_verdict:
         return found.reason
     refuses = f"the verifier of family '{task.family}' refuses its own answer"
     return None if found.correct else refuses
 
 
-def verify_all(tasks: Sequence[Task], texts: Sequence[str]) -> list[Verdict]:
-    """Score one text a task: those for a jailed worker in one call, the rest side by side.
-
-    Raises:
-        AtlasError: A task names a verifier that doesn't exist, or this system can't jail a process.
-    """
-    if len(tasks) != len(texts):
-        raise ValueError(f"{len(tasks)} tasks and {len(texts)} texts")
-    places: dict[str, list[int]] = defaultdict(list)
-    for place, task in enumerate(tasks):
-        name = verifier_name(task)
-        is_scorer = find_verifier(name) is reasoning_verdict
-        places[_SCORER if is_scorer else name].append(place)
-    verdicts: dict[int, Verdict] = {}
-    for name, some in places.items():
-        verdicts |= zip(some, _verify_some(name, tasks, texts, some), strict=True)
-    return [verdicts[place] for place in range(len(tasks))]
-
-
-def _verify_some(
-    name: str, tasks: Sequence[Task], texts: Sequence[str], places: Sequence[int]
-) -> list[Verdict]:
-    some, said = [tasks[place] for place in places], [texts[place] for place in places]
-    if name in _AT_ONCE:
-        return _AT_ONCE[name](some, said)
-    if name not in _WAITING:
-        return [verify(task, text) for task, text in zip(some, said, strict=True)]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(verify, some, said))
-
-
-def outcome(task: Task, completion: Completion) -> Outcome:
-    """Return how one completion turned out."""
-    (found,) = outcomes([task], [completion])
-    return found
-
-
-def outcomes(tasks: Sequence[Task], completions: Sequence[Completion]) -> list[Outcome]:
+def outcomes(
+    tasks: Sequence[Task], completions: Sequence[Completion], answer_format: str = AUTO
+) -> list[Outcome]:
     """Return how completions turned out, one a task."""
-    verdicts = verify_all(tasks, [completion.text for completion in completions])
+    verdicts = verify_all(tasks, [completion.text for completion in completions], answer_format)
     return [_outcome(c, v) for c, v in zip(completions, verdicts, strict=True)]
 
 
@@ -150,5 +184,6 @@ def _outcome(completion: Completion, verdict: Verdict) -> Outcome:
         num_tokens=completion.num_tokens,
         finished=completion.finish_reason == "stop",
         parsed=verdict.parsed,
+        rule=verdict.rule,
         unverified=verdict.reason if verdict.score is None else "",
     )

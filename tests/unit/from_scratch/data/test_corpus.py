@@ -116,7 +116,9 @@ def test_students_alone_try_until_two_tries_agree(corpus: Corpus) -> None:
         results = [part.split(" = ")[-1].split(".")[0] for part in tries]
         assert all(a != b for a, b in pairwise(results[:-1]))
         if dialogue.ended:
-            assert read_answer(dialogue.completion) == results[-1] == results[-2]
+            found = read_answer(dialogue.completion)
+            assert found is not None
+            assert found.text == results[-1] == results[-2]
             correct += verify(task, dialogue.completion).correct
         else:
             assert "Answer" not in dialogue.completion

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from atlas.rewards.verifiers.answers import bare
 from atlas.rewards.verifiers.exact import exact_verdict
 from atlas.types import Task
 
@@ -23,8 +24,16 @@ from atlas.types import Task
 )
 def test_verdicts(answer: str, settings: dict[str, Any], score: float) -> None:
     task = Task(question="?", answer="Paris", family="exact", metadata=settings)
-    assert exact_verdict(task, f"Answer: {answer}").score == score
+    assert exact_verdict(task, answer).score == score
 
 
-def test_without_an_answer() -> None:
-    assert not exact_verdict(Task(question="?", answer="Paris", family="exact"), "Paris").parsed
+def test_marks_around_the_reference_are_no_letters_of_it() -> None:
+    for reference in ("U.S.", "__init__", "$5", "*.py"):
+        task = Task(question="?", answer=reference, family="exact")
+        assert exact_verdict(task, bare(reference)).correct
+    assert exact_verdict(Task(question="?", answer="e\u0301", family="exact"), "\u00e9").correct
+
+
+def test_answers_that_are_no_list_say_nothing_about_the_answer() -> None:
+    task = Task(question="?", answer="Paris", family="exact", metadata={"answers": "Lutetia"})
+    assert exact_verdict(task, "Paris").score is None

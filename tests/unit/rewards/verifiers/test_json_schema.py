@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from atlas.rewards.verifiers.json_schema import json_verdict
+from atlas.rewards.verifiers import verify
 from atlas.rewards.verifiers.verdict import Verdict
 from atlas.types import Task
 
@@ -20,7 +20,7 @@ SCHEMA = {
 
 def verdict(text: str, answer: str = "", schema: Any = SCHEMA) -> Verdict:
     task = Task(question="?", answer=answer, family="json_schema", metadata={"schema": schema})
-    return json_verdict(task, text)
+    return verify(task, text)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from atlas.rewards.verifiers.maths import math_verdict, math_verdicts
 from atlas.types import Task
 
 
-def score(reference: str, answer: str, *, said: str = "So. Answer: ") -> float | None:
-    task = Task(question="?", answer=reference, family="math")
-    return math_verdict(task, said + answer).score
+def score(reference: str, answer: str) -> float | None:
+    return math_verdict(Task(question="?", answer=reference, family="math"), answer).score
 
 
 @pytest.mark.parametrize(
@@ -53,13 +52,6 @@ def test_equal(reference: str, answer: str) -> None:
 )
 def test_unequal(reference: str, answer: str) -> None:
     assert score(reference, answer) == 0.0
-
-
-def test_a_boxed_answer_is_read_where_no_other_is_given() -> None:
-    text = r"So \boxed{3} or rather $\boxed{\frac{1}{\sqrt{4}}}$."
-    assert score("0.5", text, said="") == 1.0
-    assert score("3", text, said="") == 0.0
-    assert score("3", r"\boxed{3", said="") == 0.0
 
 
 def test_any_thread_may_ask_and_answers_are_not_mixed_up() -> None:

@@ -14,7 +14,7 @@ from atlas.types import Task
 
 def verdict(reference: str, answer: str, **settings: Any) -> Verdict:
     task = Task(question="?", answer=reference, family="regex", metadata=settings)
-    return regex_verdict(task, f"Answer: {answer}")
+    return regex_verdict(task, answer)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from atlas.rewards.verifiers.python_tests import python_verdict
+from atlas.rewards.verifiers import verify
 from atlas.rewards.verifiers.verdict import Verdict
 from atlas.types import Task
 
@@ -15,7 +15,7 @@ TESTS = "def test_a(): assert double(2) == 4\ndef test_b(): assert double(0) == 
 
 def verdict(text: str, **settings: Any) -> Verdict:
     metadata = {"tests": TESTS, "time_limit": 5.0, **settings}
-    return python_verdict(Task(question="?", answer="", family="p", metadata=metadata), text)
+    return verify(Task(question="?", answer="", family="python_tests", metadata=metadata), text)
 
 
 def test_the_last_block_is_run() -> None:

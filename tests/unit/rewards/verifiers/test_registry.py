@@ -1,4 +1,4 @@
-"""Reading answers, the scorers of the families, and which verifier a task has."""
+"""The scorers of the families, which verifier a task has, and by which rule it reads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from atlas.errors import AtlasError
 from atlas.rewards.verifiers import (
     Verdict,
     accepts_reference,
-    outcome,
-    read_answer,
+    outcomes,
     verify,
     verify_all,
 )
@@ -17,33 +16,6 @@ from atlas.types import REFERENCE, Completion, Task
 
 LEGS = Task(question="How many legs?", answer="14", family="leg_counting")
 SUM = Task(question="1000 + 0 =", answer="1000", family="chain_sum")
-
-
-@pytest.mark.parametrize(
-    ("text", "answer"),
-    [
-        ("A = 2 + 3 = 5. Answer: 5", "5"),
-        ("Answer: 5.", "5"),
-        ("ANSWER:-5", "-5"),
-        ("Answer:\t0.5", "0.5"),
-        ("Answer: .5", ".5"),
-        ("answer: 5 legs. ", "5 legs"),
-        ("Answer: 6. No, that is wrong. Answer: 5.", "5"),
-        ("Answer: 6\nNo.\nAnswer: 5\nThat is all.", "5"),
-        ("Answer: 5. Answer:", "5"),
-        ("**Answer:** 5", "5"),
-        ("Answer: **5**.", "5"),
-        ("Answer: $5$", "5"),
-        ("Answer: x = 2, y = 3", "x = 2, y = 3"),
-        ("5", None),
-        ("The answer is 5", None),
-        ("Answer:", None),
-        ("Answer: .", None),
-        ("", None),
-    ],
-)
-def test_reading_an_answer(text: str, answer: str | None) -> None:
-    assert read_answer(text) == answer
 
 
 @pytest.mark.parametrize(
@@ -92,7 +64,7 @@ def test_outcome_of_a_completion() -> None:
         text="Answer: 14",
         finish_reason="length",
     )
-    found = outcome(LEGS, completion)
+    found = outcomes([LEGS], [completion])[0]
     assert (found.text, found.correct, found.parsed) == ("Answer: 14", True, True)
     assert (found.num_tokens, found.finished) == (3, False)
 
@@ -114,7 +86,7 @@ def test_an_abstention_is_no_right_answer_and_says_why() -> None:
     completion = Completion(
         prompt_ids=(1,), token_ids=(5,), logprobs=(0.0,), text="Answer: (", finish_reason="stop"
     )
-    found = outcome(Task(question="?", answer="(", family="regex"), completion)
+    found = outcomes([Task(question="?", answer="(", family="regex")], [completion])[0]
     assert not found.correct
     assert found.unverified.startswith("the task's pattern '(' is no regular expression")
 
@@ -131,8 +103,11 @@ def test_a_label_of_the_user_s_is_no_family_and_leaves_it_to_the_reference(
     family: str,
 ) -> None:
     task = Task(question="Capital of France?", answer="Paris", family=family)
-    assert verify(task, "I think so. Answer: paris.") == Verdict(score=1.0, parsed=True)
-    assert verify(task, "Answer: London") == Verdict(score=0.0, parsed=True)
+    assert verify(task, "I think so. Answer: paris.") == Verdict(
+        score=1.0, parsed=True, rule="answer"
+    )
+    wrong = Verdict(score=0.0, parsed=True, rule="answer")
+    assert verify(task, "Answer: London") == wrong
     unread = verify(task, "Paris")
     assert (unread.score, unread.parsed) == (0.0, False)
 
