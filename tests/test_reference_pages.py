@@ -21,7 +21,7 @@ def test_every_key_of_every_job_is_shown_with_its_default_and_what_it_does() -> 
             shown |= set(re.findall(r"^\| `(\w+)` \|", heading, re.MULTILINE))
         assert shown == keys_of(config_class).keys(), job
     assert "| `beta` | `0.04` | a number of at least 0 | Weight of the KL" in page
-    assert "| `student_model` | must be given | text |" in page
+    assert "| `model_name_or_path` | must be given | text |" in page
 
 
 def _anchor(section: str) -> str:

@@ -15,7 +15,7 @@ from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
 from atlas.training.samples import train_samples
 from atlas.training.update import update
-from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
+from atlas.types import Completion, Episode, Score, Task
 from sides import machine
 from sides.models import DTYPES, make_prompts
 from sides.workloads import BETA, LEARNING_RATE, Workload, reward
@@ -71,17 +71,10 @@ def run(
     }
 
 
-def _group(members: list[Completion]) -> RolloutGroup:
-    """Wrap completions as the training loop has them; only the teaching and its score count."""
+def _group(members: list[Completion]) -> tuple[Episode, ...]:
+    """Wrap completions as the training loop has them."""
     task = Task(question="", answer="", family="")
-    rollouts = tuple(
-        Rollout(teaching=member, attempt=member, score=Score(value=reward(member.token_ids)))
-        for member in members
-    )
-    return RolloutGroup(
-        task=task,
-        baseline=members[0],
-        baseline_score=Score(value=0.0),
-        approach=members[0],
-        rollouts=rollouts,
+    return tuple(
+        Episode(task=task, turns=(one,), score=Score(value=reward(one.token_ids)))
+        for one in members
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 FinishReason = Literal["stop", "length"]
 
@@ -102,31 +102,149 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rollout:
-    """One teaching of a group: what the teacher said, what the student then did, what it earned."""
+class Verdict:
+    """What a verifier says about one text."""
 
-    teaching: Completion
-    attempt: Completion
-    score: Score
+    score: float | None
+    """0 to 1; 1 is right. None: the verifier could not tell, and ``reason`` says why."""
+    parsed: bool
+    """A final answer could be read."""
+    reason: str = ""
+    """Why it could not tell; or, for the log, why the answer is wrong."""
+
+    rule: str = ""
+    """By which the answer was read (`atlas.rewards.verifiers.answers`); empty for none."""
+
+    @property
+    def correct(self) -> bool:
+        """True for full marks only; partial credit is not a right answer."""
+        return self.score is not None and self.score >= 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RolloutGroup:
-    """G teachings of one task. All share the baseline, the approach and the teacher's prompt.
+class Leak:
+    """How a teaching gives the answer away."""
 
-    Example: P0 is the student's prompt, P1 the teacher's, A the approach::
+    kind: str
+    """As metrics name it."""
+    reason: str
+    """In words, for a log."""
 
-        baseline   P0            -> "Try: ... Answer: 20"          sampled once per task
-        approach   P0 + probe    -> "From left to right."          sampled once per task
-        rollouts   P1(A)         -> teaching 0, 1, ... G-1         one prefill, G continuations
-                   P0 + teaching -> attempt  0, 1, ... G-1
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Utterance:
+    """What somebody said, as those who read it have it: without token ids or thoughts."""
+
+    text: str = ""
+    num_tokens: int = 0
+    """That it took to say."""
+    finished: bool = True
+    """It ended by itself (``finish_reason == "stop"``)."""
+
+    @classmethod
+    def of(cls, completion: Completion) -> Self:
+        """Return what an engine sampled as it is read."""
+        return cls(
+            text=completion.text,
+            num_tokens=completion.num_tokens,
+            finished=completion.finish_reason == "stop",
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt(Utterance):
+    """What was done with a task, by a model, an endpoint or a program, and how it turned out."""
+
+    abstained: str = ""
+    """Why there is no answer that could be judged, as an outage; it is then never a wrong one."""
+    verdict: Verdict = Verdict(score=None, parsed=False, reason="not verified")
+    """The verifier's."""
+
+    @property
+    def correct(self) -> bool:
+        """True where the verifier gave full marks."""
+        return self.verdict.correct
+
+    @property
+    def parsed(self) -> bool:
+        """A final answer could be read from the text."""
+        return self.verdict.parsed
+
+    @property
+    def unverified(self) -> str:
+        """Why the verifier could not tell; ``correct`` is then False and means nothing."""
+        return self.verdict.reason if self.verdict.score is None else ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Episode:
+    """One task as the policy that is trained met it, from its first prompt to its score.
+
+    It grows by `dataclasses.replace`: begun, a turn more, scored. A group is a tuple of episodes of
+    one task, which began with one prompt.
+
+    Example: two turns; each prompt holds all that was before::
+
+        turns[0]    prompt_ids P0                       token_ids "50 <end>"
+        replies[0]  "higher"
+        turns[1]    prompt_ids P0 50 <end> higher ...   token_ids "75 <end>"
     """
 
     task: Task
-    baseline: Completion
-    baseline_score: Score
-    approach: Completion
-    rollouts: tuple[Rollout, ...]
+    turns: tuple[Completion, ...] = ()
+    """What the policy said, in order; all of them are learned from."""
+    replies: tuple[str, ...] = ()
+    """What the environment said after each turn but the last."""
+    score: Score = Score(value=None, reason="not scored")
+
+    @property
+    def truncated(self) -> bool:
+        """True where a turn was cut by the length limit; it is the last one."""
+        return self.turns[-1].finish_reason == "length"
+
+    @property
+    def num_tokens(self) -> int:
+        """That the policy sampled, in all turns."""
+        return sum(turn.num_tokens for turn in self.turns)
+
+    @property
+    def text(self) -> str:
+        """All that was said, a line a turn; replies stand behind ``>``."""
+        replies = [*(f"> {reply}" for reply in self.replies), ""]
+        spoken = [(turn.text, reply) for turn, reply in zip(self.turns, replies, strict=False)]
+        return "\n".join(line for pair in spoken for line in pair if line)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lesson(Episode):
+    """A task from first to last: answered alone, taught, and tried again.
+
+    Example: P0 is the student's prompt, P1 the teacher's, A the approach::
+
+        alone       P0            -> "Try: ... Answer: 20"          once per task
+        approach    P0 + probe    -> "From left to right."          once per task
+        teaching    P1(A)         -> teaching 0, 1, ... G-1         one prefill, G continuations
+        attempt     P0 + teaching -> attempt  0, 1, ... G-1
+    """
+
+    alone: Attempt = Attempt()
+    """The student's, without a teacher."""
+    approach: Utterance = Utterance()
+    """How the student would go about it, which the teacher reads."""
+    teaching: Utterance = Utterance()
+    """What the student is shown of what the teacher said."""
+    attempt: Attempt = Attempt()
+    """The student's, with the teaching."""
+    leak: Leak | None = None
+    """How the teaching gives the answer away: in the claims the attempt then counts as wrong,
+    uncompleted and saving nothing."""
+    arm: str = ""
+    """Whose teaching, where teachers are compared: ``sft`` or ``grpo`` in the quickstart."""
+
+    @property
+    def leaked(self) -> bool:
+        """True where the teaching gives the answer away."""
+        return self.leak is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,40 +344,3 @@ class Tokens:
         if isinstance(self.advantage, tuple):
             return self.advantage
         return (self.advantage or 0.0,) * len(self.ids)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """How one answer of the student turned out, as evaluation and report need it."""
-
-    text: str
-    correct: bool
-    num_tokens: int
-    finished: bool
-    """The answer ended by itself (``finish_reason == "stop"``)."""
-    parsed: bool
-    """A final answer could be read from the text."""
-    rule: str = ""
-    """By which the answer was read (`atlas.rewards.verifiers.answers`); empty for none."""
-    unverified: str = ""
-    """Why the verifier could not tell; ``correct`` is then False and means nothing."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PairedOutcome:
-    """One held-out task, without and with teaching.
-
-    Example: alone wrong in 80 tokens, taught right in 30, for 20 tokens of teaching.
-    """
-
-    task: Task
-    arm: str
-    """Whose teaching: ``sft`` or ``grpo`` in the quickstart."""
-    alone: Outcome
-    taught: Outcome
-    approach: str
-    teaching: str
-    num_teaching_tokens: int
-    leaked: bool
-    """The teaching gave the answer away: in the claims the taught answer counts as wrong,
-    uncompleted and saving nothing."""

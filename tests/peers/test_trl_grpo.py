@@ -37,7 +37,7 @@ from atlas.objectives.loss_types import LossSettings, LossType
 from atlas.objectives.reduction import StepCounts, count
 from atlas.training.samples import train_samples
 from atlas.training.update import update
-from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
+from atlas.types import Completion, Episode, Score, Task
 
 TOLERANCE = 1e-5
 END = 1
@@ -331,7 +331,7 @@ def updated(
         rollout_BT = logprobs_of(model, step, temperature)
     groups = []
     for p, prompt in enumerate(step.prompts):
-        rollouts = []
+        episodes = []
         for row in range(p * G, p * G + G):
             ids = step.completions[row]
             completion = Completion(
@@ -342,17 +342,9 @@ def updated(
                 finish_reason="stop" if ids[-1] == END else "length",
             )
             score = Score(value=step.rewards[row])
-            rollouts.append(Rollout(teaching=completion, attempt=completion, score=score))
-        first = rollouts[0].teaching
-        groups.append(
-            RolloutGroup(
-                task=Task(question="", answer="", family=""),
-                baseline=first,
-                baseline_score=Score(value=0.0),
-                approach=first,
-                rollouts=tuple(rollouts),
-            )
-        )
+            task = Task(question="", answer="", family="")
+            episodes.append(Episode(task=task, turns=(completion,), score=score))
+        groups.append(episodes)
     samples, _ = train_samples(groups, scale=scale, mask_truncated=mask_truncated)
     engine = HoldingEngine(model)
     metrics = update(

@@ -22,7 +22,11 @@ class StopAfter(Silent):
     """Asks for a stop once so many steps are done."""
 
     def __init__(self, stop: StopRequest, steps: int) -> None:
-        self.stop, self.left = stop, steps
+        self.stop, self.steps, self.left = stop, steps, steps
+
+    def begin(self, total: int) -> None:
+        """Count anew: what was begun before was no step."""
+        self.stop.asked, self.left = False, self.steps
 
     def advance(self, units: int = 1, note: str = "") -> None:
         """Count down."""

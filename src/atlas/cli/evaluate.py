@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 
@@ -14,15 +13,10 @@ from atlas.config.evaluate import EvaluateConfig
 from atlas.config.grammar.compose import load_config
 from atlas.data.task_file import read_tasks
 from atlas.data.tasks import mixed_tasks
-from atlas.environments.loading import load_student, load_teacher
-from atlas.evaluation.claims import claims_table
-from atlas.evaluation.claims_file import write_claims
-from atlas.evaluation.measuring import arm_names, measure
-from atlas.evaluation.pairs_file import write_pairs
+from atlas.evaluation.measuring import arm_names, evaluate
 from atlas.models.checkpoints import load_tokenizer
 from atlas.report import write_report
 from atlas.rewards.verifiers import accepts_reference
-from atlas.rollouts.generator import Sampling
 from atlas.run.config_file import keep_config
 from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
@@ -76,27 +70,6 @@ def _measure(
 ) -> None:
     seed_everything(config.seed, "evaluate")
     started = time.monotonic()
-    sampling = Sampling(
-        max_new_tokens=config.max_new_tokens, temperature=config.temperature, top_p=config.top_p
-    )
-    student = load_student(
-        config.student_model,
-        max_new_tokens=config.student_max_new_tokens,
-        approach_tokens=config.approach_max_new_tokens,
-    )
-    pairs = measure(
-        {name: partial(load_teacher, folder, sampling) for name, folder in arms.items()},
-        student,
-        tasks,
-        seed=config.seed,
-        chunk_size=config.chunk_size,
-        pieces=run_dir.pieces,
-        progress=progress,
-        stop=stop,
-    )
-    table = claims_table(pairs)
-    write_pairs(run_dir.pairs, pairs)
-    write_claims(run_dir.claims, table)
-    summary = {"tasks": len(tasks), "arms": list(arms)}
+    summary = evaluate(run_dir, config, arms, tasks, progress=progress, stop=stop)
     run_dir.finish_stage("evaluate", summary, time.monotonic() - started)
     write_report(run_dir.path)

@@ -207,6 +207,8 @@ def _servers(
     request: Request, config: GRPOConfig, gpus: Split, interpreter: Interpreter
 ) -> tuple[ServerSettings, ServerSettings]:
     """The student is frozen and the teacher isn't, so they can't share a server's weights."""
+    if config.student_model is None:
+        raise AtlasError("a student's server is started, too, and there is no student_model")
     names = (config.model_name_or_path, config.student_model)
     divided = shares(gpus.server, len(names))
     # Both on one GPU: each takes half of what may be taken.

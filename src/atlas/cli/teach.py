@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from atlas.cli.terminal import console
-from atlas.environments.teaching.one_lesson import Lesson, give_lesson
+from atlas.environments.teaching.one_lesson import give_lesson
+from atlas.types import Lesson
 
 
 def run(question: str, *, teacher: str, student: str) -> None:
@@ -18,7 +19,7 @@ def show(lesson: Lesson) -> None:
         ("student alone", lesson.alone.text),
         ("student's approach", lesson.approach.text),
         ("teaching", lesson.teaching.text),
-        ("student taught", lesson.taught.text),
+        ("student taught", lesson.attempt.text),
     ):
         console.print(f"[bold]{title}[/bold]")
         console.print(f"  {text or '(nothing)'}", markup=False, soft_wrap=True)

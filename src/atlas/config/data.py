@@ -23,7 +23,7 @@ class DataConfig(Part):
         "follows from export_path, db_url, dataset_name_or_path or ranked_path.",
     )
     allow_targets: tuple[str, ...] | None = key(
-        None, "Functions of your own that data_source may name; taken from the command line only."
+        None, "Functions and classes of your own that keys may name; from the command line only."
     )
     export_path: str | None = key(
         None, "JSONL file of sessions, gzipped if it ends in .gz (runtime_traces)."

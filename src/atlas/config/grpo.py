@@ -6,7 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from atlas.config.grammar.schema import key, like, required
+from atlas.config.environments import check_environment
+from atlas.config.grammar.schema import key, like
 from atlas.config.loss import LossConfig
 from atlas.config.reward import RewardConfig
 from atlas.config.rollout_servers import RolloutConfig
@@ -26,7 +27,16 @@ class GRPOConfig(LossConfig, SamplingConfig, RolloutConfig, RewardConfig, TrainC
 
     job: Literal["grpo"] = key("grpo", "Which job the file is for.")
     output_dir: str = like(TrainConfig, "output_dir", "checkpoints/grpo")
-    student_model: str = required("The student, which stays frozen: a folder or a hub id.")
+    environment: str = key(
+        "teaching",
+        "What the policy meets. teaching: it teaches the student. solve: it answers tasks itself, "
+        "rewarded by the verifier. Or your own, as my_module:MyEnvironment, which allow_targets on "
+        "the command line must name, too.",
+    )
+    student_model: str | None = key(
+        None,
+        "The student, which stays frozen: a folder or a hub id. It must be given to teach one.",
+    )
     max_steps: int = key(500, "Optimiser steps, each on teachings sampled anew.", ge=1)
     learning_rate: float = like(
         TrainConfig,
@@ -72,6 +82,12 @@ class GRPOConfig(LossConfig, SamplingConfig, RolloutConfig, RewardConfig, TrainC
 
     def resolved(self, given: Collection[str], world_size: int) -> Self:
         """Bring prompts_per_step and gradient_accumulation_steps to agree."""
+        check_environment(self.environment, self.allow_targets or ())
+        if self.environment == "teaching" and not self.student_model:
+            raise AtlasError(
+                "student_model is missing; give it as student_model=… (the student, which stays "
+                "frozen: a folder or a hub id)"
+            )
         if self.overlong_buffer > self.max_new_tokens:
             raise AtlasError(
                 f"overlong_buffer={self.overlong_buffer} is longer than a teaching can be "

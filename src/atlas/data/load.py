@@ -7,12 +7,12 @@ signature names.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
 from atlas.config.data import DATA_KEYS, DataConfig, resolve_source
+from atlas.config.grammar.own_code import load_named
 from atlas.config.grammar.targets import SOURCES
 from atlas.data.samples import TraceDataset, Use, restricted
 from atlas.errors import AtlasError
@@ -38,7 +38,7 @@ def load_trace_dataset(
             "export_path=…, data=runtime_pg db_url=…, data=hub dataset_name_or_path=… or "
             "data=ranked ranked_path=…"
         )
-    function = _function(SOURCES[name].target if name in SOURCES else name)
+    function = load_named("data_source", SOURCES[name].target if name in SOURCES else name)
     taken = _parameters(function, name)
     given: dict[str, Any] = {key: getattr(config, key) for key in sorted(DATA_KEYS & taken)}
     given |= {"use": use} if "use" in taken else {}
@@ -52,14 +52,6 @@ def load_trace_dataset(
             "atlas.data.samples"
         )
     return dataset if only_sessions is None else restricted(dataset, only_sessions)
-
-
-def _function(target: str) -> Callable[..., object]:
-    module, _, function = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise AtlasError(f"data_source {target} can't be imported: {error}") from error
 
 
 def _parameters(function: Callable[..., object], name: str) -> frozenset[str]:

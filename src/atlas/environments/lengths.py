@@ -1,8 +1,8 @@
-"""Before training: do prompts and completions fit, and how many completions will be cut?
+"""Before training: how many completions will be cut at their limit?
 
-Input: a classroom, tasks, limits. Output: a line for the user, or a refusal. A completion that is
-cut at its limit was not finished: its reward says little, and by default it is left out of the
-loss, so a run that cuts most of them learns from the rest alone, or from nothing.
+Input: an actor, prompts. Output: a line for the user, or a refusal. A completion that is cut was
+not finished: its reward says little, and by default it is left out of the loss, so a run that cuts
+most of them learns from the rest alone, or from nothing.
 
 The samples are drawn with twice the room that training gives, so that the line can also say which
 limit would do.
@@ -12,33 +12,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
-from transformers import PreTrainedModel
+from dataclasses import dataclass
 
 from atlas.config.grpo import GRPOConfig
-from atlas.config.sampling import DialogueConfig
-from atlas.environments.teaching.dialogue import Student, Teacher
-from atlas.environments.teaching.lessons import Classroom
+from atlas.environments.actor import Actor
 from atlas.errors import AtlasError
-from atlas.prompts.chat import render_ids
-from atlas.run.seeding import derive_seed
+from atlas.rollouts.generator import Prompt
 from atlas.types import Completion, Task
 
 # Rendering every prompt of a large set would take long; the longest questions make the longest.
 _LONGEST = 64
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Windows:
-    """Longest prompts, in tokens, and how many tokens each model has room for (None: no limit)."""
-
-    teacher_prompt: int
-    teacher: int | None
-    student_prompt: int
-    """With the longest teaching in it."""
-    student: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,96 +68,36 @@ class LengthProbe:
         )
 
 
-def check_windows(config: DialogueConfig, windows: Windows) -> None:
-    """Refuse limits that a model has no room for.
-
-    Raises:
-        AtlasError: A prompt and its completion can be longer than the model's window.
-    """
-    for who, key, room, prompt in (
-        ("teacher", "max_new_tokens", windows.teacher, windows.teacher_prompt),
-        ("student", "student_max_new_tokens", windows.student, windows.student_prompt),
-    ):
-        new = getattr(config, key)
-        if room is not None and prompt + new > room:
-            raise AtlasError(
-                f"{key}={new} doesn't fit: a prompt of the {who} takes up to {prompt} tokens and "
-                f"its model has room for {room}; " + _what_fits(room - prompt, key)
-            )
+def longest_first(tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks with the longest questions: their prompts are the longest."""
+    return heapq.nlargest(_LONGEST, tasks, key=lambda task: len(task.question))
 
 
-def windows_of(
-    config: DialogueConfig,
-    room: Classroom,
-    tasks: Sequence[Task],
+def probed(
+    actor: Actor,
+    prompts: Sequence[Prompt],
     *,
-    teacher: PreTrainedModel,
-    student: PreTrainedModel,
-) -> Windows:
-    """Measure the longest prompts of a classroom, and the windows of its models."""
-    longest = heapq.nlargest(_LONGEST, tasks, key=lambda task: len(task.question))
-    teaching = max(
-        len(render_ids(room.teacher.tokenizer, "teaching", task=task.question, approach=""))
-        for task in longest
-    )
-    attempt = max(
-        len(render_ids(room.student.tokenizer, "attempt", task=task.question, teaching=""))
-        for task in longest
-    )
-    return Windows(
-        teacher_prompt=teaching + config.approach_max_new_tokens,
-        teacher=_window(teacher),
-        student_prompt=attempt + config.max_new_tokens,
-        student=_window(student),
-    )
+    seed: int,
+    who: str,
+    key: str = "max_new_tokens",
+) -> tuple[LengthProbe, list[Completion]]:
+    """Complete each prompt once, with twice the room that training gives where that fits.
 
-
-def probe_lengths(
-    config: GRPOConfig, room: Classroom, tasks: Sequence[Task], windows: Windows
-) -> list[LengthProbe]:
-    """Sample teachings and attempts, and count how many the limits of training would cut."""
-    num_samples = config.length_probe_samples
-    chosen = [tasks[i * len(tasks) // num_samples] for i in range(num_samples)]
-    seed = derive_seed(config.seed, "length probe")
-    teacher_limit = _tried(config.max_new_tokens, windows.teacher, windows.teacher_prompt)
-    student_limit = _tried(config.student_max_new_tokens, windows.student, windows.student_prompt)
-    teacher = Teacher(
-        room.teacher.generator,
-        room.teacher.tokenizer,
-        replace(room.teacher.sampling, max_new_tokens=teacher_limit),
-    )
-    student = Student(
-        room.student.generator,
-        room.student.tokenizer,
-        replace(room.student.sampling, max_new_tokens=student_limit),
-    )
-    approaches = [alone.approach.text for alone in room.student.alone(chosen)]
-    teachings = [group[0] for group in teacher.teach(chosen, approaches, num_samples=1, seed=seed)]
-    texts: list[str] = [  # as training would cut them
-        str(
-            room.teacher.tokenizer.decode(
-                list(teaching.token_ids[: config.max_new_tokens]), skip_special_tokens=True
-            )
-        ).strip()
-        for teaching in teachings
-    ]
-    attempts = student.attempt(chosen, texts, seed=seed)
-    return [
-        LengthProbe(
-            who="teachings",
-            key="max_new_tokens",
-            limit=config.max_new_tokens,
-            tried=teacher_limit,
-            lengths=_lengths(teachings),
-        ),
-        LengthProbe(
-            who="attempts of the student",
-            key="student_max_new_tokens",
-            limit=config.student_max_new_tokens,
-            tried=student_limit,
-            lengths=_lengths(attempts),
-        ),
-    ]
+    Args:
+        actor: With the limit of training.
+        prompts: At least one.
+        seed: Of the sampling.
+        who: What the completions are called.
+        key: Of the configuration, which sets the limit.
+    """
+    limit = actor.sampling.max_new_tokens
+    room = 2 * limit if actor.window is None else actor.window - max(map(len, prompts))
+    tried = max(limit, min(2 * limit, room))
+    made = actor.generator.generate(prompts, actor.with_limit(tried).sampling, seed=seed)
+    completions = [completion for (completion,) in made]
+    lengths = tuple(c.num_tokens if c.finish_reason == "stop" else None for c in completions)
+    probe = LengthProbe(who=who, key=key, limit=limit, tried=tried, lengths=lengths)
+    return probe, completions
 
 
 def check_lengths(config: GRPOConfig, probes: Sequence[LengthProbe]) -> None:
@@ -190,20 +113,3 @@ def check_lengths(config: GRPOConfig, probes: Sequence[LengthProbe]) -> None:
                 f"{probe.line}; set {probe.key}{enough}, or max_clipped_share="
                 f"{probe.cut_share:.2f} to train all the same"
             )
-
-
-def _tried(limit: int, room: int | None, prompt: int) -> int:
-    return 2 * limit if room is None else max(limit, min(2 * limit, room - prompt))
-
-
-def _lengths(completions: Sequence[Completion]) -> tuple[int | None, ...]:
-    return tuple(c.num_tokens if c.finish_reason == "stop" else None for c in completions)
-
-
-def _what_fits(left: int, key: str) -> str:
-    return f"at most {key}={left} fits" if left > 0 else "take a model with a longer window"
-
-
-def _window(model: PreTrainedModel) -> int | None:
-    config: Any = model.config.get_text_config()
-    return getattr(config, "max_position_embeddings", None)

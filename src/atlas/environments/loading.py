@@ -1,45 +1,84 @@
-"""Teachers and students, loaded from folders onto the device that this process computes on."""
+"""Policies and students, loaded from folders onto the device that this process computes on."""
 
 from __future__ import annotations
 
-from atlas.environments.teaching.dialogue import Student, Teacher
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from atlas.config.grpo import GRPOConfig
+from atlas.environments.actor import Actor
+from atlas.environments.students.likelihood import AnswerLikelihood
+from atlas.environments.students.model import ModelStudent
 from atlas.machine.precision import training_device
 from atlas.models.checkpoints import load_model, load_tokenizer
+from atlas.policy.engine import student_generator
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
 
 
-def load_student(folder: str, *, max_new_tokens: int, approach_tokens: int) -> Student:
+def load_student(
+    folder: str,
+    *,
+    max_new_tokens: int,
+    approach_tokens: int,
+    dtype: torch.dtype = torch.float32,
+    likelihood: bool = False,
+    servers: GRPOConfig | None = None,
+) -> ModelStudent:
     """Load a student, which answers greedily.
 
     Args:
         folder: Model folder, hub id or name of a shipped model.
         max_new_tokens: Longest answer, in tokens.
         approach_tokens: Longest statement of its approach, in tokens.
+        dtype: Of its weights.
+        likelihood: It says how likely it finds reference answers, too.
+        servers: Names the servers that it runs on, if any.
 
     Raises:
-        AtlasError: It can't be loaded.
+        AtlasError: It can't be loaded, or its servers can't be reached.
     """
     tokenizer = load_tokenizer(folder)
-    model = load_model(folder, device=training_device())
-    return Student(
-        LocalGenerator(model, tokenizer),
-        tokenizer,
-        Sampling(max_new_tokens=max_new_tokens),
+    model = load_model(folder, dtype=dtype, device=training_device())
+    if servers is None:
+        generator = LocalGenerator(model, tokenizer)
+    else:
+        generator = student_generator(servers, model, tokenizer)
+    return ModelStudent(
+        Actor(
+            generator=generator,
+            tokenizer=tokenizer,
+            sampling=Sampling(max_new_tokens=max_new_tokens),
+            window=window_of(model),
+        ),
         approach_tokens=approach_tokens,
+        likelihood=AnswerLikelihood(model, tokenizer) if likelihood else None,
     )
 
 
-def load_teacher(folder: str, sampling: Sampling) -> Teacher:
-    """Load a teacher.
+def load_actor(folder: str, sampling: Sampling) -> Actor:
+    """Load a policy that is only sampled from.
 
     Args:
         folder: Model folder, hub id or name of a shipped model.
-        sampling: Of its teachings.
+        sampling: How it acts.
 
     Raises:
         AtlasError: It can't be loaded.
     """
     tokenizer = load_tokenizer(folder)
     model = load_model(folder, device=training_device())
-    return Teacher(LocalGenerator(model, tokenizer), tokenizer, sampling)
+    return Actor(
+        generator=LocalGenerator(model, tokenizer),
+        tokenizer=tokenizer,
+        sampling=sampling,
+        window=window_of(model),
+    )
+
+
+def window_of(model: PreTrainedModel) -> int | None:
+    """Return the tokens that a model has room for; None where it doesn't say."""
+    config: Any = model.config.get_text_config()
+    return getattr(config, "max_position_embeddings", None)

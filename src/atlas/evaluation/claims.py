@@ -1,10 +1,10 @@
-"""Evaluation, last step: paired outcomes -> the guide's claims, each with its 95 % interval.
+"""Evaluation, last step: lessons -> the guide's claims, each with its 95 % interval.
 
-Input: one ``PairedOutcome`` per held-out task and arm (the same student, without and with
+Input: one ``Lesson`` per held-out task and arm (the same student, without and with
 teaching). Output: one ``ClaimsTable``, stored by ``claims_file``.
 
 **A leaking teaching earns nothing.** Where the teaching gave the answer away, the taught outcome
-counts as wrong, as not completed, and as saving no token (``credited_taught``), in every claim
+counts as wrong, as not completed, and as saving no token (``credited_attempt``), in every claim
 here. An arm can't buy accuracy, completion or brevity with leaks, and a leak on a task that was
 right alone counts as degradation. The leak rate itself is a claim of its own.
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -36,7 +36,7 @@ from atlas.evaluation.stats import (
     paired_bootstrap_saving,
     wilson,
 )
-from atlas.types import Outcome, PairedOutcome
+from atlas.types import Attempt, Lesson, Verdict
 
 Unit = Literal["%", "points", "tokens", "score"]
 
@@ -167,7 +167,7 @@ class ClaimsTable:
     comparisons: tuple[Comparison, ...]
 
 
-def claims_table(pairs: Iterable[PairedOutcome]) -> ClaimsTable:
+def claims_table(pairs: Iterable[Lesson]) -> ClaimsTable:
     """Measure every arm on its pairs, and each arm against the ones before it.
 
     Args:
@@ -182,8 +182,8 @@ def claims_table(pairs: Iterable[PairedOutcome]) -> ClaimsTable:
     """
     pairs = list(pairs)
     # What a verifier could not tell about is no evidence either way, for no arm.
-    untold = {p.task.id for p in pairs if p.alone.unverified or p.taught.unverified}
-    by_arm: dict[str, list[PairedOutcome]] = {}
+    untold = {p.task.id for p in pairs if p.alone.unverified or p.attempt.unverified}
+    by_arm: dict[str, list[Lesson]] = {}
     for pair in (pair for pair in pairs if pair.task.id not in untold):
         by_arm.setdefault(pair.arm, []).append(pair)
     if not by_arm:
@@ -198,10 +198,10 @@ def claims_table(pairs: Iterable[PairedOutcome]) -> ClaimsTable:
     return ClaimsTable(num_tasks=len(by_arm[names[0]]), arms=arms, comparisons=comparisons)
 
 
-def measure_claims(pairs: Sequence[PairedOutcome]) -> tuple[Claim, ...]:
+def measure_claims(pairs: Sequence[Lesson]) -> tuple[Claim, ...]:
     """Return every claim of ``DEFINITIONS`` for the pairs of one arm, in that order.
 
-    A leaking teaching earns nothing, see ``credited_taught``.
+    A leaking teaching earns nothing, see ``credited_attempt``.
 
     Args:
         pairs: One per task, at least one.
@@ -229,9 +229,7 @@ def measure_claims(pairs: Sequence[PairedOutcome]) -> tuple[Claim, ...]:
     )
 
 
-def compare_arms(
-    pairs: Sequence[PairedOutcome], baseline_pairs: Sequence[PairedOutcome]
-) -> Comparison:
+def compare_arms(pairs: Sequence[Lesson], baseline_pairs: Sequence[Lesson]) -> Comparison:
     """Return the uplift of one arm minus that of another, paired by task.
 
     Args:
@@ -262,24 +260,23 @@ def compare_arms(
     )
 
 
-def credited_taught(pair: PairedOutcome) -> Outcome:
-    """Return the taught outcome as the claims count it: a leaking teaching earns nothing.
+def credited_attempt(lesson: Lesson) -> Attempt:
+    """Return the taught attempt as the claims count it: a leaking teaching earns nothing.
 
-    With a leak the outcome is wrong, not completed, and as long as the longer of the two answers,
-    so that neither accuracy nor completion nor saved tokens can come from it.
+    With a leak the attempt is wrong, not completed, and as long as the longer of the two, so that
+    neither accuracy nor completion nor saved tokens can come from it.
     """
-    if not pair.leaked:
-        return pair.taught
-    return Outcome(
-        text=pair.taught.text,
-        correct=False,
-        num_tokens=max(pair.alone.num_tokens, pair.taught.num_tokens),
+    if not lesson.leaked:
+        return lesson.attempt
+    return replace(
+        lesson.attempt,
+        num_tokens=max(lesson.alone.num_tokens, lesson.attempt.num_tokens),
         finished=False,
-        parsed=False,
+        verdict=Verdict(score=0.0, parsed=False, reason="the teaching leaks"),
     )
 
 
-def _by_task(pairs: Sequence[PairedOutcome]) -> dict[str, PairedOutcome]:
+def _by_task(pairs: Sequence[Lesson]) -> dict[str, Lesson]:
     """Return the pairs by task id, sorted: the order of a file must not move an interval."""
     if not pairs:
         raise AtlasError("no paired outcomes: the evaluation has nothing to measure")
@@ -290,21 +287,21 @@ def _by_task(pairs: Sequence[PairedOutcome]) -> dict[str, PairedOutcome]:
     return {pair.task.id: pair for pair in sorted(pairs, key=lambda pair: pair.task.id)}
 
 
-def _uplift(pair: PairedOutcome) -> int:
-    return int(credited_taught(pair).correct) - int(pair.alone.correct)
+def _uplift(pair: Lesson) -> int:
+    return int(credited_attempt(pair).correct) - int(pair.alone.correct)
 
 
-def _columns(pairs: Sequence[PairedOutcome]) -> dict[str, FloatArray]:
-    taught = [credited_taught(pair) for pair in pairs]
+def _columns(pairs: Sequence[Lesson]) -> dict[str, FloatArray]:
+    taught = [credited_attempt(pair) for pair in pairs]
     alone = [pair.alone for pair in pairs]
     numbers = {
-        "right_alone": [outcome.correct for outcome in alone],
-        "right_taught": [outcome.correct for outcome in taught],
-        "done_alone": [outcome.finished and outcome.parsed for outcome in alone],
-        "done_taught": [outcome.finished and outcome.parsed for outcome in taught],
-        "tokens_alone": [outcome.num_tokens for outcome in alone],
-        "tokens_taught": [outcome.num_tokens for outcome in taught],
-        "tokens_teaching": [pair.num_teaching_tokens for pair in pairs],
+        "right_alone": [one.correct for one in alone],
+        "right_taught": [one.correct for one in taught],
+        "done_alone": [one.finished and one.parsed for one in alone],
+        "done_taught": [one.finished and one.parsed for one in taught],
+        "tokens_alone": [one.num_tokens for one in alone],
+        "tokens_taught": [one.num_tokens for one in taught],
+        "tokens_teaching": [pair.teaching.num_tokens for pair in pairs],
         "leaked": [pair.leaked for pair in pairs],
     }
     return {name: np.asarray(column, dtype=np.float64) for name, column in numbers.items()}

@@ -1,23 +1,38 @@
 """Teachers measured on held-out tasks, chunk by chunk, so that a stopped run goes on.
 
-Input: arms (teachers by name), a student, tasks. Output: the `PairedOutcome`s of every arm, in the
-order of arms and tasks. A chunk that is finished lies in a file of its own until all are there.
+Input: arms (teachers by name), tasks. Output: the `Lesson`s of every arm, in the order of arms and
+tasks. A chunk that is finished lies in a file of its own until all are there.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from atlas.environments.teaching.dialogue import Student, Teacher
-from atlas.environments.teaching.pairs import evaluate_pairs
+from atlas.config.evaluate import EvaluateConfig
+from atlas.environments.actor import Actor
+from atlas.environments.environment import Environment
+from atlas.environments.loading import load_actor, load_student
+from atlas.environments.rollout import act
+from atlas.environments.students.baselines import Baselines
+from atlas.environments.teaching.plan import PlanTeaching
 from atlas.errors import AtlasError
+from atlas.evaluation.claims import claims_table
+from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
+from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Progress
+from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
-from atlas.types import PairedOutcome, Task
+from atlas.types import Lesson, Task
+
+Arm = tuple[Environment[Lesson], Actor]
+"""Who is measured, and in which environment."""
 
 
 def arm_names(folders: Sequence[str]) -> list[str]:
@@ -42,8 +57,7 @@ def arm_names(folders: Sequence[str]) -> list[str]:
 
 
 def measure(
-    arms: Mapping[str, Callable[[], Teacher]],
-    student: Student,
+    arms: Mapping[str, Callable[[], Arm]],
     tasks: Sequence[Task],
     *,
     seed: int,
@@ -51,14 +65,13 @@ def measure(
     pieces: Path,
     progress: Progress,
     stop: StopRequest,
-) -> list[PairedOutcome]:
-    """Return how the student does with every teacher, and alone.
+) -> list[Lesson]:
+    """Return what came of every task with every arm.
 
     Args:
-        arms: A teacher is loaded when its turn comes, and let go after it.
-        student: What it does alone is computed once.
+        arms: An arm is loaded when its turn comes, and let go after it.
         tasks: Held out from all training.
-        seed: Of the teachings; the same chunk gets the same teachings in every run.
+        seed: Of the sampling; the same chunk is sampled alike in every run.
         chunk_size: Tasks at a time.
         pieces: Folder of finished chunks, gone at the end.
         progress: Counts tasks, those of all arms together.
@@ -68,23 +81,72 @@ def measure(
         Stopped: The user asked to stop; the next call goes on.
     """
     progress.begin(len(tasks) * len(arms))
-    pairs: list[PairedOutcome] = []
-    for arm, load in arms.items():
-        teacher: Teacher | None = None
+    lessons: list[Lesson] = []
+    for name, load in arms.items():
+        arm: Arm | None = None
         for start in range(0, len(tasks), chunk_size):
             chunk = tasks[start : start + chunk_size]
-            piece = pieces / f"{arm}-{start}.jsonl"
-            if piece.is_file():
-                pairs += read_pairs(piece)
-                progress.advance(len(chunk), note="measured before")
-                continue
-            stop.check()
-            teacher = teacher or load()
-            found = evaluate_pairs(
-                arm, student, teacher, chunk, seed=derive_seed(seed, "evaluate", start)
-            )
-            write_pairs(piece, found)
-            pairs += found
-            progress.advance(len(chunk), note=f"with the {arm} teacher")
+            piece = pieces / f"{name}-{start}.jsonl"
+            note = "measured before"
+            if not piece.is_file():
+                stop.check()
+                arm = arm or load()
+                groups = act(*arm, chunk, seed=derive_seed(seed, "evaluate", start))
+                write_pairs(piece, [replace(lesson, arm=name) for (lesson,) in groups])
+                note = f"with {name}"
+            lessons += read_pairs(piece)
+            progress.advance(len(chunk), note=note)
     shutil.rmtree(pieces, ignore_errors=True)
-    return pairs
+    return lessons
+
+
+def evaluate(
+    run: RunDir,
+    config: EvaluateConfig,
+    arms: Mapping[str, str],
+    tasks: Sequence[Task],
+    *,
+    progress: Progress,
+    stop: StopRequest,
+) -> Mapping[str, Any]:
+    """Measure the arms on held-out tasks, and write pairs and claims; a stopped run goes on.
+
+    Args:
+        run: Where they are written.
+        config: Who is measured, and how all sample.
+        arms: Folders of teachers, by name.
+        tasks: Held out from all training.
+        progress: Counts tasks.
+        stop: Asked between chunks.
+
+    Returns:
+        Figures of the stage.
+
+    Raises:
+        Stopped: The user asked to stop.
+    """
+    baselines = Baselines(
+        load_student(
+            config.student_model,
+            max_new_tokens=config.student_max_new_tokens,
+            approach_tokens=config.approach_max_new_tokens,
+        )
+    )
+
+    def load(folder: str) -> Arm:
+        teacher = load_actor(folder, Sampling.of(config))
+        return PlanTeaching(teacher.tokenizer, baselines), teacher
+
+    lessons = measure(
+        {name: partial(load, folder) for name, folder in arms.items()},
+        tasks,
+        seed=config.seed,
+        chunk_size=config.chunk_size,
+        pieces=run.pieces,
+        progress=progress,
+        stop=stop,
+    )
+    table = claims_table(lessons)
+    write_pairs(run.pairs, lessons)
+    write_claims(run.claims, table)
+    return {"tasks": len(tasks), "arms": list(arms)}

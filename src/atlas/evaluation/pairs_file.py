@@ -1,9 +1,8 @@
-"""``eval/pairs.jsonl``: paired outcomes on disk, one JSON object a line.
+"""``eval/pairs.jsonl``: lessons on held-out tasks, alone and taught, one JSON object a line.
 
-Input: ``PairedOutcome`` of all arms. Output: the same, read back by the claims, the report and
-anyone who wants to look at single tasks. A task is stored as ``{"id", "question", "answer",
-"family"}``; its metadata is the verifier's business and stays out, for the verdict is in the
-outcomes.
+Input: ``Lesson``s of all arms. Output: their texts, numbers and verdicts, read back by the claims,
+the report and anyone who wants to look at single tasks. A task is stored as ``{"id", "question",
+"answer", "family"}``; its metadata is the verifier's business and stays out.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ from typing import Any, TypeVar
 
 from atlas.errors import AtlasError
 from atlas.run.files import write_atomic
-from atlas.types import Outcome, PairedOutcome, Task
+from atlas.types import Attempt, Leak, Lesson, Task, Utterance, Verdict
 
+_LEAK = Leak(kind="recorded", reason="the evaluation found one")
 Value = TypeVar("Value", str, int, bool, dict)
 
 
-def write_pairs(path: Path, pairs: Iterable[PairedOutcome]) -> None:
+def write_pairs(path: Path, pairs: Iterable[Lesson]) -> None:
     """Write the pairs to ``path``, whole or not at all; an older file is replaced.
 
     Args:
@@ -34,7 +34,7 @@ def write_pairs(path: Path, pairs: Iterable[PairedOutcome]) -> None:
     write_atomic(path, "".join(line + "\n" for line in lines))
 
 
-def read_pairs(path: Path) -> tuple[PairedOutcome, ...]:
+def read_pairs(path: Path) -> tuple[Lesson, ...]:
     """Return the pairs in ``path``, in the order of its lines.
 
     Raises:
@@ -54,7 +54,7 @@ def read_pairs(path: Path) -> tuple[PairedOutcome, ...]:
     )
 
 
-def _read_line(line: str, where: str) -> PairedOutcome:
+def _read_line(line: str, where: str) -> Lesson:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
@@ -64,7 +64,7 @@ def _read_line(line: str, where: str) -> PairedOutcome:
     return _pair_from_json(record, where)
 
 
-def _pair_to_json(pair: PairedOutcome) -> dict[str, Any]:
+def _pair_to_json(pair: Lesson) -> dict[str, Any]:
     task = pair.task
     return {
         "task": {
@@ -74,25 +74,27 @@ def _pair_to_json(pair: PairedOutcome) -> dict[str, Any]:
             "family": task.family,
         },
         "arm": pair.arm,
-        "alone": _outcome_to_json(pair.alone),
-        "taught": _outcome_to_json(pair.taught),
-        "approach": pair.approach,
-        "teaching": pair.teaching,
-        "num_teaching_tokens": pair.num_teaching_tokens,
+        "alone": _attempt_to_json(pair.alone),
+        "taught": _attempt_to_json(pair.attempt),
+        "approach": pair.approach.text,
+        "teaching": pair.teaching.text,
+        "num_teaching_tokens": pair.teaching.num_tokens,
         "leaked": pair.leaked,
     }
 
 
-def _pair_from_json(record: Mapping[str, Any], where: str) -> PairedOutcome:
-    return PairedOutcome(
+def _pair_from_json(record: Mapping[str, Any], where: str) -> Lesson:
+    return Lesson(
         task=_task_from_json(_field(record, "task", dict, where), where),
         arm=_field(record, "arm", str, where),
-        alone=_outcome_from_json(_field(record, "alone", dict, where), f"{where}, alone"),
-        taught=_outcome_from_json(_field(record, "taught", dict, where), f"{where}, taught"),
-        approach=_field(record, "approach", str, where),
-        teaching=_field(record, "teaching", str, where),
-        num_teaching_tokens=_field(record, "num_teaching_tokens", int, where),
-        leaked=_field(record, "leaked", bool, where),
+        alone=_attempt_from_json(_field(record, "alone", dict, where), f"{where}, alone"),
+        attempt=_attempt_from_json(_field(record, "taught", dict, where), f"{where}, taught"),
+        approach=Utterance(text=_field(record, "approach", str, where)),
+        teaching=Utterance(
+            text=_field(record, "teaching", str, where),
+            num_tokens=_field(record, "num_teaching_tokens", int, where),
+        ),
+        leak=_LEAK if _field(record, "leaked", bool, where) else None,
     )
 
 
@@ -108,25 +110,29 @@ def _task_from_json(record: Mapping[str, Any], where: str) -> Task:
     return task
 
 
-def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+def _attempt_to_json(attempt: Attempt) -> dict[str, Any]:
     return {
-        "text": outcome.text,
-        "correct": outcome.correct,
-        "num_tokens": outcome.num_tokens,
-        "finished": outcome.finished,
-        "parsed": outcome.parsed,
-        **({"unverified": outcome.unverified} if outcome.unverified else {}),
+        "text": attempt.text,
+        "correct": attempt.correct,
+        "num_tokens": attempt.num_tokens,
+        "finished": attempt.finished,
+        "parsed": attempt.parsed,
+        **({"unverified": attempt.unverified} if attempt.unverified else {}),
     }
 
 
-def _outcome_from_json(record: Mapping[str, Any], where: str) -> Outcome:
-    return Outcome(
+def _attempt_from_json(record: Mapping[str, Any], where: str) -> Attempt:
+    correct = _field(record, "correct", bool, where)
+    unverified = _field({"unverified": "", **record}, "unverified", str, where)
+    return Attempt(
         text=_field(record, "text", str, where),
-        correct=_field(record, "correct", bool, where),
         num_tokens=_field(record, "num_tokens", int, where),
         finished=_field(record, "finished", bool, where),
-        parsed=_field(record, "parsed", bool, where),
-        unverified=_field({"unverified": "", **record}, "unverified", str, where),
+        verdict=Verdict(
+            score=None if unverified else float(correct),
+            parsed=_field(record, "parsed", bool, where),
+            reason=unverified,
+        ),
     )
 
 

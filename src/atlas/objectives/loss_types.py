@@ -16,9 +16,9 @@ Shapes: B rows, T tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -52,6 +52,12 @@ class LossSettings:
     """Of the loss, and of the logged KL."""
     max_completion_length: int | None = None
     """In tokens; needed by ``dr_grpo`` only."""
+
+    @classmethod
+    def of(cls, config: Any) -> LossSettings:
+        """Return the settings of a job's configuration, whose keys have the same names."""
+        given = {f.name: getattr(config, f.name) for f in fields(cls) if hasattr(config, f.name)}
+        return cls(**given, max_completion_length=config.max_new_tokens)
 
     def __post_init__(self) -> None:
         """Refuse values that name nothing or make no sense."""

@@ -104,7 +104,9 @@ def refusal(config: SFTConfig | GRPOConfig, plan: RunPlan, *, num_devices: int) 
 
 def _student_of(config: SFTConfig | GRPOConfig) -> ModelShape | None:
     """Return the shape of the student: with servers, too, its likelihoods are computed here."""
-    return shape_of_model(config.student_model) if isinstance(config, GRPOConfig) else None
+    if not isinstance(config, GRPOConfig) or config.environment != "teaching":
+        return None
+    return shape_of_model(config.student_model) if config.student_model else None
 
 
 def _changes(config: C) -> Iterator[tuple[str, C]]:
@@ -220,7 +222,7 @@ def _precision(config: TrainConfig) -> Precision:
 def _rollouts(
     config: TrainConfig, shape: ModelShape, student: ModelShape | None, num_devices: int
 ) -> dict[str, Rollouts] | None:
-    if not isinstance(config, GRPOConfig) or student is None:
+    if not isinstance(config, GRPOConfig):
         return None
     per_device = -(-config.prompts_per_step // num_devices)
     rows = min(per_device * config.num_generations, max(512, config.num_generations))
@@ -233,7 +235,7 @@ def _rollouts(
             tokens=_PROMPT + config.max_new_tokens,
             copied=not config.use_peft,
         )
-    if config.student_server_url is None:
+    if student is not None and config.student_server_url is None:
         sampled["key/value cache of the student"] = Rollouts(
             shape=student,
             rows=rows,

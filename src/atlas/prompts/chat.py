@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -83,6 +84,32 @@ def _last_special(tokenizer: PreTrainedTokenizerBase) -> int:
     special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     ends = [token for token in turn if token in special]
     return ends[-1] if ends else token_id(tokenizer, "eos")
+
+
+def reply_ids(tokenizer: PreTrainedTokenizerBase, said: Sequence[int], reply: str) -> list[int]:
+    """Return the ids between a turn of the assistant and its next one, where a user replies.
+
+    Args:
+        tokenizer: With a chat template.
+        said: The ids of the turn; its end is written here where it isn't the last of them.
+        reply: What the user says.
+
+    Raises:
+        AtlasError: the template writes earlier turns otherwise once there are later ones.
+    """
+    talk: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    ids: Any = tokenizer.apply_chat_template(talk, tokenize=True, return_dict=False)
+    end, before = turn_end_id(tokenizer), list(ids)
+    if end in before:
+        before = before[: len(before) - before[::-1].index(end)]
+    whole = encode(tokenizer, [*talk, {"role": "user", "content": reply}])
+    if whole[: len(before)] != before:
+        raise AtlasError(
+            f"the chat template of '{tokenizer.name_or_path}' writes earlier turns otherwise once "
+            "there are later ones, so that it can't be used for several turns"
+        )
+    missing = [] if said and said[-1] == end else [end]
+    return [*missing, *whole[len(before) :]]
 
 
 def token_id(tokenizer: PreTrainedTokenizerBase, name: Literal["eos", "pad"]) -> int:

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from atlas.config.collect import CollectConfig
+from atlas.config.evaluate import EvaluateConfig
 from atlas.config.grpo import GRPOConfig
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.resolve import resolve, section
@@ -25,16 +25,11 @@ from atlas.config.sft import SFTConfig
 from atlas.data.sources.runtime_pg import get_runtime_pg_dataset
 from atlas.data.tasks import check_disjoint, mixed_tasks
 from atlas.data.training_sets import RLSet, rl_set, sft_set
-from atlas.environments.loading import load_student, load_teacher
 from atlas.environments.teaching.collect import collect as record_sessions
 from atlas.environments.teaching.collect import tasks_to_collect
-from atlas.evaluation.claims import claims_table
-from atlas.evaluation.claims_file import write_claims
-from atlas.evaluation.measuring import measure
-from atlas.evaluation.pairs_file import write_pairs
+from atlas.evaluation.measuring import evaluate as measure_arms
 from atlas.models.checkpoints import load_tokenizer
 from atlas.report import write_report
-from atlas.rollouts.generator import Sampling
 from atlas.run.config_file import save_config
 from atlas.run.lineage import write_lineage
 from atlas.run.progress import Progress
@@ -156,31 +151,19 @@ def evaluate(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[
         split="held_out",
     )
     check_disjoint(held_out, recorded_tasks(job).tasks)
-    arms = ("sft", "grpo")
-    sampling = Sampling(
-        max_new_tokens=config.max_new_tokens,
+    arms = {arm: str(job.run.path / arm / "final") for arm in ("sft", "grpo")}
+    measured = section(
+        config,
+        "evaluate",
+        EvaluateConfig,
+        teachers=tuple(arms.values()),
+        student_model=config.model_name_or_path,
+        output_dir=str(job.run.path),
         temperature=config.grpo_temperature,
         top_p=config.grpo_top_p,
-    )
-    student = load_student(
-        config.model_name_or_path,
-        max_new_tokens=config.student_max_new_tokens,
-        approach_tokens=config.approach_max_new_tokens,
-    )
-    pairs = measure(
-        {arm: partial(load_teacher, str(job.run.path / arm / "final"), sampling) for arm in arms},
-        student,
-        held_out,
-        seed=config.seed,
         chunk_size=_EVAL_CHUNK,
-        pieces=job.run.pieces,
-        progress=progress,
-        stop=stop,
     )
-    table = claims_table(pairs)
-    write_pairs(job.run.pairs, pairs)
-    write_claims(job.run.claims, table)
-    return {"tasks": len(held_out), "arms": list(arms)}
+    return measure_arms(job.run, measured, arms, held_out, progress=progress, stop=stop)
 
 
 def report(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ from atlas.report.text import (
 from atlas.report.transcripts import choose_transcripts
 from atlas.report.verdict import verdict
 from atlas.run.files import write_atomic
-from atlas.types import PairedOutcome
+from atlas.types import Lesson
 
 HEADLINE_CLAIMS = ("uplift", "non_degradation", "student_tokens_saved", "completion_taught")
 """The guide's four results, in its order; each is a tile at the top of the page."""
@@ -240,7 +240,7 @@ def _not_above(interval: Interval) -> str:
     return "worse" if interval.high < 0 else "no clear difference"
 
 
-def _family_rows(pairs: Sequence[PairedOutcome]) -> list[FamilyRow]:
+def _family_rows(pairs: Sequence[Lesson]) -> list[FamilyRow]:
     arms = ordered_arms({pair.arm for pair in pairs})
     return [
         _family_row(family, [pair for pair in pairs if pair.task.family == family], arms)
@@ -248,12 +248,12 @@ def _family_rows(pairs: Sequence[PairedOutcome]) -> list[FamilyRow]:
     ]
 
 
-def _family_row(family: str, pairs: Sequence[PairedOutcome], arms: Sequence[str]) -> FamilyRow:
+def _family_row(family: str, pairs: Sequence[Lesson], arms: Sequence[str]) -> FamilyRow:
     by_arm = {arm: [pair for pair in pairs if pair.arm == arm] for arm in arms}
     flags = {
         "alone": [pair.alone.correct for pair in next(rows for rows in by_arm.values() if rows)]
     } | {
-        arm: [pair.taught.correct and not pair.leaked for pair in rows]
+        arm: [pair.attempt.correct and not pair.leaked for pair in rows]
         for arm, rows in by_arm.items()
     }
     intervals = {

@@ -21,7 +21,7 @@ from atlas.evaluation.claims import ClaimsTable
 from atlas.evaluation.claims_file import read_claims
 from atlas.evaluation.pairs_file import read_pairs
 from atlas.run.run_dir import LAYOUT_VERSION
-from atlas.types import PairedOutcome
+from atlas.types import Lesson
 
 Curve = tuple[tuple[float, float], ...]
 """(step, value), by rising step."""
@@ -61,7 +61,7 @@ class RunFiles:
     curves: Mapping[str, Mapping[str, Curve]]
     """By stage (``sft``, ``grpo``), then by metric name."""
     claims: ClaimsTable | None
-    pairs: tuple[PairedOutcome, ...]
+    pairs: tuple[Lesson, ...]
     problems: tuple[str, ...]
     """One line for each file that is there and can't be read."""
 
@@ -211,7 +211,7 @@ def _read_claims(path: Path, problems: list[str]) -> ClaimsTable | None:
         return None
 
 
-def _read_pairs(path: Path, problems: list[str]) -> tuple[PairedOutcome, ...]:
+def _read_pairs(path: Path, problems: list[str]) -> tuple[Lesson, ...]:
     if not path.exists():
         return ()
     try:

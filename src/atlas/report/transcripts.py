@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-from atlas.types import Outcome, PairedOutcome, Task
+from atlas.types import Attempt, Lesson, Task
 
 Kind = Literal["helped", "degraded", "leaked", "right anyway", "still wrong"]
 
@@ -36,10 +36,10 @@ class Transcript:
     task: Task
     kind: Kind
     """By the main arm."""
-    alone: Outcome
+    alone: Attempt
     approach: str
     """How the student said it would go about it, when probed."""
-    taught: tuple[PairedOutcome, ...]
+    taught: tuple[Lesson, ...]
     """One per arm, in the order asked for."""
 
 
@@ -52,17 +52,17 @@ class Selection:
     """Tasks of each kind among all evaluated, by which a reader can weigh the ten."""
 
 
-def kind_of(pair: PairedOutcome) -> Kind:
+def kind_of(pair: Lesson) -> Kind:
     """Return what the teaching of this pair did."""
     if pair.leaked:
         return "leaked"
-    if pair.taught.correct:
+    if pair.attempt.correct:
         return "right anyway" if pair.alone.correct else "helped"
     return "degraded" if pair.alone.correct else "still wrong"
 
 
 def choose_transcripts(
-    pairs: Iterable[PairedOutcome], arms: Sequence[str], *, quotas: Mapping[Kind, int] = QUOTAS
+    pairs: Iterable[Lesson], arms: Sequence[str], *, quotas: Mapping[Kind, int] = QUOTAS
 ) -> Selection:
     """Choose the transcripts to show.
 
@@ -74,7 +74,7 @@ def choose_transcripts(
     Returns:
         At most as many transcripts as the quotas add up to, over tasks that every arm has.
     """
-    by_arm: dict[str, dict[str, PairedOutcome]] = {arm: {} for arm in arms}
+    by_arm: dict[str, dict[str, Lesson]] = {arm: {} for arm in arms}
     for pair in pairs:
         if pair.arm in by_arm:
             by_arm[pair.arm][pair.task.id] = pair
@@ -96,14 +96,18 @@ def choose_transcripts(
     return Selection(transcripts=transcripts, counts=counts)
 
 
-def _transcript(kind: Kind, taught: Sequence[PairedOutcome]) -> Transcript:
+def _transcript(kind: Kind, taught: Sequence[Lesson]) -> Transcript:
     main = taught[-1]
     return Transcript(
-        task=main.task, kind=kind, alone=main.alone, approach=main.approach, taught=tuple(taught)
+        task=main.task,
+        kind=kind,
+        alone=main.alone,
+        approach=main.approach.text,
+        taught=tuple(taught),
     )
 
 
-def _families_in_turn(pairs: Sequence[PairedOutcome]) -> list[str]:
+def _families_in_turn(pairs: Sequence[Lesson]) -> list[str]:
     """Return the task ids with families taking turns, alphabetically; each in the order given."""
     families: dict[str, list[str]] = {}
     for pair in pairs:

@@ -15,12 +15,12 @@ every part by itself, and what each added::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
 
 from atlas.errors import AtlasError
-from atlas.rewards.exchange import Exchange
-from atlas.types import Score
+from atlas.rewards.overlong import Overlong, with_overlong
+from atlas.types import Lesson, Score
 
 UPLIFT = "uplift"
 JUDGES = "rim"
@@ -29,6 +29,17 @@ OWN = "own"
 Gate = Literal["always", "right"]
 Scores = Mapping[str, Score]
 """Of one teaching, by part."""
+Group = tuple[Lesson, ...]
+
+_NOT_ASKED = Score(value=None, reason="not asked")
+
+
+class Scorer(Protocol):
+    """Scores lessons; all of a step at once, so that it may work on many side by side."""
+
+    def __call__(self, lessons: Sequence[Lesson]) -> Sequence[Score]:
+        """Return one score each, in their order; an abstention where it can't tell."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +69,42 @@ class Composition:
     parts: tuple[Part, ...]
 
 
-ONLY_UPLIFT = Composition(parts=(Part(name=UPLIFT),))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reward:
+    """A composition with all that it takes to reward verified lessons by it."""
+
+    composition: Composition = Composition(parts=(Part(name=UPLIFT),))
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+    """Of the parts besides the verifier's, by name."""
+    overlong: Overlong | None = None
+    """None for no penalty for length."""
+
+    def of(self, groups: Sequence[Group]) -> list[Group]:
+        """Return the groups with the whole reward; a lesson's score was the verifier's part of it.
+
+        A scorer is asked once, about all that it counts for.
+        """
+        flat = [lesson for group in groups for lesson in group]
+        found: dict[str, list[Score]] = {UPLIFT: [lesson.score for lesson in flat]}
+        for part in self.composition.parts:
+            if part.name == UPLIFT:
+                continue
+            asked = [lesson for lesson in flat if is_open(part, lesson)]
+            given = iter(self.scorers[part.name](asked) if asked else ())
+            found[part.name] = [next(given) if is_open(part, e) else _NOT_ASKED for e in flat]
+        places = iter(range(len(flat)))
+        rewarded: list[Group] = []
+        for group in groups:
+            at = [next(places) for _ in group]
+            members = [{name: scores[i] for name, scores in found.items()} for i in at]
+            scores = compose_group(self.composition, members, group)
+            rewarded.append(
+                tuple(
+                    replace(one, score=with_overlong(score, one.num_tokens, self.overlong))
+                    for one, score in zip(group, scores, strict=True)
+                )
+            )
+        return rewarded
 
 
 def composition(
@@ -102,34 +148,34 @@ def composition(
 
 
 def compose_group(
-    reward: Composition, members: Sequence[Scores], exchanges: Sequence[Exchange]
+    reward: Composition, members: Sequence[Scores], lessons: Sequence[Lesson]
 ) -> list[Score]:
     """Return the reward of every teaching of one group.
 
     Args:
         reward: Its parts.
         members: The scores of each teaching, by part.
-        exchanges: The teachings, in the same order.
+        lessons: The teachings, in the same order.
     """
-    stand_ins = {part.name: _mean_of(part, members, exchanges) for part in reward.parts}
+    stand_ins = {part.name: _mean_of(part, members, lessons) for part in reward.parts}
     return [
-        _compose(reward, scores, exchange, stand_ins)
-        for scores, exchange in zip(members, exchanges, strict=True)
+        _compose(reward, scores, lesson, stand_ins)
+        for scores, lesson in zip(members, lessons, strict=True)
     ]
 
 
-def is_open(part: Part, exchange: Exchange) -> bool:
+def is_open(part: Part, lesson: Lesson) -> bool:
     """Tell whether a part counts for a teaching, so that a scorer need not be asked where not."""
     if part.name == UPLIFT:
         return True
-    return not exchange.leaked and (part.gate == "always" or exchange.right)
+    return not lesson.leaked and (part.gate == "always" or lesson.attempt.correct)
 
 
-def _mean_of(part: Part, members: Sequence[Scores], exchanges: Sequence[Exchange]) -> float | None:
+def _mean_of(part: Part, members: Sequence[Scores], lessons: Sequence[Lesson]) -> float | None:
     values = [
         _capped(part, value)
-        for scores, exchange in zip(members, exchanges, strict=True)
-        if is_open(part, exchange) and (value := scores[part.name].value) is not None
+        for scores, lesson in zip(members, lessons, strict=True)
+        if is_open(part, lesson) and (value := scores[part.name].value) is not None
     ]
     return sum(values) / len(values) if values else None
 
@@ -137,7 +183,7 @@ def _mean_of(part: Part, members: Sequence[Scores], exchanges: Sequence[Exchange
 def _compose(
     reward: Composition,
     scores: Scores,
-    exchange: Exchange,
+    lesson: Lesson,
     stand_ins: Mapping[str, float | None],
 ) -> Score:
     parts: dict[str, float] = {}
@@ -145,7 +191,7 @@ def _compose(
     reasons: list[str] = []
     total: float | None = 0.0
     for part in reward.parts:
-        if not is_open(part, exchange):
+        if not is_open(part, lesson):
             continue
         score = scores[part.name]
         parts |= _logged(part, score)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from atlas.config.grpo import GRPOConfig
 from atlas.config.reward import RewardConfig
-from atlas.rewards.composition import OWN, Composition, Part, composition
-from atlas.rewards.exchange import TeachingScorer
+from atlas.rewards.composition import OWN, Part, Reward, Scorer, composition
+from atlas.rewards.overlong import Overlong
 from atlas.rewards.own import load_reward
 from atlas.rewards.uplift import UpliftWeights
 
@@ -21,10 +21,8 @@ def uplift_weights(config: RewardConfig) -> UpliftWeights:
     )
 
 
-def configured_reward(
-    config: GRPOConfig, judges: Mapping[str, TeachingScorer] | None = None
-) -> tuple[Composition, dict[str, TeachingScorer]]:
-    """Return the reward, and a scorer for each of its parts besides uplift.
+def configured_reward(config: GRPOConfig, judges: Mapping[str, Scorer] | None = None) -> Reward:
+    """Return the reward, with a scorer for each of its parts besides the verifier's.
 
     Args:
         config: The keys that begin with ``reward``.
@@ -52,4 +50,13 @@ def configured_reward(
         own=own,
     )
     used = {part.name for part in reward.parts}
-    return reward, {name: scorer for name, scorer in scorers.items() if name in used}
+    overlong = Overlong(
+        limit=config.max_new_tokens,
+        buffer=config.overlong_buffer,
+        weight=config.overlong_penalty,
+    )
+    return Reward(
+        composition=reward,
+        scorers={name: scorer for name, scorer in scorers.items() if name in used},
+        overlong=overlong if config.overlong_buffer else None,
+    )

@@ -9,7 +9,7 @@ one token early earns nothing and one that just fits earns all, which is noise t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atlas.types import Score
 
@@ -41,4 +41,10 @@ def with_overlong(score: Score, num_tokens: int, overlong: Overlong | None) -> S
         return score
     part = overlong_part(num_tokens, limit=overlong.limit, buffer=overlong.buffer)
     value = None if score.value is None else score.value + overlong.weight * part
-    return Score(value=value, parts={**score.parts, "overlong": part}, reason=score.reason)
+    added = {} if value is None else {"overlong": overlong.weight * part}
+    return replace(
+        score,
+        value=value,
+        parts={**score.parts, "overlong": part},
+        weighted={**score.weighted, **added},
+    )

@@ -12,65 +12,43 @@ with the function's name and the task: a reward that fails is never a 0.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 import numbers
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
+from atlas.config.grammar.own_code import load_own
 from atlas.errors import AtlasError
-from atlas.rewards.exchange import Exchange, TeachingScorer
-from atlas.types import Score, Task
+from atlas.rewards.composition import Scorer
+from atlas.types import Lesson, Score, Task
 
 _TAKES = ("task", "answer", "teaching", "approach", "baseline")
 _SHOWN = 60
 _SAID = 300
 
 
-def load_reward(name: str, allowed: Collection[str]) -> TeachingScorer:
+def load_reward(name: str, allowed: Collection[str]) -> Scorer:
     """Return the user's function as a scorer of teachings.
 
     Args:
-        name: ``module.function``; the working directory is a place to import from.
+        name: ``module.function`` or ``module:function``.
         allowed: Names that the command line allows; nothing is imported for any other.
 
     Raises:
         AtlasError: It isn't allowed, isn't there, or takes something that there is not.
     """
-    if name not in allowed:
-        raise AtlasError(
-            f"reward_function '{name}' is code of your own and runs only if you allow it on the "
-            f"command line: 'allow_targets=[{name}]'"
-        )
-    function = _import(name)
+    function = load_own("reward_function", name, allowed)
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise AtlasError(f"reward_function '{name}' must return its score: no async, no yield")
     takes = _arguments(name, function)
 
-    def scorer(exchanges: Sequence[Exchange]) -> list[Score]:
-        return [_score(name, function, takes, exchange) for exchange in exchanges]
+    def scorer(lessons: Sequence[Lesson]) -> list[Score]:
+        return [_score(name, function, takes, lesson) for lesson in lessons]
 
     return scorer
-
-
-def _import(name: str) -> Callable[..., Any]:
-    module, _, function = name.rpartition(".")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (Exception, SystemExit) as error:
-        raise AtlasError(f"reward_function '{name}' can't be imported: {_said(error)}") from error
-    finally:
-        sys.path.remove(here)
-    if not callable(found):
-        raise AtlasError(f"reward_function '{name}' is no function")
-    if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found):
-        raise AtlasError(f"reward_function '{name}' must return its score: no async, no yield")
-    return found
 
 
 def _arguments(name: str, function: Callable[..., Any]) -> tuple[str, ...]:
@@ -90,27 +68,25 @@ def _arguments(name: str, function: Callable[..., Any]) -> tuple[str, ...]:
     return _TAKES if takes_all else tuple(p.name for p in named if p.name in _TAKES)
 
 
-def _score(
-    name: str, function: Callable[..., Any], takes: Sequence[str], exchange: Exchange
-) -> Score:
+def _score(name: str, function: Callable[..., Any], takes: Sequence[str], lesson: Lesson) -> Score:
     given = {
-        "task": exchange.task,
-        "answer": exchange.attempt,
-        "teaching": exchange.teaching,
-        "approach": exchange.approach,
-        "baseline": exchange.baseline,
+        "task": lesson.task,
+        "answer": lesson.attempt.text,
+        "teaching": lesson.teaching.text,
+        "approach": lesson.approach.text,
+        "baseline": lesson.alone.text,
     }
     try:
         found = function(**{argument: given[argument] for argument in takes})
     except (Exception, SystemExit) as error:
         # sys.exit() would end the training as if it were done, with exit code 0.
         raise AtlasError(
-            f"reward_function '{name}' failed on {_named(exchange.task)}: {_said(error)}"
+            f"reward_function '{name}' failed on {_named(lesson.task)}: {_said(error)}"
         ) from error
     score = _checked(found)
     if score is None:
         raise AtlasError(
-            f"reward_function '{name}' returned {_shown(found)} for {_named(exchange.task)}; it "
+            f"reward_function '{name}' returned {_shown(found)} for {_named(lesson.task)}; it "
             "must return a finite number, a Score of such, or None"
         )
     return score

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atlas.rewards.leaks.find import Leak
-from atlas.types import Outcome, Score
+from atlas.types import Lesson, Score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,35 +27,25 @@ class UpliftWeights:
     tokens: float = 0.1
 
 
-def uplift_score(
-    alone: Outcome,
-    taught: Outcome,
-    *,
-    num_teaching_tokens: int,
-    dense: float,
-    leak: Leak | None,
-    weights: UpliftWeights,
-) -> Score:
+def uplift_score(lesson: Lesson, weights: UpliftWeights, *, dense: float = 0.0) -> Score:
     """Score one teaching.
 
     Args:
-        alone: the student's baseline.
-        taught: the student's attempt with the teaching.
-        num_teaching_tokens: length of the teaching; it counts against the tokens saved.
+        lesson: Verified, and looked through for leaks.
+        weights: how much each part counts.
         dense: difference of the student's mean log-likelihood (nats a token) of the reference
             answer, with minus without the teaching.
-        leak: what `find_leak` found.
-        weights: how much each part counts.
 
     Returns:
         The score; an abstention where the verifier could not tell about one of the answers.
     """
+    alone, taught, leak = lesson.alone, lesson.attempt, lesson.leak
     leaks = {"leaked": float(leak is not None)} | ({f"leak_{leak.kind}": 1.0} if leak else {})
     if alone.unverified or taught.unverified:
         return Score(value=None, parts=leaks, reason=taught.unverified or alone.unverified)
     right = taught.correct and leak is None
     degraded = alone.correct and not right
-    saved = 1 - (taught.num_tokens + num_teaching_tokens) / alone.num_tokens
+    saved = 1 - (taught.num_tokens + lesson.teaching.num_tokens) / max(alone.num_tokens, 1)
     parts = {
         "uplift": float(right) - float(alone.correct),
         "dense": -1.0 if leak is not None else max(-1.0, min(1.0, dense)),
@@ -64,17 +53,15 @@ def uplift_score(
         "tokens": max(-1.0, min(1.0, saved)) if right else 0.0,
         **leaks,
     }
-    value = (
-        parts["uplift"]
-        + weights.dense * parts["dense"]
-        - weights.degrade_penalty * parts["degraded"]
-        + weights.tokens * parts["tokens"]
-    )
     weighted = {
         "uplift": parts["uplift"],
         "dense": weights.dense * parts["dense"],
         "degraded": -weights.degrade_penalty * parts["degraded"],
         "tokens": weights.tokens * parts["tokens"],
     }
-    reason = leak.reason if leak else ""
-    return Score(value=value, parts=parts, weighted=weighted, reason=reason)
+    return Score(
+        value=sum(weighted.values()),
+        parts=parts,
+        weighted=weighted,
+        reason=leak.reason if leak else "",
+    )

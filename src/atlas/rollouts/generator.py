@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 from atlas.errors import AtlasError
 from atlas.types import Completion
@@ -40,6 +40,14 @@ class Sampling:
     positive, multiplied where negative; 1 changes nothing."""
     stop: tuple[str, ...] = ()
     """Texts that end a completion. It keeps the token that completes one of them."""
+
+    @classmethod
+    def of(cls, config: object) -> Sampling:
+        """Return the sampling that a job's configuration describes; keys it lacks are as here."""
+        given: dict[str, Any] = {
+            one.name: getattr(config, one.name) for one in fields(cls) if hasattr(config, one.name)
+        }
+        return cls(**{**given, "stop": given.get("stop") or ()})
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""

@@ -45,6 +45,7 @@ METRICS: tuple[MetricInfo, ...] = (
     _metric("train/uplift", "points / 100", "Right with teaching minus right alone."),
     _metric("train/accuracy_alone", "share", "Answers that were right without teaching."),
     _metric("train/accuracy_taught", "share", "Answers that were right with teaching."),
+    _metric("train/accuracy", "share", "environment=solve: the policy's answers that were right."),
     _metric("train/non_degrade_rate", "share", "Pairs that teaching made no worse; above 0.95."),
     _metric("train/leak_rate", "share", "Teachings that gave the answer away."),
     _metric("train/leak_rate/*", "share", "The same by what gave it away."),
@@ -59,6 +60,8 @@ METRICS: tuple[MetricInfo, ...] = (
     _metric("train/dead_groups_unscored", "share", "Those with fewer than two scored members."),
     # What was sampled.
     _metric("train/teaching_tokens", "tokens", "Mean length of a teaching."),
+    _metric("train/completion_tokens", "tokens", "Other environments: of an episode, mean."),
+    _metric("train/turns", "count", "Other environments: the policy's turns in one, mean."),
     _metric("train/attempt_tokens", "tokens", "Mean length of a taught answer."),
     _metric("train/truncated_share", "share", "Teachings cut by max_new_tokens."),
     _metric("train/attempt_truncated_share", "share", "Answers cut by student_max_new_tokens."),
@@ -89,6 +92,7 @@ METRICS: tuple[MetricInfo, ...] = (
     _metric("serving/requests_sent_again", "count", "Since the start: lost, and asked again."),
     _metric("serving/policy_age", "versions", "Mean age of the weights that sampled a step."),
     _metric("canary/accuracy_taught", "share", "Held-out tasks right after a teaching."),
+    _metric("canary/accuracy", "share", "Other environments: how good held-out episodes are."),
     _metric("canary/alarm", "0 or 1", "The reward rises and the canary doesn't."),
     # Judges.
     _metric("rim_rewards", "score", "Mean score of the judges together."),

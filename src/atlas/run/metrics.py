@@ -31,6 +31,7 @@ KEY_FIGURES = (
     "train/uplift",
     "train/accuracy_alone",
     "train/accuracy_taught",
+    "train/accuracy",
     "train/non_degrade_rate",
     "train/kl",
     "train/grad_norm",

@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,9 @@ LAYOUT_VERSION = 1
 """Of the folders and files named above. It rises when an older run can no longer be read."""
 
 _LOCK = ".lock"
+_KEPT = "student_alone"
+"""Answers that took long to get, and are keyed by all that they depend on: other settings may use
+them, too."""
 _SET_UP = frozenset(
     {"run.json", "config.yaml", "settings.json", "inputs.json", "training.log", lineage.FILE}
 )
@@ -75,7 +78,7 @@ class RunDir:
             run = cls.open(path, kind)
             if not _only_set_up(path):
                 return run
-            _delete_contents(path)
+            _delete_contents(path, keep=(_KEPT, "run.json"))
         written = {
             "layout_version": LAYOUT_VERSION,
             "kind": kind,
@@ -197,6 +200,11 @@ class RunDir:
         return self.path / "final"
 
     @property
+    def student_alone(self) -> Path:
+        """What the student of a GRPO run does alone with its tasks."""
+        return self.path / _KEPT
+
+    @property
     def lineage(self) -> Path:
         """Which sessions the model in `final` was trained on."""
         return self.path / lineage.FILE
@@ -266,15 +274,15 @@ def _is_empty(path: Path) -> bool:
 def _only_set_up(path: Path) -> bool:
     """Tell whether a run was given its settings, and has done nothing yet."""
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
-    return "config.yaml" in names and names <= _SET_UP
+    return "config.yaml" in names and names <= _SET_UP | {_KEPT}
 
 
-def _delete_contents(path: Path) -> None:
+def _delete_contents(path: Path, *, keep: Sequence[str] = ()) -> None:
     """Delete all but the lock, which is held meanwhile: who comes next must meet the same one."""
     with _locked(path):
         # run.json goes last: until then the folder is known as ours, should this be interrupted.
         for entry in sorted(path.iterdir(), key=lambda entry: entry.name == "run.json"):
-            if entry.name == _LOCK:
+            if entry.name in (_LOCK, *keep):
                 continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)

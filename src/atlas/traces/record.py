@@ -1,7 +1,7 @@
-"""Rollouts to sessions: what the dual-agent loop did, as the Atlas SDK would record it.
+"""Lessons to sessions: what the dual-agent loop did, as the Atlas SDK would record it.
 
-Input: scored `RolloutGroup`s. Output: one `Session` a rollout, with plan, step, guidance, events
-and reward; and back, the `Task` of a session that was recorded here.
+Input: scored `Lesson`s. Output: one `Session` each, with plan, step, guidance, events and reward;
+and back, the `Task` of a session that was recorded here.
 """
 
 from __future__ import annotations
@@ -19,21 +19,19 @@ from atlas.session import (
     StepEvaluation,
     TrajectoryEvent,
 )
-from atlas.types import Completion, Rollout, RolloutGroup, Task
+from atlas.types import Lesson, Task, Utterance
 
 _STEP = "Answer the task with the teacher's plan."
 
 
-def sessions_from_groups(groups: Iterable[RolloutGroup], *, learning_key: str) -> list[Session]:
-    """Return a session for every rollout.
+def sessions_from_lessons(lessons: Iterable[Lesson], *, learning_key: str) -> list[Session]:
+    """Return a session for every lesson.
 
     Args:
-        groups: Scored by verifier.
+        lessons: Scored by verifier.
         learning_key: Names the collection, for filters.
     """
-    return [
-        _session(group, rollout, learning_key) for group in groups for rollout in group.rollouts
-    ]
+    return [_session(lesson, learning_key) for lesson in lessons]
 
 
 def task_of(session: Session) -> Task | None:
@@ -52,18 +50,18 @@ def task_of(session: Session) -> Task | None:
     )
 
 
-def _session(group: RolloutGroup, rollout: Rollout, learning_key: str) -> Session:
-    task, parts = group.task, rollout.score.parts
-    alone = float(group.baseline_score.value or 0.0)
+def _session(lesson: Lesson, learning_key: str) -> Session:
+    task, parts = lesson.task, lesson.score.parts
+    alone = float(lesson.alone.correct)
     right = alone + parts["uplift"] if "uplift" in parts else None
     now = datetime.now(UTC)
     evaluation = StepEvaluation(
-        validation={"valid": right == 1.0, "leak": rollout.score.reason or None},
+        validation={"valid": right == 1.0, "leak": lesson.score.reason or None},
         reward=SessionReward(score=right),
     )
     return Session(
         task=task.question,
-        final_answer=rollout.attempt.text,
+        final_answer=lesson.attempt.text,
         status="succeeded" if right == 1.0 else "failed",
         created_at=now,
         completed_at=now,
@@ -71,31 +69,31 @@ def _session(group: RolloutGroup, rollout: Rollout, learning_key: str) -> Sessio
             Step(
                 id=1,
                 description=_STEP,
-                output=rollout.attempt.text,
-                guidance=(GuidanceNote(note=rollout.teaching.text),),
+                output=lesson.attempt.text,
+                guidance=(GuidanceNote(note=lesson.teaching.text),),
                 attempts=(StepAttempt(attempt=1, evaluation=evaluation),),
                 evaluation=evaluation,
             ),
         ),
         reward=SessionReward(score=right, extra={"parts": dict(parts)}),
         trajectory_events=tuple(
-            _event(phase, completion, now)
-            for phase, completion in (
-                ("baseline", group.baseline),
-                ("probe", group.approach),
-                ("teach", rollout.teaching),
-                ("attempt", rollout.attempt),
+            _event(phase, said, version, now)
+            for phase, said, version in (
+                ("baseline", lesson.alone, 0),
+                ("probe", lesson.approach, 0),
+                ("teach", lesson.teaching, lesson.turns[-1].policy_version),
+                ("attempt", lesson.attempt, 0),
             )
         ),
         adaptive_summary=AdaptiveSummary(
             lane="paired",
             confidence=alone,
             certification_run=False,
-            probe={"approach": group.approach.text, "baseline_correct": alone == 1.0},
+            probe={"approach": lesson.approach.text, "baseline_correct": alone == 1.0},
         ),
         learning_key=learning_key,
         metadata={
-            "teaching_finished": rollout.teaching.finish_reason == "stop",
+            "teaching_finished": lesson.teaching.finished,
             "task": {
                 "id": task.id,
                 "family": task.family,
@@ -106,15 +104,15 @@ def _session(group: RolloutGroup, rollout: Rollout, learning_key: str) -> Sessio
     )
 
 
-def _event(phase: str, completion: Completion, now: datetime) -> TrajectoryEvent:
+def _event(phase: str, said: Utterance, version: int, now: datetime) -> TrajectoryEvent:
     return TrajectoryEvent(
         event={
             "event_type": "LLM_END",
             "phase": phase,
-            "text": completion.text,
-            "tokens": completion.num_tokens,
-            "finish_reason": completion.finish_reason,
-            "policy_version": completion.policy_version,
+            "text": said.text,
+            "tokens": said.num_tokens,
+            "finish_reason": "stop" if said.finished else "length",
+            "policy_version": version,
         },
         created_at=now,
     )

@@ -1,13 +1,12 @@
-"""GRPO: the teacher is reinforced for what its teaching does to a frozen student.
+"""GRPO: a policy is reinforced in an environment; by default it teaches a frozen student.
 
-Input: a teacher to start from, a student, tasks. Output: a run directory with the trained teacher
-in ``final/``. A step::
+Input: a policy to start from, tasks. Output: a run directory with the trained policy in ``final/``.
+A step::
 
-    tasks -> rollouts (groups.py) -> advantages -> update (update.py) -> metrics, checkpoint
+    tasks -> episodes (environments) -> advantages -> update (update.py) -> metrics, checkpoint
 
 Every random number of a step derives from the seed and the step, so that a run that was stopped
-and goes on from a checkpoint is the run that wasn't (up to rounding: what the student does alone is
-computed again, in batches of other sizes).
+and goes on from a checkpoint is the run that wasn't.
 """
 
 from __future__ import annotations
@@ -16,25 +15,28 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.config.resolve import batch_lines
-from atlas.config.sampling import SamplingConfig
-from atlas.environments.lengths import check_lengths, check_windows, probe_lengths, windows_of
-from atlas.environments.teaching.dialogue import Student, Teacher
-from atlas.environments.teaching.lessons import Classroom, roll_out
-from atlas.environments.teaching.likelihood import AnswerLikelihood
+from atlas.environments.actor import Actor
+from atlas.environments.environment import Context, Environment, load_environment
+from atlas.environments.lengths import check_lengths
+from atlas.environments.loading import window_of
+from atlas.environments.rollout import act, roll_out
 from atlas.errors import AtlasError
 from atlas.machine.precision import training_device
 from atlas.models.checkpoints import load_model, load_tokenizer, save_model, step_name
 from atlas.models.passes.forward import prepare_forward
 from atlas.models.passes.reference import Adapted
-from atlas.models.policy import Policy, load_policy, trains_in_bf16
+from atlas.models.policy import load_policy, trains_in_bf16
 from atlas.models.rounding import round_products
 from atlas.objectives.loss_types import LossSettings
 from atlas.parallel.distributed import ALONE, Ranks, agreed
@@ -42,10 +44,7 @@ from atlas.parallel.engine.choice import engine_for, loading_device
 from atlas.parallel.engine.protocol import Engine
 from atlas.parallel.sink import sink_on
 from atlas.policy.ahead import Ahead
-from atlas.policy.engine import PolicyEngine, ToSample, policy_engine, student_generator
-from atlas.rewards.configured import configured_reward, uplift_weights
-from atlas.rewards.judges.training import TrainingJudges
-from atlas.rewards.overlong import Overlong
+from atlas.policy.engine import PolicyEngine, ToSample, policy_engine
 from atlas.rollouts.generator import Sampling
 from atlas.run.files import write_atomic
 from atlas.run.lineage import lineage_files
@@ -54,34 +53,33 @@ from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
-from atlas.training.resuming import resumable
+from atlas.training.resuming import Resumable, resumable
 from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts
 from atlas.training.samples import train_samples
 from atlas.training.update import update
-from atlas.training.watch import RewardWatch, canary_accuracy, set_aside
-from atlas.types import RolloutGroup, Task
+from atlas.training.watch import RewardWatch, set_aside
+from atlas.types import Episode, Task
+
+Group = tuple[Episode, ...]
+Rollouts = Ahead[list[Group]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
     """Everything that a step needs."""
 
+    run: RunDir
     config: GRPOConfig
+    ranks: Ranks
     engine: Engine
     reference: PreTrainedModel | None
-    room: Classroom
+    environment: Environment[Any]
+    actor: Actor
     policy: PolicyEngine
-    tokenizer: PreTrainedTokenizerBase
-    student_model: PreTrainedModel
-    settings: LossSettings
+    tasks: Sequence[Task]
     canary: Sequence[Task]
-    judges: TrainingJudges
-    ranks: Ranks
     autocast: bool
     """The update computes in bfloat16 where that is safe."""
-
-
-Rollouts = Ahead[list[RolloutGroup]]
 
 
 def train_grpo(
@@ -94,14 +92,14 @@ def train_grpo(
     canary: Sequence[Task] = (),
     ranks: Ranks = ALONE,
 ) -> Mapping[str, float]:
-    """Reinforce a teacher; goes on from the newest whole checkpoint where there is one.
+    """Reinforce a policy; goes on from the newest whole checkpoint where there is one.
 
     Every rank calls this with the same; rank 0 alone reads and writes ``run``.
 
     Args:
         run: Where everything is written.
         config: Models, sampling, loss, schedule.
-        tasks: What is taught.
+        tasks: What it is trained on.
         progress: Told of every step.
         stop: Asked before every step.
         canary: Held-out tasks that the policy is measured on every ``canary_steps``. Where there
@@ -122,176 +120,145 @@ def train_grpo(
             f"{len(tasks)} tasks, but prompts_per_step is {config.prompts_per_step}; "
             "give more tasks or lower it"
         )
-    total = config.max_steps
     stop = agreed(ranks, stop)
-    saved = resumable(run, config, total_steps=total, stop=stop, ranks=ranks)
-    first, skipped = saved.first, int(saved.state.get("skipped", 0))
-    explanations = run.path / "rim_explanations.jsonl"
-    judges = TrainingJudges(
-        config, spent=saved.state.get("judges"), explanations=explanations, ranks=ranks
-    )
-    dressed = load_policy(config, saved.folder, device=loading_device(config, ranks.size))
-    said: list[str] = []
-    training = _prepare(run, config, dressed, judges, canary, ranks, say=_both(said, progress))
-    saved.restore(training.engine)
-    figures: Mapping[str, float] = {}
-    watch = RewardWatch(saved.state.get("watch"))
-    rollouts = Ahead(
-        lambda step: _rolled_out(training, tasks, step), ahead=config.async_rollouts, last=total
-    )
-    with contextlib.ExitStack() as held:
-        # Whatever comes, servers that were started here are stopped.
-        for closed in (judges, training.policy, rollouts):
-            held.enter_context(contextlib.closing(closed))
-        _publish(training, first)
-        lines = [*dressed.lines, *_check(training, tasks, probe=not saved.first)]
-        progress.begin(total - first)
-        sink = held.enter_context(
-            sink_on(ranks, run, config, stage="grpo", total_steps=total, first_step=first)
-        )
-        _tell(said, lines, sink, progress)
-        for step in range(first + 1, total + 1):
-            stop.check()
-            figures = _watched_step(run, training, watch, rollouts, step)
-            for warning in watch.warnings():
-                sink.note(f"warning: {warning}")
-            skipped += "train/loss" not in figures
-            progress.advance(note=f"uplift {figures['train/uplift']:+.2f}")
-            if step % config.logging_steps == 0:
-                sink.log(step, figures)
-            kept = {"skipped": skipped, "watch": watch.state(), "judges": judges.state()}
-            saved.save_if_due(step, training.engine, training.tokenizer, **kept)
-    return _finish(run, training, {**figures, "steps": total, "skipped_steps": skipped})
-
-
-def _both(kept: list[str], progress: Progress) -> Callable[[str], None]:
-    """Return what shows a line at once and keeps it for the log, which isn't open yet."""
+    saved = resumable(run, config, total_steps=config.max_steps, stop=stop, ranks=ranks)
+    said: list[str] = []  # until the log is open
 
     def say(line: str) -> None:
         progress.say(line)
-        kept.append(line)
+        said.append(line)
 
-    return say
+    context = Context(
+        config=config,
+        tokenizer=load_tokenizer(config.model_name_or_path),
+        run=run,
+        ranks=ranks,
+        progress=progress,
+        say=say,
+        dtype=torch.bfloat16 if trains_in_bf16(config) else torch.float32,
+        state=saved.state,
+    )
+    with contextlib.ExitStack() as held:
+        training = _prepare(held, context, saved.folder, tasks, canary)
+        saved.restore(training.engine)
+        _publish(training, saved.first)
+        for line in _check(training, saved.first):
+            say(line)
+        sink = held.enter_context(
+            sink_on(
+                ranks,
+                run,
+                config,
+                stage="grpo",
+                total_steps=config.max_steps,
+                first_step=saved.first,
+            )
+        )
+        for line in said:
+            sink.note(line)
+        figures = _take_steps(training, saved, sink, progress, stop)
+    return _finish(training, figures)
 
 
-def _tell(said: Sequence[str], lines: Sequence[str], sink: MetricSink, progress: Progress) -> None:
-    """Put into the log what has been said and what hasn't; say that, too."""
-    for line in said:
-        sink.note(line)
-    for line in lines:
-        sink.note(line)
-        progress.say(line)
+def _take_steps(
+    training: Training, saved: Resumable, sink: MetricSink, progress: Progress, stop: StopRequest
+) -> dict[str, float]:
+    """Take the steps that are left; return the figures of the last one."""
+    config, total = training.config, training.config.max_steps
+    watch, num_skipped = RewardWatch(saved.state.get("watch")), int(saved.state.get("skipped", 0))
+    figures: dict[str, float] = {}
+    progress.begin(total - saved.first)
+    rollouts = Ahead(
+        lambda step: _rolled_out(training, step), ahead=config.async_rollouts, last=total
+    )
+    with contextlib.closing(rollouts):
+        for step in range(saved.first + 1, total + 1):
+            stop.check()
+            figures = _watched_step(training, watch, rollouts, step)
+            for warning in watch.warnings():
+                sink.note(f"warning: {warning}")
+            num_skipped += "train/loss" not in figures
+            gain = "uplift" if "train/uplift" in figures else "reward"
+            progress.advance(note=f"{gain} {figures[f'train/{gain}']:+.2f}")
+            if step % config.logging_steps == 0:
+                sink.log(step, figures)
+            kept = {"skipped": num_skipped, "watch": watch.state(), **training.environment.state()}
+            saved.save_if_due(step, training.engine, training.actor.tokenizer, **kept)
+    return {**figures, "steps": total, "skipped_steps": num_skipped}
 
 
-def _finish(run: RunDir, training: Training, figures: Mapping[str, float]) -> Mapping[str, float]:
-    """Write the trained teacher, and how its training ended."""
+def _finish(training: Training, figures: Mapping[str, float]) -> Mapping[str, float]:
+    """Write the trained policy, and how its training ended."""
     shown = {name: value for name, value in figures.items() if name != "steps"}
     state = {"global_step": figures["steps"], **shown}
     text = json.dumps(state, indent=2) + "\n"
     training.engine.refresh()
     if not training.ranks.is_main:
         return figures
-    write_atomic(run.trainer_state, text)
+    write_atomic(training.run.trainer_state, text)
     save_model(
-        run.final,
+        training.run.final,
         training.engine.model,
-        training.tokenizer,
+        training.actor.tokenizer,
         with_bin=True,
-        extra={"trainer_state.json": text, **lineage_files(run.path)},
+        extra={"trainer_state.json": text, **lineage_files(training.run.path)},
     )
     return figures
 
 
 def _prepare(
-    run: RunDir,
-    config: GRPOConfig,
-    dressed: Policy,
-    judges: TrainingJudges,
+    held: contextlib.ExitStack,
+    context: Context,
+    checkpoint: Path | None,
+    tasks: Sequence[Task],
     canary: Sequence[Task],
-    ranks: Ranks,
-    *,
-    say: Callable[[str], None],
 ) -> Training:
-    model = dressed.model
-    tokenizer = load_tokenizer(config.model_name_or_path)
-    half = torch.bfloat16 if dressed.autocast else torch.float32
-    student_model = load_model(config.student_model, dtype=half, device=training_device())
-    student_tokenizer = load_tokenizer(config.student_model)
-    student = Student(
-        student_generator(config, student_model, student_tokenizer),
-        student_tokenizer,
-        Sampling(max_new_tokens=config.student_max_new_tokens),
-        approach_tokens=config.approach_max_new_tokens,
-    )
-    teaching = teaching_sampling(config)
-    reward, scorers = configured_reward(config, judges.scorers)
+    """Load all that takes part; ``held`` stops judges, and servers that were started here."""
+    config, ranks = context.config, context.ranks
+    environment = load_environment(context)
+    held.enter_context(contextlib.closing(environment))
+    dressed = load_policy(config, checkpoint, device=loading_device(config, ranks.size))
+    model, sampling = dressed.model, Sampling.of(config)
     policy = policy_engine(
         ToSample(
             config=config,
             model=model,
-            tokenizer=tokenizer,
-            sampling=teaching,
-            log=run.path / "server.log",
-            say=say,
+            tokenizer=context.tokenizer,
+            sampling=sampling,
+            log=context.run.path / "server.log",
+            say=context.say,
             ranks=ranks,
         )
     )
-    return Training(
-        config=config,
-        engine=engine_for(
-            model,
-            config,
-            total_steps=config.max_steps * config.num_iterations,
-            ranks=ranks,
-            whole=computes_whole(config),
-            ready=prepare_forward,
-            say=say,
-        ),
+    held.enter_context(contextlib.closing(policy))
+    engine = engine_for(
+        model,
+        config,
+        total_steps=config.max_steps * config.num_iterations,
         ranks=ranks,
-        reference=_reference(config, model),
-        room=Classroom(
-            teacher=Teacher(policy.generator, tokenizer, teaching),
-            student=student,
-            likelihood=AnswerLikelihood(student_model, student_tokenizer),
-            weights=uplift_weights(config),
-            reward=reward,
-            scorers=scorers,
-            overlong=Overlong(
-                limit=config.max_new_tokens,
-                buffer=config.overlong_buffer,
-                weight=config.overlong_penalty,
-            )
-            if config.overlong_buffer
-            else None,
-        ),
-        student_model=student_model,
-        canary=canary,
-        judges=judges,
-        autocast=dressed.autocast,
-        policy=policy,
-        tokenizer=tokenizer,
-        settings=LossSettings(
-            loss_type=config.loss_type,
-            beta=config.beta,
-            epsilon_low=config.epsilon_low,
-            epsilon_high=config.epsilon_high,
-            importance_cap=config.importance_cap,
-            kl_estimator=config.kl_estimator,
-            max_completion_length=config.max_new_tokens,
-        ),
+        whole=computes_whole(config),
+        ready=prepare_forward,
+        say=context.say,
     )
-
-
-def teaching_sampling(config: SamplingConfig) -> Sampling:
-    """Return how teachings are drawn, in training and wherever the trained teacher is evaluated."""
-    return Sampling(
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        top_k=config.top_k,
-        min_p=config.min_p,
-        repetition_penalty=config.repetition_penalty,
-        stop=config.stop or (),
+    for line in dressed.lines:
+        context.say(line)
+    return Training(
+        run=context.run,
+        config=config,
+        ranks=ranks,
+        engine=engine,
+        reference=_reference(config, model),
+        environment=environment,
+        actor=Actor(
+            generator=policy.generator,
+            tokenizer=context.tokenizer,
+            sampling=sampling,
+            window=window_of(engine.model),
+        ),
+        policy=policy,
+        tasks=tasks,
+        canary=canary,
+        autocast=dressed.autocast,
     )
 
 
@@ -307,54 +274,46 @@ def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | 
     return round_products(model) if trains_in_bf16(config) else model
 
 
-def _check(training: Training, tasks: Sequence[Task], *, probe: bool) -> list[str]:
-    """Refuse what can't go well; what the student does alone is known then. Returns findings.
+def _check(training: Training, first: int) -> list[str]:
+    """Refuse what can't go well, and let the environment get ready. Returns findings.
 
     They begin with what a step consists of.
     """
-    config, room = training.config, training.room
-    windows = windows_of(
-        config,
-        room,
-        tasks,
-        teacher=training.engine.model,
-        student=training.student_model,
-    )
-    check_windows(config, windows)
-    # All at once: what the student does alone is the longest text, and large batches are cheap.
-    ranks = training.ranks
-    _, mine = ranks.share(tasks)
-    known = dict(zip([task.id for task in mine], room.student.alone(mine), strict=True))
-    for elsewhere in ranks.gather(known, "what the student does alone"):
-        room.student.remember(elsewhere)
+    config, environment, actor = training.config, training.environment, training.actor
+    tasks = coming_tasks(training.tasks, config, first)
+    looks = config.max_steps // config.canary_steps > first // config.canary_steps
+    environment.prepare([*tasks, *training.canary] if looks else tasks, actor)
 
-    def probed() -> list[str]:
-        probes = probe_lengths(config, room, tasks, windows)
+    def probe() -> list[str]:
+        size = config.length_probe_samples
+        chosen = [tasks[i * len(tasks) // size] for i in range(size)]
+        probes = environment.probe(chosen, actor, seed=derive_seed(config.seed, "length probe"))
         check_lengths(config, probes)
         return [found.line for found in probes]
 
-    lines = [*batch_lines(config, world_size=ranks.size)]
-    if probe and config.length_probe_samples:
-        lines += ranks.on_main(probed, "the probe of lengths")
+    lines = [*batch_lines(config, world_size=training.ranks.size)]
+    if config.length_probe_samples and not first:
+        lines += training.ranks.on_main(probe, "the probe of lengths")
     return lines
 
 
 def _watched_step(
-    run: RunDir, training: Training, watch: RewardWatch, rollouts: Rollouts, step: int
-) -> Mapping[str, float]:
-    """Take a step; its figures with those of the judges, the watch and, where due, the canary."""
-    figures = {**_step(run, training, rollouts, step), **training.judges.after_step(step)}
+    training: Training, watch: RewardWatch, rollouts: Rollouts, step: int
+) -> dict[str, float]:
+    """Take a step; its figures with those of the watch and, where due, the canary."""
+    figures = _step(training, rollouts, step)
     figures |= watch.after_step(figures)
     if training.canary and step % training.config.canary_steps == 0:
-        seed = derive_seed(training.config.seed, "canary", step)
-        room = training.room
+        environment, seed = training.environment, derive_seed(training.config.seed, "canary", step)
 
         def measured() -> float:
-            return canary_accuracy(room.teacher, room.student, training.canary, seed=seed)
+            groups = act(environment, training.actor, training.canary, seed=seed)
+            return environment.measured([episode for group in groups for episode in group])
 
         accuracy = training.ranks.on_main(
             lambda: rollouts.between(measured), f"the canary after step {step}"
         )
+        figures[f"canary/{environment.accuracy}"] = accuracy
         figures |= watch.look(step, accuracy, len(training.canary))
     return figures
 
@@ -366,12 +325,13 @@ def _publish(training: Training, version: int) -> Mapping[str, float]:
     return training.policy.publish(version)
 
 
-def _rolled_out(training: Training, tasks: Sequence[Task], step: int) -> list[RolloutGroup]:
-    """Return this rank's share of a step's rollouts."""
+def _rolled_out(training: Training, step: int) -> list[Group]:
+    """Return this rank's share of a step's groups."""
     config = training.config
-    first, mine = training.ranks.share(chosen_tasks(tasks, config, step))
+    first, mine = training.ranks.share(chosen_tasks(training.tasks, config, step))
     return roll_out(
-        training.room,
+        training.environment,
+        training.actor,
         mine,
         num_samples=config.num_generations,
         seed=derive_seed(config.seed, "rollout", step),
@@ -379,7 +339,7 @@ def _rolled_out(training: Training, tasks: Sequence[Task], step: int) -> list[Ro
     )
 
 
-def _step(run: RunDir, training: Training, rollouts: Rollouts, step: int) -> Mapping[str, float]:
+def _step(training: Training, rollouts: Rollouts, step: int) -> dict[str, float]:
     config, ranks = training.config, training.ranks
     started, waited = time.monotonic(), ranks.waited
     own = rollouts.take(step)
@@ -398,7 +358,7 @@ def _step(run: RunDir, training: Training, rollouts: Rollouts, step: int) -> Map
             training.engine,
             training.reference,
             samples,
-            training.settings,
+            LossSettings.of(config),
             temperature=config.temperature,
             max_tokens=config.max_tokens_per_micro_batch,
             num_iterations=config.num_iterations,
@@ -409,10 +369,11 @@ def _step(run: RunDir, training: Training, rollouts: Rollouts, step: int) -> Map
     updated = time.monotonic()
     published = _publish(training, step)
     if ranks.is_main:
-        write_rollouts(run.rollouts / f"{step_name(step)}.parquet", groups)
+        write_rollouts(training.run.rollouts / f"{step_name(step)}.parquet", groups)
     num_tokens = sum(sample.num_trained for sample in samples)
     return {
         **rollout_metrics(groups, advantages),
+        **training.environment.metrics(groups, step),
         **learned,
         **({**published, **policy_age(groups, step)} if published else {}),
         "time/rollout": rolled_out - started,
@@ -432,7 +393,18 @@ def chosen_tasks(tasks: Sequence[Task], config: GRPOConfig, step: int) -> list[T
     return chosen
 
 
-def _order(size: int, seed: int, epoch: int) -> list[int]:
+def coming_tasks(tasks: Sequence[Task], config: GRPOConfig, first: int) -> list[Task]:
+    """Return the tasks of all steps after the first ones, each once, in the order given."""
+    coming: set[str] = set()
+    for step in range(first + 1, config.max_steps + 1):
+        coming |= {task.id for task in chosen_tasks(tasks, config, step)}
+        if len(coming) == len(tasks):
+            break
+    return [task for task in tasks if task.id in coming]
+
+
+@lru_cache(maxsize=2)  # a step may reach into the next epoch
+def _order(size: int, seed: int, epoch: int) -> Sequence[int]:
     order = list(range(size))
     random.Random(derive_seed(seed, "grpo order", epoch)).shuffle(order)
     return order

@@ -1,4 +1,4 @@
-"""Scored groups to the samples of an update, each with its advantage.
+"""Scored episodes to the samples of an update, each with its advantage.
 
 Shapes: P prompts, G members of a group.
 """
@@ -6,15 +6,16 @@ Shapes: P prompts, G members of a group.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from atlas.objectives.advantages import AdvantageResult, AdvantageScale, group_advantages
-from atlas.types import RolloutGroup, Tokens
+from atlas.types import Episode, Tokens
 
 
 def train_samples(
-    groups: Sequence[RolloutGroup],
+    groups: Sequence[Sequence[Episode]],
     *,
     scale: AdvantageScale,
     mask_truncated: bool,
@@ -25,24 +26,48 @@ def train_samples(
     Args:
         groups: All groups of the optimiser step.
         scale: What advantages are divided by.
-        mask_truncated: Leave teachings that were cut out of the loss.
+        mask_truncated: Leave episodes that were cut out of the loss.
         epsilon: Added to what they are divided by, in units of reward.
     """
-    values = [[rollout.score.value for rollout in group.rollouts] for group in groups]
+    values = [[episode.score.value for episode in group] for group in groups]
     rewards_PG = torch.tensor([[float("nan") if v is None else v for v in row] for row in values])
     result = group_advantages(rewards_PG, ~rewards_PG.isnan(), scale, epsilon)
     samples: list[Tokens] = []
     for p, group in enumerate(groups):
-        for g, rollout in enumerate(group.rollouts):
-            truncated = rollout.teaching.finish_reason == "length"
-            used = bool(result.used_PG[p, g]) and not (truncated and mask_truncated)
-            samples.append(
+        for g, episode in enumerate(group):
+            used = bool(result.used_PG[p, g]) and not (episode.truncated and mask_truncated)
+            advantage = float(result.advantages_PG[p, g]) if used else None
+            samples += episode_tokens(episode, advantage)
+    return samples, result
+
+
+def episode_tokens(episode: Episode, advantage: float | None) -> list[Tokens]:
+    """Return the turns of an episode to learn from, in as few rows as may be.
+
+    That is one row, in which what the environment said is only read, where each prompt begins with
+    all that was before. Where it doesn't (some templates take thoughts out of earlier turns), a
+    turn begins a row of its own.
+    """
+    rows: list[Tokens] = []
+    for turn in episode.turns:
+        row = rows[-1] if rows else None
+        if row is None or turn.prompt_ids[: len(row.ids)] != row.ids:
+            rows.append(
                 Tokens.of(
-                    rollout.teaching.prompt_ids,
-                    rollout.teaching.token_ids,
-                    logprobs=rollout.teaching.logprobs,
-                    advantage=float(result.advantages_PG[p, g]) if used else None,
-                    source=group.task.id,
+                    turn.prompt_ids,
+                    turn.token_ids,
+                    logprobs=turn.logprobs,
+                    advantage=advantage,
+                    source=episode.task.id,
                 )
             )
-    return samples, result
+            continue
+        ids = (*turn.prompt_ids, *turn.token_ids)
+        reply = (0.0,) * (len(turn.prompt_ids) - len(row.ids))
+        rows[-1] = replace(
+            row,
+            ids=ids,
+            trained=(*row.trained, (len(turn.prompt_ids), len(ids))),
+            logprobs=(*row.logprobs, *reply, *turn.logprobs),
+        )
+    return rows

@@ -1,4 +1,4 @@
-"""What watches the reward during training: the canary, and the length of the teachings.
+"""What watches the reward during training: the canary, and the length of what is said.
 
 Input: the metrics of every step, and the policy now and then. Output: metrics, and warnings in
 words. Nothing here changes the training; its random numbers are its own.
@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from atlas.environments.teaching.dialogue import Student, Teacher, teach_and_attempt
 from atlas.rewards.drift import Look, divergence, is_wordy, verbosity
-from atlas.rewards.leaks.find import find_leak
-from atlas.rewards.verifiers.independent import independent_verdict
 from atlas.types import Task
 
 _WEIGHTED = "reward/"
+_LENGTHS = ("train/teaching_tokens", "train/completion_tokens")
+_GAINS = ("train/uplift", "train/reward")
+"""What an environment logs, the first of them that it does."""
 
 
 class RewardWatch:
@@ -60,12 +60,12 @@ class RewardWatch:
         """Take a step's metrics; return those that compare it with the first steps."""
         kept = {name: value for name, value in metrics.items() if name.startswith(_WEIGHTED)}
         self._since.append({**kept, "train/reward": metrics["train/reward"]})
-        self._lengths.append(metrics["train/teaching_tokens"])
-        self._uplifts.append(metrics["train/uplift"])
+        self._lengths.append(_first_of(metrics, _LENGTHS))
+        self._uplifts.append(_first_of(metrics, _GAINS))
         return {"train/verbosity": verbosity(self._lengths)}
 
     def look(self, step: int, canary: float, num_tasks: int) -> dict[str, float]:
-        """Take a look at the canary; return its metrics."""
+        """Take a look at the canary; return whether it alarms."""
         known = [one for one in self._since if one["train/reward"] == one["train/reward"]]
         if known:
             names = sorted({name for one in known for name in one if name.startswith(_WEIGHTED)})
@@ -82,10 +82,7 @@ class RewardWatch:
                 )
             )
         self._since = []
-        return {
-            "canary/accuracy_taught": canary,
-            "canary/alarm": float(divergence(self._looks) is not None),
-        }
+        return {"canary/alarm": float(divergence(self._looks) is not None)}
 
     def warnings(self) -> list[str]:
         """Return what to tell now; each thing once."""
@@ -109,19 +106,5 @@ def set_aside(tasks: Sequence[Task], size: int) -> tuple[Sequence[Task], Sequenc
     return kept, [task for task in tasks if task.id in chosen]
 
 
-def canary_accuracy(
-    teacher: Teacher, student: Student, tasks: Sequence[Task], *, seed: int
-) -> float:
-    """Return the share of held-out tasks that the student gets right after one teaching.
-
-    By a verifier that the reward doesn't use; a teaching that leaks counts as wrong, and a verdict
-    that can't be had is left out.
-    """
-    taught = teach_and_attempt(teacher, student, tasks, num_samples=1, seed=seed)
-    right: list[float] = []
-    for task, (pair,) in zip(tasks, taught, strict=True):
-        verdict = independent_verdict(task, pair.attempt.text)
-        if verdict.score is not None:
-            leaked = find_leak(task, pair.teaching.text) is not None
-            right.append(float(verdict.correct and not leaked))
-    return fmean(right) if right else float("nan")
+def _first_of(metrics: Mapping[str, float], names: Sequence[str]) -> float:
+    return next((metrics[name] for name in names if name in metrics), float("nan"))

@@ -16,6 +16,7 @@ from atlas.config import (
     to_yaml,
 )
 from atlas.config.resolve import batch_lines
+from atlas.config.run import RunConfig
 from atlas.errors import AtlasError
 
 
@@ -65,8 +66,8 @@ def test_section_takes_prefixed_keys_then_shared_ones_then_defaults() -> None:
 
 
 def test_section_names_a_key_that_nobody_gives() -> None:
-    with pytest.raises(AtlasError, match="grpo needs student_model"):
-        section(QuickstartConfig(), "grpo", GRPOConfig, model_name_or_path="m")
+    with pytest.raises(AtlasError, match="grpo needs model_name_or_path"):
+        section(RunConfig(output_dir="o"), "grpo", GRPOConfig, student_model="s")
 
 
 def test_explain_says_where_each_value_comes_from() -> None:

@@ -97,7 +97,7 @@ def test_a_function_that_isn_t_allowed_is_not_even_imported(my_module: str) -> N
     [
         ("strange", "gave a list, not a TraceDataset"),
         ("needy", "needs 'tokenizer', which is no key of the data"),
-        ("number", "is no function that Atlas can call"),
+        ("number", "is no function"),
         ("missing", "can't be imported: "),
     ],
 )

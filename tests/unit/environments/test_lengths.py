@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from atlas.config.grpo import GRPOConfig
-from atlas.environments.lengths import LengthProbe, Windows, check_lengths, check_windows
+from atlas.environments.lengths import LengthProbe, check_lengths
 from atlas.errors import AtlasError
 
 
@@ -55,19 +55,3 @@ def test_too_many_cut_are_refused_with_the_way_out() -> None:
     ):
         check_lengths(config(), [probe([1]), found])
     check_lengths(config(max_clipped_share=0.75), [found])
-
-
-@pytest.mark.parametrize(
-    ("windows", "message"),
-    [
-        ((89, 100, 50, None), r"max_new_tokens=12 .*teacher takes up to 89 .*=11 fits"),
-        ((88, 100, 81, 100), r"student_max_new_tokens=20 .*student takes up to 81 .*=19 fits"),
-        ((88, 100, 100, 100), r"student_max_new_tokens=20 .*a longer window"),
-    ],
-)
-def test_what_a_model_has_no_room_for_is_refused(windows: tuple, message: str) -> None:
-    limits = config(max_new_tokens=12, student_max_new_tokens=20)
-    names = ("teacher_prompt", "teacher", "student_prompt", "student")
-    with pytest.raises(AtlasError, match=message):
-        check_windows(limits, Windows(**dict(zip(names, windows, strict=True))))
-    check_windows(limits, Windows(teacher_prompt=88, teacher=100, student_prompt=80, student=100))

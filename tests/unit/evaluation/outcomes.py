@@ -1,37 +1,41 @@
-"""Paired outcomes in one line, for tests."""
+"""Lessons on held-out tasks in one line, for tests."""
 
 from __future__ import annotations
 
-from atlas.types import Outcome, PairedOutcome, Task
+from atlas.types import Attempt, Leak, Lesson, Task, Utterance, Verdict
 
 
-def outcome(correct: bool, tokens: int = 10, *, done: bool = True, text: str = "") -> Outcome:
-    return Outcome(text=text, correct=correct, num_tokens=tokens, finished=done, parsed=done)
+def outcome(correct: bool, tokens: int = 10, *, done: bool = True, text: str = "") -> Attempt:
+    verdict = Verdict(score=float(correct), parsed=done)
+    return Attempt(text=text, num_tokens=tokens, finished=done, verdict=verdict)
+
+
+UNTOLD = Attempt(num_tokens=10, verdict=Verdict(score=None, parsed=True, reason="took too long"))
+"""An attempt that the verifier could not tell about."""
 
 
 def pair(
     number: int,
-    alone: Outcome,
-    taught: Outcome,
+    alone: Attempt,
+    taught: Attempt,
     *,
     arm: str = "grpo",
     leaked: bool = False,
     teaching_tokens: int = 5,
     family: str = "chain_sum",
-) -> PairedOutcome:
-    return PairedOutcome(
+) -> Lesson:
+    return Lesson(
         task=Task(question=f"Question {number}", answer=str(number), family=family),
         arm=arm,
         alone=alone,
-        taught=taught,
-        approach="From left to right.",
-        teaching=f"Teaching {number}",
-        num_teaching_tokens=teaching_tokens,
-        leaked=leaked,
+        attempt=taught,
+        approach=Utterance(text="From left to right."),
+        teaching=Utterance(text=f"Teaching {number}", num_tokens=teaching_tokens),
+        leak=Leak(kind="recorded", reason="the evaluation found one") if leaked else None,
     )
 
 
-def arm_of(arm: str, *, gained: int, lost: int, both: int, neither: int) -> list[PairedOutcome]:
+def arm_of(arm: str, *, gained: int, lost: int, both: int, neither: int) -> list[Lesson]:
     """Return pairs by how many tasks were gained, lost, right twice and wrong twice, in turn."""
     kinds = [(False, True)] * gained + [(True, False)] * lost
     kinds += [(True, True)] * both + [(False, False)] * neither

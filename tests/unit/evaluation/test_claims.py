@@ -1,7 +1,5 @@
-from dataclasses import replace
-
 import pytest
-from tests.unit.evaluation.outcomes import arm_of, outcome, pair
+from tests.unit.evaluation.outcomes import UNTOLD, arm_of, outcome, pair
 
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import (
@@ -9,10 +7,11 @@ from atlas.evaluation.claims import (
     Claim,
     claims_table,
     compare_arms,
-    credited_taught,
+    credited_attempt,
     measure_claims,
 )
 from atlas.evaluation.stats import Interval, wilson
+from atlas.types import Attempt, Verdict
 
 
 def _measured(pairs):
@@ -69,8 +68,7 @@ def test_completion_gain_is_told_in_points_and_relative():
 
 
 def test_an_answer_that_ends_without_a_readable_result_is_not_completed():
-    unread = outcome(False)
-    unread = type(unread)(text="", correct=False, num_tokens=9, finished=True, parsed=False)
+    unread = Attempt(num_tokens=9, verdict=Verdict(score=0.0, parsed=False))
 
     claims = _measured([pair(1, outcome(True), unread), pair(2, outcome(True), outcome(True))])
 
@@ -96,7 +94,7 @@ def test_a_leaking_teaching_earns_nothing_in_any_claim():
 def test_without_a_leak_the_taught_outcome_counts_as_it_is():
     honest = pair(1, outcome(False), outcome(True, 7))
 
-    assert credited_taught(honest) is honest.taught
+    assert credited_attempt(honest) is honest.attempt
 
 
 def test_what_cannot_be_measured_is_none_and_neither_met_nor_missed():
@@ -208,12 +206,11 @@ def test_the_table_compares_each_arm_with_those_before_it():
 
 
 def test_a_task_that_a_verifier_could_not_tell_about_is_out_of_every_arm() -> None:
-    untold = replace(outcome(False), unverified="took too long")
     pairs = [
         pair(0, outcome(False), outcome(True), arm="sft"),
         pair(1, outcome(False), outcome(True), arm="sft"),
         pair(0, outcome(False), outcome(True), arm="grpo"),
-        pair(1, outcome(False), untold, arm="grpo"),
+        pair(1, outcome(False), UNTOLD, arm="grpo"),
     ]
     table = claims_table(pairs)
     assert table.num_tasks == 1

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from atlas.environments.teaching.dialogue import Student, Teacher
+from atlas.environments.actor import Actor
+from atlas.environments.students.baselines import Baselines
+from atlas.environments.students.model import ModelStudent
+from atlas.environments.teaching.plan import PlanTeaching
 from atlas.errors import AtlasError
-from atlas.evaluation.measuring import arm_names, measure
+from atlas.evaluation.measuring import Arm, arm_names, measure
 from atlas.models.checkpoints import load_tokenizer
 from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Silent
 from atlas.run.stopping import Stopped, StopRequest
-from atlas.types import Completion, PairedOutcome, Task
+from atlas.types import Completion, Lesson, Task
 
 TASKS = [Task(question=f"Calculate {n} + 1.", answer=str(n + 1), family="") for n in range(5)]
 TOKENIZER = load_tokenizer("base")
@@ -66,16 +69,20 @@ class StopAfter:
             self.stop.asked = True
 
 
-def run(pieces: Path, teachers: dict[str, Counting], chunks: int = 0) -> list[PairedOutcome]:
+def run(pieces: Path, teachers: dict[str, Counting], chunks: int = 0) -> list[Lesson]:
     sampling = Sampling(max_new_tokens=8)
 
-    def loader(one: Counting) -> Callable[[], Teacher]:
-        return lambda: Teacher(one, TOKENIZER, sampling)
+    def actor(one: Counting) -> Actor:
+        return Actor(generator=one, tokenizer=TOKENIZER, sampling=sampling)
+
+    baselines = Baselines(ModelStudent(actor(Counting("Answer: 3")), approach_tokens=4))
+
+    def loader(one: Counting) -> Callable[[], Arm]:
+        return lambda: (PlanTeaching(TOKENIZER, baselines), actor(one))
 
     stop = StopRequest()
     return measure(
         {name: loader(one) for name, one in teachers.items()},
-        Student(Counting("Answer: 3"), TOKENIZER, sampling, approach_tokens=4),
         TASKS,
         seed=1,
         chunk_size=2,
@@ -87,7 +94,7 @@ def run(pieces: Path, teachers: dict[str, Counting], chunks: int = 0) -> list[Pa
 
 def test_every_arm_is_measured_on_every_task_in_order(tmp_path: Path) -> None:
     pairs = run(tmp_path / "pieces", {"a": Counting("x"), "b": Counting("y")})
-    assert [(pair.arm, pair.task.id, pair.teaching) for pair in pairs] == [
+    assert [(pair.arm, pair.task.id, pair.teaching.text) for pair in pairs] == [
         (arm, task.id, text) for arm, text in (("a", "x"), ("b", "y")) for task in TASKS
     ]
     assert not (tmp_path / "pieces").exists()

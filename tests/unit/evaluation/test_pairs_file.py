@@ -1,8 +1,7 @@
 import json
-from dataclasses import replace
 
 import pytest
-from tests.unit.evaluation.outcomes import arm_of, outcome, pair
+from tests.unit.evaluation.outcomes import UNTOLD, arm_of, outcome, pair
 
 from atlas.errors import AtlasError
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
@@ -64,6 +63,6 @@ def test_a_torn_line_and_a_missing_file_are_named(tmp_path):
 
 def test_why_a_verifier_could_not_tell_is_kept(tmp_path):
     path = tmp_path / "pairs.jsonl"
-    told = pair(1, outcome(True), replace(outcome(False), unverified="took too long"))
+    told = pair(1, outcome(True), UNTOLD)
     write_pairs(path, [told])
     assert read_pairs(path) == (told,)

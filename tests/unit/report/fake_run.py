@@ -15,7 +15,7 @@ from pathlib import Path
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs_file import write_pairs
-from atlas.types import Outcome, PairedOutcome, Task
+from atlas.types import Attempt, Leak, Lesson, Task, Utterance, Verdict
 
 NAMES = "ABCDEFG"
 FAMILIES = ("basic_arithmetic", "chain_sum", "leg_counting")
@@ -57,10 +57,10 @@ def make_fake_run(
     return root
 
 
-def fake_pairs(num_tasks: int, arms: tuple[str, ...] = ("sft", "grpo")) -> list[PairedOutcome]:
+def fake_pairs(num_tasks: int, arms: tuple[str, ...] = ("sft", "grpo")) -> list[Lesson]:
     """Return pairs with mostly better, a few worse and a few leaking teachings."""
     rng = random.Random(11)
-    tasks: dict[str, tuple[Task, list[str], Outcome]] = {}
+    tasks: dict[str, tuple[Task, list[str], Attempt]] = {}
     while len(tasks) < num_tasks:
         task, steps = _task(rng, FAMILIES[len(tasks) % 3])
         tasks.setdefault(task.id, (task, steps, _alone(rng, task)))
@@ -97,21 +97,18 @@ def _work(steps: list[str]) -> list[int]:
     return list(results.values())
 
 
-def _alone(rng: random.Random, task: Task) -> Outcome:
+def _alone(rng: random.Random, task: Task) -> Attempt:
     finished = rng.random() < 0.79
     correct = finished and rng.random() < STUDENT_ACCURACY[task.family]
     answer = int(task.answer) + (0 if correct else rng.choice([-10, -2, -1, 1, 3, 10, 20]))
     doubts = " ".join(f"Try {rng.randint(2, 90)} = {rng.randint(2, 90)}." for _ in range(4))
     text = f"{doubts} Answer: {answer}" if finished else f"{doubts} " * 3
     tokens = rng.randint(38, 60) if finished else 96
-    return Outcome(
-        text=text.strip(), correct=correct, num_tokens=tokens, finished=finished, parsed=finished
-    )
+    verdict = Verdict(score=float(correct), parsed=finished)
+    return Attempt(text=text.strip(), num_tokens=tokens, finished=finished, verdict=verdict)
 
 
-def _pair(
-    rng: random.Random, arm: str, task: Task, steps: list[str], alone: Outcome
-) -> PairedOutcome:
+def _pair(rng: random.Random, arm: str, task: Task, steps: list[str], alone: Attempt) -> Lesson:
     gain = GAIN[arm]
     leaked = rng.random() < (0.03 if arm == "sft" else 0.006)
     correct = rng.random() < (1 - 0.1 * (1 - gain) if alone.correct else gain)
@@ -127,21 +124,24 @@ def _pair(
         f"{NAMES[i]} is {step} = {result}."
         for i, (step, result) in enumerate(zip(steps, results, strict=True))
     )
-    return PairedOutcome(
+    return Lesson(
         task=task,
         arm=arm,
         alone=alone,
-        taught=Outcome(
+        attempt=Attempt(
             text=f"{work} Answer: {results[-1]}" if finished else work,
-            correct=correct,
             num_tokens=rng.randint(18, 31) if finished else 96,
             finished=finished,
-            parsed=finished,
+            verdict=Verdict(score=float(correct), parsed=finished),
         ),
-        approach="From left to right." if task.family != "leg_counting" else "Add all numbers.",
-        teaching=f"{plan} The answer is {NAMES[len(steps) - 1]}." if not leaked else plan,
-        num_teaching_tokens=rng.randint(12, 24) + (6 if arm == "sft" else 0),
-        leaked=leaked,
+        approach=Utterance(
+            text="From left to right." if task.family != "leg_counting" else "Add all numbers."
+        ),
+        teaching=Utterance(
+            text=f"{plan} The answer is {NAMES[len(steps) - 1]}." if not leaked else plan,
+            num_tokens=rng.randint(12, 24) + (6 if arm == "sft" else 0),
+        ),
+        leak=Leak(kind="stated", reason="states it") if leaked else None,
     )
 
 

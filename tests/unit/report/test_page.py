@@ -14,6 +14,7 @@ from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
 from atlas.report.page import duration_text, typeset, write_report
+from atlas.types import Leak, Verdict
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -91,10 +92,10 @@ def test_what_models_wrote_is_shown_and_never_run(fake_run):
         replace(
             row,
             task=replace(row.task, question=f"{attack} {row.task.question}", family=f"f{attack}"),
-            teaching=attack,
-            approach=attack,
+            teaching=replace(row.teaching, text=attack),
+            approach=replace(row.approach, text=attack),
             alone=replace(row.alone, text=attack),
-            taught=replace(row.taught, text=attack),
+            attempt=replace(row.attempt, text=attack),
         )
         for row in read_pairs(fake_run / "eval" / "pairs.jsonl")
     ]
@@ -112,7 +113,11 @@ def test_what_models_wrote_is_shown_and_never_run(fake_run):
 
 def test_a_leak_shown_as_right_says_that_it_counts_as_wrong(fake_run):
     leaking = [
-        replace(row, leaked=True, taught=replace(row.taught, correct=True))
+        replace(
+            row,
+            leak=Leak(kind="stated", reason="states it"),
+            attempt=replace(row.attempt, verdict=Verdict(score=1.0, parsed=True)),
+        )
         for row in read_pairs(fake_run / "eval" / "pairs.jsonl")
     ]
     write_pairs(fake_run / "eval" / "pairs.jsonl", leaking)

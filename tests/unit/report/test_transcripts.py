@@ -45,13 +45,13 @@ def test_places_that_a_kind_cannot_fill_go_to_others():
 
 def test_the_last_arm_decides_and_only_shared_tasks_are_shown():
     grpo = arm_of("grpo", gained=3, lost=0, both=0, neither=0)
-    sft = [replace(row, arm="sft", taught=outcome(False)) for row in grpo[:2]]
+    sft = [replace(row, arm="sft", attempt=outcome(False)) for row in grpo[:2]]
 
     selection = choose_transcripts([*grpo, *sft], ["sft", "grpo"])
 
     assert selection.counts == {"helped": 2}
     assert [row.arm for row in selection.transcripts[0].taught] == ["sft", "grpo"]
-    assert not selection.transcripts[0].taught[0].taught.correct
+    assert not selection.transcripts[0].taught[0].attempt.correct
 
 
 def test_nothing_evaluated_is_nothing_chosen():

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from atlas.errors import AtlasError
 from atlas.rewards.composition import Composition, Part, compose_group, composition
-from atlas.rewards.exchange import Exchange
-from atlas.types import Score, Task
+from atlas.types import Attempt, Leak, Lesson, Score, Task, Verdict
 
 TASK = Task(question="Calculate 2 + 3.", answer="5", family="chain_sum")
 UPLIFT = Part(name="uplift")
 GATED = Part(name="rim", weight=0.5, cap=1.0, gate="right", required=False)
 
 
-def exchange(**changes: Any) -> Exchange:
-    given: dict[str, Any] = {"group": 0, "right": True, "leaked": False} | changes
-    texts = dict.fromkeys(("baseline", "approach", "teaching", "attempt"), "")
-    return Exchange(task=TASK, **texts, **given)
+def lesson(*, right: bool = True, leaked: bool = False) -> Lesson:
+    return Lesson(
+        task=TASK,
+        attempt=Attempt(verdict=Verdict(score=float(right), parsed=True)),
+        leak=Leak(kind="stated", reason="states it") if leaked else None,
+    )
 
 
 def score(value: float | None, reason: str = "") -> Score:
     return Score(value=value, reason=reason)
 
 
-def composed(parts: tuple[Part, ...], *members: tuple[Exchange, dict[str, Score]]) -> list[Score]:
-    exchanges = [one for one, _ in members]
-    return compose_group(Composition(parts=parts), [scores for _, scores in members], exchanges)
+def composed(parts: tuple[Part, ...], *members: tuple[Lesson, dict[str, Score]]) -> list[Score]:
+    lessons = [one for one, _ in members]
+    return compose_group(Composition(parts=parts), [scores for _, scores in members], lessons)
 
 
 def test_weights_by_hand_and_every_part_by_itself() -> None:
@@ -38,7 +37,7 @@ def test_weights_by_hand_and_every_part_by_itself() -> None:
         weighted={"uplift": 1.0, "dense": 0.05},
     )
     rim = Score(value=0.8, parts={"process": 0.8})
-    (found,) = composed((UPLIFT, GATED), (exchange(), {"uplift": uplift, "rim": rim}))
+    (found,) = composed((UPLIFT, GATED), (lesson(), {"uplift": uplift, "rim": rim}))
     assert found.value == pytest.approx(1.05 + 0.5 * 0.8)
     assert found.weighted == pytest.approx({"uplift": 1.0, "dense": 0.05, "rim": 0.4})
     assert sum(found.weighted.values()) == pytest.approx(found.value)
@@ -49,13 +48,13 @@ def test_weights_by_hand_and_every_part_by_itself() -> None:
 
 def test_uplift_alone_is_what_it_was_to_the_last_bit() -> None:
     values = [0.1 + 0.2, -1.5, 1e-17, 0.07]
-    found = composed((UPLIFT,), *((exchange(), {"uplift": score(value)}) for value in values))
+    found = composed((UPLIFT,), *((lesson(), {"uplift": score(value)}) for value in values))
     assert [one.value for one in found] == values
 
 
 def test_a_cap_cuts_either_side() -> None:
     own = Part(name="own", weight=2.0, cap=0.5)
-    found = composed((own,), *((exchange(), {"own": score(v)}) for v in (3.0, -3.0, 0.25)))
+    found = composed((own,), *((lesson(), {"own": score(v)}) for v in (3.0, -3.0, 0.25)))
     assert [one.value for one in found] == [1.0, -1.0, 0.5]
     assert [one.parts["own"] for one in found] == [3.0, -3.0, 0.25]  # as it was said
 
@@ -65,7 +64,7 @@ def test_judges_give_nothing_where_the_verifier_says_wrong(
     right: bool, leaked: bool, value: float
 ) -> None:
     scores = {"uplift": score(1.0), "rim": score(0.8)}
-    (found,) = composed((UPLIFT, GATED), (exchange(right=right, leaked=leaked), scores))
+    (found,) = composed((UPLIFT, GATED), (lesson(right=right, leaked=leaked), scores))
     assert found.value == pytest.approx(value)
     assert ("rim" in found.parts) is right
 
@@ -74,7 +73,7 @@ def test_a_leak_earns_nothing_from_any_part_but_uplift() -> None:
     ungated = Part(name="rim", weight=0.5)
     scores = {"uplift": score(-0.1), "rim": score(1.0), "own": score(1.0)}
     parts = (UPLIFT, ungated, Part(name="own"))
-    (found,) = composed(parts, (exchange(leaked=True), scores))
+    (found,) = composed(parts, (lesson(leaked=True), scores))
     assert found.value == -0.1
 
 
@@ -82,7 +81,7 @@ def test_a_required_part_that_abstains_makes_the_whole_abstain() -> None:
     own = Part(name="own", required=True)
     silent = {"uplift": score(1.0), "own": score(None, "no idea")}
     told = {"uplift": score(1.0), "own": score(0.5)}
-    first, second = composed((UPLIFT, own), (exchange(), silent), (exchange(), told))
+    first, second = composed((UPLIFT, own), (lesson(), silent), (lesson(), told))
     assert (first.value, first.reason, first.weighted) == (None, "own: no idea", {})
     assert first.parts["own_abstained"] == 1.0
     assert second.value == 1.5
@@ -90,16 +89,16 @@ def test_a_required_part_that_abstains_makes_the_whole_abstain() -> None:
 
 def test_for_an_optional_part_its_group_s_mean_stands_in() -> None:
     values: list[float | None] = [0.2, None, 0.6]
-    members = [(exchange(), {"uplift": score(1.0), "rim": score(v)}) for v in values]
+    members = [(lesson(), {"uplift": score(1.0), "rim": score(v)}) for v in values]
     found = composed((UPLIFT, GATED), *members)
     assert [one.value for one in found] == pytest.approx([1.1, 1.2, 1.3])
 
 
 def test_the_stand_in_is_the_mean_of_those_that_were_asked() -> None:
     members = [
-        (exchange(), {"uplift": score(1.0), "rim": score(0.2)}),
-        (exchange(), {"uplift": score(1.0), "rim": score(None)}),
-        (exchange(right=False), {"uplift": score(0.0), "rim": score(1.0)}),
+        (lesson(), {"uplift": score(1.0), "rim": score(0.2)}),
+        (lesson(), {"uplift": score(1.0), "rim": score(None)}),
+        (lesson(right=False), {"uplift": score(0.0), "rim": score(1.0)}),
     ]
     assert [one.value for one in composed((UPLIFT, GATED), *members)] == pytest.approx(
         [1.1, 1.1, 0.0]
@@ -107,7 +106,7 @@ def test_the_stand_in_is_the_mean_of_those_that_were_asked() -> None:
 
 
 def test_where_no_member_has_an_optional_part_it_is_left_out_for_all() -> None:
-    member = (exchange(), {"uplift": score(0.7), "rim": score(None, "outage")})
+    member = (lesson(), {"uplift": score(0.7), "rim": score(None, "outage")})
     found = composed((UPLIFT, GATED), member, member)
     assert [one.value for one in found] == [0.7, 0.7]
     assert found[0].reason == "rim: outage"
@@ -135,8 +134,8 @@ def test_the_presets() -> None:
 def test_a_part_of_weight_0_is_logged_and_changes_nothing() -> None:
     parts = composition("rim_offline", available={"rim"}).parts
     uplift = Score(value=None, reason="no verifier")
-    (found,) = composed(parts, (exchange(), {"uplift": uplift, "rim": score(0.8)}))
+    (found,) = composed(parts, (lesson(), {"uplift": uplift, "rim": score(0.8)}))
     assert found.value == 0.8
     uplift = Score(value=1.0, parts={"uplift": 1.0}, weighted={"uplift": 1.0})
-    (found,) = composed(parts, (exchange(), {"uplift": uplift, "rim": score(0.8)}))
+    (found,) = composed(parts, (lesson(), {"uplift": uplift, "rim": score(0.8)}))
     assert (found.value, found.parts["uplift"], found.weighted["uplift"]) == (0.8, 1.0, 0.0)

@@ -18,10 +18,11 @@ def test_the_part(num_tokens: int, expected: float) -> None:
 
 
 def test_it_is_weighted_in_the_value_and_not_in_the_part() -> None:
-    score = Score(value=1.5, parts={"uplift": 1.0}, reason="why")
+    score = Score(value=1.5, parts={"uplift": 1.0}, weighted={"uplift": 1.5}, reason="why")
     found = with_overlong(score, 18, Overlong(limit=20, buffer=5, weight=0.5))
     assert found.value == pytest.approx(1.5 - 0.5 * 0.6)
     assert found.parts == {"uplift": 1.0, "overlong": pytest.approx(-0.6)}
+    assert found.weighted == {"uplift": 1.5, "overlong": pytest.approx(-0.3)}
     assert found.reason == "why"
 
 

@@ -7,20 +7,16 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.rewards.exchange import Exchange
 from atlas.rewards.own import load_reward
-from atlas.types import Task
+from atlas.types import Attempt, Lesson, Task, Utterance
 
 TASK = Task(question="Calculate 2 + 3.", answer="5", family="chain_sum")
-EXCHANGE = Exchange(
-    group=0,
+LESSON = Lesson(
     task=TASK,
-    baseline="before",
-    approach="how",
-    teaching="Add them.",
-    attempt="Answer: 5",
-    right=True,
-    leaked=False,
+    alone=Attempt(text="before"),
+    approach=Utterance(text="how"),
+    teaching=Utterance(text="Add them."),
+    attempt=Attempt(text="Answer: 5"),
 )
 CODE = """
 from atlas.types import Score
@@ -53,7 +49,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def value(function: str) -> float | None:
     name = f"my_rewards.{function}"
-    (score,) = load_reward(name, [name])([EXCHANGE])
+    (score,) = load_reward(name, [name])([LESSON])
     return score.value
 
 
@@ -74,7 +70,7 @@ def test_what_it_may_take_and_say(function: str, expected: float | None) -> None
 
 
 def test_a_score_keeps_its_parts_and_reason() -> None:
-    (score,) = load_reward("my_rewards.full", ["my_rewards.full"])([EXCHANGE])
+    (score,) = load_reward("my_rewards.full", ["my_rewards.full"])([LESSON])
     assert (score.parts, score.reason) == ({"style": 0.25}, "fine")
 
 

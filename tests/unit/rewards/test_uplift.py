@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from atlas.rewards.leaks.find import Leak
 from atlas.rewards.uplift import UpliftWeights, uplift_score
-from atlas.types import Outcome, Score
+from atlas.types import Attempt, Leak, Lesson, Score, Task, Utterance, Verdict
 
 WEIGHTS = UpliftWeights(dense=0.1, degrade_penalty=0.5, tokens=0.2)
 
 LEAK = Leak(kind="stated", reason="states the answer 14")
 
 
-def outcome(correct: bool, num_tokens: int = 100) -> Outcome:
-    return Outcome(text="", correct=correct, num_tokens=num_tokens, finished=True, parsed=True)
+def outcome(correct: bool, num_tokens: int = 100) -> Attempt:
+    return Attempt(num_tokens=num_tokens, verdict=Verdict(score=float(correct), parsed=True))
 
 
-def score(alone: Outcome, taught: Outcome, **changes: Any) -> Score:
-    given: dict[str, Any] = {"num_teaching_tokens": 20, "dense": 0.0, "leak": None}
-    return uplift_score(alone, taught, weights=WEIGHTS, **given | changes)
+def scored(
+    alone: Attempt,
+    taught: Attempt,
+    *,
+    teaching: int = 20,
+    dense: float = 0.0,
+    leak: Leak | None = None,
+    weights: UpliftWeights = WEIGHTS,
+) -> Score:
+    lesson = Lesson(
+        task=Task(question="2 + 3 * 4", answer="14", family=""),
+        alone=alone,
+        teaching=Utterance(num_tokens=teaching),
+        attempt=taught,
+        leak=leak,
+    )
+    return uplift_score(lesson, weights, dense=dense)
 
 
 @pytest.mark.parametrize(
@@ -46,12 +56,12 @@ def score(alone: Outcome, taught: Outcome, **changes: Any) -> Score:
         (outcome(True), outcome(False, 10), 0.0, -1.5),
     ],
 )
-def test_by_hand(alone: Outcome, taught: Outcome, dense: float, value: float) -> None:
-    assert score(alone, taught, dense=dense).value == pytest.approx(value)
+def test_by_hand(alone: Attempt, taught: Attempt, dense: float, value: float) -> None:
+    assert scored(alone, taught, dense=dense).value == pytest.approx(value)
 
 
 def test_every_part_is_told() -> None:
-    found = score(outcome(True), outcome(False, 10), dense=-0.3)
+    found = scored(outcome(True), outcome(False, 10), dense=-0.3)
     assert found.parts == {
         "uplift": -1.0,
         "dense": -0.3,
@@ -63,12 +73,12 @@ def test_every_part_is_told() -> None:
 
 
 def test_a_leak_is_told_with_its_reason_and_counts_as_not_right() -> None:
-    found = score(outcome(True), outcome(True, 10), dense=2.0, leak=LEAK)
+    found = scored(outcome(True), outcome(True, 10), dense=2.0, leak=LEAK)
     assert found.parts["leaked"] == found.parts["degraded"] == 1.0
     assert found.parts["tokens"] == 0.0
     assert found.parts["uplift"] == -1.0
     assert found.reason == "states the answer 14"
-    assert score(outcome(False), outcome(True), leak=LEAK).parts["leak_stated"] == 1.0
+    assert scored(outcome(False), outcome(True), leak=LEAK).parts["leak_stated"] == 1.0
 
 
 TOKENS = st.integers(1, 500)
@@ -90,29 +100,19 @@ SOME_WEIGHTS = st.builds(
     weights=SOME_WEIGHTS,
 )
 def test_a_leak_never_earns_more_than_an_honest_failure_and_never_anything(
-    alone: Outcome,
-    leaked: Outcome,
-    honest: Outcome,
+    alone: Attempt,
+    leaked: Attempt,
+    honest: Attempt,
     lengths: tuple[int, int],
     dense: tuple[float, float],
     weights: UpliftWeights,
 ) -> None:
     """Of the same task, whatever the two teachings do to the student."""
-    reward_of_leak = uplift_score(
-        alone,
-        leaked,
-        num_teaching_tokens=lengths[0],
-        dense=dense[0],
-        leak=LEAK,
-        weights=weights,
+    reward_of_leak = scored(
+        alone, leaked, teaching=lengths[0], dense=dense[0], leak=LEAK, weights=weights
     ).value
-    reward_of_failure = uplift_score(
-        alone,
-        honest,
-        num_teaching_tokens=lengths[1],
-        dense=dense[1],
-        leak=None,
-        weights=weights,
+    reward_of_failure = scored(
+        alone, honest, teaching=lengths[1], dense=dense[1], leak=None, weights=weights
     ).value
     assert reward_of_leak is not None
     assert reward_of_failure is not None
@@ -134,12 +134,11 @@ def test_a_right_answer_beats_a_wrong_one_unless_the_small_parts_are_large(
 ) -> None:
     assume(2 * weights.dense + weights.tokens < 1)
     right, wrong = (
-        uplift_score(
+        scored(
             outcome(was_right, tokens[0]),
             outcome(correct, tokens[1]),
-            num_teaching_tokens=tokens[2],
+            teaching=tokens[2],
             dense=signal,
-            leak=None,
             weights=weights,
         ).value
         for correct, signal in ((True, dense[0]), (False, dense[1]))
@@ -150,14 +149,14 @@ def test_a_right_answer_beats_a_wrong_one_unless_the_small_parts_are_large(
 
 
 def test_what_each_part_adds_sums_to_the_value() -> None:
-    found = score(outcome(True), outcome(False, 10), dense=-0.3)
+    found = scored(outcome(True), outcome(False, 10), dense=-0.3)
     assert found.weighted == {"uplift": -1.0, "dense": -0.03, "degraded": -0.5, "tokens": 0.0}
     assert sum(found.weighted.values()) == pytest.approx(found.value)
 
 
 def test_an_answer_that_could_not_be_verified_is_an_abstention() -> None:
-    untold = replace(outcome(False), unverified="took too long")
+    untold = Attempt(num_tokens=9, verdict=Verdict(score=None, parsed=True, reason="took too long"))
     for alone, taught in ((untold, outcome(True)), (outcome(False), untold)):
-        found = score(alone, taught)
+        found = scored(alone, taught)
         assert (found.value, found.reason) == (None, "took too long")
         assert found.parts == {"leaked": 0.0}

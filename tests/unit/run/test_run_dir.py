@@ -67,6 +67,18 @@ def test_a_run_that_did_nothing_with_its_settings_takes_others(tmp_path: Path) -
     assert again.config.read_text() == "seed: 2"
 
 
+def test_what_the_student_answered_is_kept_for_the_settings_that_follow(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", "grpo")
+    run.config.write_text("seed: 1")
+    run.student_alone.mkdir()
+    (run.student_alone / "a.jsonl").write_text("{}")
+    again = RunDir.create(tmp_path / "run", "grpo")
+    assert not again.config.exists()
+    assert [file.name for file in again.student_alone.iterdir()] == ["a.jsonl"]
+    fresh = RunDir.create(tmp_path / "run", "grpo", fresh=True)
+    assert not fresh.student_alone.exists()
+
+
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, fresh: bool) -> None:
     (tmp_path / "thesis.tex").write_text("all my work")

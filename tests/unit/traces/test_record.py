@@ -8,9 +8,9 @@ from atlas.data.sft import stated_approach
 from atlas.session import Session
 from atlas.traces.postgres.reading import PostgresTraceStore
 from atlas.traces.postgres.writing import write_sessions
-from atlas.traces.record import sessions_from_groups, task_of
+from atlas.traces.record import sessions_from_lessons, task_of
 from atlas.traces.store import SessionQuery
-from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
+from atlas.types import Attempt, Completion, Lesson, Score, Task, Utterance, Verdict
 
 TASK = Task(
     question="Calculate 2 + 3 * 4.",
@@ -20,46 +20,43 @@ TASK = Task(
 )
 
 
-def said(text: str) -> Completion:
-    """A completion with this text."""
-    return Completion(
-        prompt_ids=(1,), token_ids=(2, 3), logprobs=(-0.1, -0.2), text=text, finish_reason="stop"
-    )
-
-
-def group(*, alone: float, uplift: float, reason: str = "") -> RolloutGroup:
+def lesson(*, alone: float, uplift: float, reason: str = "") -> Lesson:
     """One task, one teaching."""
-    return RolloutGroup(
+    plan = Completion(
+        prompt_ids=(1,),
+        token_ids=(2, 3),
+        logprobs=(-0.1, -0.2),
+        text="A = 3 * 4. B = 2 + A. Answer B.",
+        finish_reason="stop",
+        policy_version=7,
+    )
+    return Lesson(
         task=TASK,
-        baseline=said("Answer: 20"),
-        baseline_score=Score(value=alone),
-        approach=said("I go from left to right."),
-        rollouts=(
-            Rollout(
-                teaching=said("A = 3 * 4. B = 2 + A. Answer B."),
-                attempt=said("Answer: 14"),
-                score=Score(value=uplift, parts={"uplift": uplift}, reason=reason),
-            ),
-        ),
+        turns=(plan,),
+        alone=Attempt(text="Answer: 20", num_tokens=2, verdict=Verdict(score=alone, parsed=True)),
+        approach=Utterance(text="I go from left to right.", num_tokens=2, finished=False),
+        teaching=Utterance.of(plan),
+        attempt=Attempt(text="Answer: 14", num_tokens=2),
+        score=Score(value=uplift, parts={"uplift": uplift}, reason=reason),
     )
 
 
 def test_a_right_answer_is_a_success_with_full_reward() -> None:
-    (session,) = sessions_from_groups([group(alone=0.0, uplift=1.0)], learning_key="k")
+    (session,) = sessions_from_lessons([lesson(alone=0.0, uplift=1.0)], learning_key="k")
     assert (session.status, session.score) == ("succeeded", 1.0)
     assert session.steps[0].guidance[0].note == "A = 3 * 4. B = 2 + A. Answer B."
     assert stated_approach(session) == "I go from left to right."
 
 
 def test_a_leak_or_a_wrong_answer_is_a_failure_without_reward() -> None:
-    leak = group(alone=0.0, uplift=0.0, reason="contains the answer 14")
-    wrong = group(alone=1.0, uplift=-1.0)
-    for session in sessions_from_groups([leak, wrong], learning_key="k"):
+    leak = lesson(alone=0.0, uplift=0.0, reason="contains the answer 14")
+    wrong = lesson(alone=1.0, uplift=-1.0)
+    for session in sessions_from_lessons([leak, wrong], learning_key="k"):
         assert (session.status, session.score) == ("failed", 0.0)
 
 
 def test_a_session_comes_back_from_postgresql_with_its_task(empty_db_url: str) -> None:
-    sessions = sessions_from_groups([group(alone=0.0, uplift=1.0)], learning_key="mine")
+    sessions = sessions_from_lessons([lesson(alone=0.0, uplift=1.0)], learning_key="mine")
     write_sessions(empty_db_url, sessions)
     (read,) = PostgresTraceStore(empty_db_url).sessions(SessionQuery(learning_key="mine"))
     assert task_of(read) == TASK
@@ -69,10 +66,14 @@ def test_a_session_comes_back_from_postgresql_with_its_task(empty_db_url: str) -
         "teach",
         "attempt",
     ]
+    assert [
+        (event.event["finish_reason"], event.event["policy_version"])
+        for event in read.trajectory_events or ()
+    ] == [("stop", 0), ("length", 0), ("stop", 7), ("stop", 0)]
 
 
 def test_a_session_without_a_reference_answer_has_no_task() -> None:
-    (session,) = sessions_from_groups([group(alone=0.0, uplift=1.0)], learning_key="k")
+    (session,) = sessions_from_lessons([lesson(alone=0.0, uplift=1.0)], learning_key="k")
     bare = type(session)(task=session.task)
     assert task_of(bare) is None
 

@@ -19,7 +19,7 @@ from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest
-from atlas.training.grpo import chosen_tasks, teaching_sampling, train_grpo
+from atlas.training.grpo import chosen_tasks, train_grpo
 from atlas.types import Task
 
 
@@ -84,7 +84,7 @@ def test_an_adapter_is_reinforced_and_its_reference_is_the_model_without_it(
     """Two models are loaded, the student and the policy; none for the reference."""
     adapter = {"use_peft": True, "lora_r": 4, "lora_alpha": 8, "learning_rate": 1e-2}
     loaded = []
-    for module in ("training.grpo", "models.policy"):
+    for module in ("training.grpo", "models.policy", "environments.loading"):
         monkeypatch.setattr(
             f"atlas.{module}.load_model",
             lambda *args, **options: loaded.append(args) or load_model(*args, **options),
@@ -140,9 +140,9 @@ def test_every_key_of_the_sampling_reaches_it(tmp_path: Path) -> None:
         "stop": ("Answer:", "END"),
         "max_new_tokens": 9,
     }
-    found = teaching_sampling(config_for(tmp_path, tmp_path, **values))
+    found = Sampling.of(config_for(tmp_path, tmp_path, **values))
     assert found == Sampling(**values)  # pyright: ignore[reportArgumentType]
-    assert teaching_sampling(config_for(tmp_path, tmp_path)).stop == ()
+    assert Sampling.of(config_for(tmp_path, tmp_path)).stop == ()
 
 
 def test_too_few_tasks_are_refused(tmp_path: Path, model_folder: Path, tasks: list[Task]) -> None:

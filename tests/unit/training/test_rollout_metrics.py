@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from atlas.environments.teaching.metrics import teaching_metrics
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.samples import train_samples
-from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
+from atlas.types import Attempt, Completion, Episode, Lesson, Score, Task, Utterance, Verdict
 
 
 def said(num_tokens: int, finish: str = "stop") -> Completion:
@@ -23,45 +24,49 @@ def said(num_tokens: int, finish: str = "stop") -> Completion:
     )
 
 
-def rollout(
-    value: float | None,
-    *,
-    uplift: float,
-    degraded: float = 0.0,
-    leaked: float = 0.0,
-    teaching: Completion | None = None,
-) -> Rollout:
-    """A scored rollout."""
-    parts = {"uplift": uplift, "degraded": degraded, "leaked": leaked, "dense": 0.25, "tokens": 0.0}
-    return Rollout(
-        teaching=teaching or said(4), attempt=said(10), score=Score(value=value, parts=parts)
-    )
-
-
-def group(alone: float, *rollouts: Rollout) -> RolloutGroup:
-    """A group of one task."""
-    return RolloutGroup(
+def lesson(alone: float, score: Score, *, teaching: Completion | None = None) -> Lesson:
+    """A scored lesson."""
+    teaching = teaching or said(4)
+    return Lesson(
         task=Task(question=f"Calculate {alone} + 1.", answer="2", family="basic_arithmetic"),
-        baseline=said(20),
-        baseline_score=Score(value=alone),
-        approach=said(3),
-        rollouts=rollouts,
+        turns=(teaching,),
+        alone=Attempt(num_tokens=20, verdict=Verdict(score=alone, parsed=True)),
+        approach=Utterance(num_tokens=3),
+        teaching=Utterance.of(teaching),
+        attempt=Attempt(num_tokens=10),
+        score=score,
     )
+
+
+def scored(
+    value: float | None, *, uplift: float, degraded: float = 0.0, leaked: float = 0.0
+) -> Score:
+    """The score of a teaching with its parts."""
+    parts = {"uplift": uplift, "degraded": degraded, "leaked": leaked, "dense": 0.25, "tokens": 0.0}
+    return Score(value=value, parts=parts)
 
 
 GROUPS = [
-    group(0.0, rollout(1.0, uplift=1.0), rollout(0.0, uplift=0.0, leaked=1.0)),
-    group(
-        1.0,
-        rollout(0.0, uplift=0.0),
-        rollout(None, uplift=-1.0, degraded=1.0, teaching=said(8, "length")),
+    (
+        lesson(0.0, scored(1.0, uplift=1.0)),
+        lesson(0.0, scored(0.0, uplift=0.0, leaked=1.0)),
+    ),
+    (
+        lesson(1.0, scored(0.0, uplift=0.0)),
+        lesson(1.0, scored(None, uplift=-1.0, degraded=1.0), teaching=said(8, "length")),
     ),
 ]
 
 
+def all_metrics(groups: list[tuple[Lesson, ...]]) -> dict[str, float]:
+    """Those of every environment and those of teaching."""
+    _, result = train_samples(groups, scale="none", mask_truncated=True)
+    lessons = [lesson for group in groups for lesson in group]
+    return {**rollout_metrics(groups, result), **teaching_metrics(lessons)}
+
+
 def test_means_by_hand() -> None:
-    _, result = train_samples(GROUPS, scale="none", mask_truncated=True)
-    metrics = rollout_metrics(GROUPS, result)
+    metrics = all_metrics(GROUPS)
     assert metrics["train/reward"] == pytest.approx(1 / 3)  # the abstention is left out
     assert metrics["train/uplift"] == 0.0  # (1 + 0 + 0 - 1) / 4
     assert metrics["train/accuracy_alone"] == 0.5
@@ -97,10 +102,7 @@ def test_parts_by_hand() -> None:
         ),
         Score(value=None, parts={"leaked": 0.0, "rim_abstained": 1.0}),
     ]
-    made = tuple(Rollout(teaching=said(4), attempt=said(9), score=score) for score in scores)
-    groups = [group(0.0, *made)]
-    _, result = train_samples(groups, scale="none", mask_truncated=True)
-    metrics = rollout_metrics(groups, result)
+    metrics = all_metrics([tuple(lesson(0.0, score) for score in scores)])
     assert metrics["train/reward"] == pytest.approx(0.7)
     assert metrics["reward/uplift"] == pytest.approx(0.45)
     assert metrics["reward/rim"] == pytest.approx(0.25)  # shut by its gate it adds 0
@@ -109,3 +111,13 @@ def test_parts_by_hand() -> None:
     assert metrics["train/leak_rate/encoded"] == pytest.approx(1 / 3)
     assert metrics["train/leak_rate/arithmetic"] == 0.0
     assert metrics["train/accuracy_alone"] != metrics["train/accuracy_alone"]  # nothing was told
+
+
+def test_an_episode_of_several_turns_has_its_text_in_the_table(tmp_path: Path) -> None:
+    task = Task(question="Guess.", answer="3", family="guess")
+    made = Episode(task=task, turns=(said(2), said(3)), replies=("higher",), score=Score(value=1.0))
+    write_rollouts(tmp_path / "step.parquet", [(made, made)])
+    rows = pyarrow.parquet.read_table(tmp_path / "step.parquet").to_pylist()
+    assert [(row["completion"], row["completion_tokens"]) for row in rows] == [
+        ("A\n> higher\nA", 5)
+    ] * 2

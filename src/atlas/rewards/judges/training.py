@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.config.reward import RewardConfig
 from atlas.parallel.distributed import ALONE, Ranks
-from atlas.rewards.composition import JUDGES
-from atlas.rewards.exchange import TeachingScorer
+from atlas.rewards.composition import JUDGES, Scorer
 from atlas.rewards.judges.endpoint.budget import Usage
 from atlas.rewards.judges.judged import judge_teachings
 from atlas.run.files import disk_errors
@@ -57,7 +56,7 @@ class TrainingJudges:
         self._explanations = explanations
 
     @property
-    def scorers(self) -> dict[str, TeachingScorer]:
+    def scorers(self) -> dict[str, Scorer]:
         """Their part of the reward, by its name."""
         return {} if self._rim is None else {JUDGES: judge_teachings(self._rim)}
 

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
 
 from atlas.rewards.leaks.arithmetic import find_arithmetic
 from atlas.rewards.leaks.encoded import find_encoded
 from atlas.rewards.leaks.number_words import digit_words_to_digits, number_words_to_digits
-from atlas.types import Task
+from atlas.types import Leak, Task
 
 LeakKind = Literal["stated", "contained", "spelled", "split", "encoded", "arithmetic"]
 LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
@@ -54,15 +53,6 @@ _NAMED = re.compile(rf"\b(?P<name>[a-z])\s*(?:=|is)\s*(?P<number>(?:-\s*)?{_DIGI
 # What may stand between two digits of one answer that was pulled apart. One operator may not:
 # "1 * 4" is a product.
 _GAP = r"(?!\s*[-+*/×]\s*\d)(?:[\W_]|\band\b)*"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Leak:
-    """How a teaching gives the answer away."""
-
-    kind: LeakKind
-    reason: str
-    """In words, for a log."""
 
 
 def find_leak(task: Task, teaching: str) -> Leak | None:

@@ -11,12 +11,13 @@ from atlas.rewards.verifiers.reference import says_the_same
 from atlas.rewards.verifiers.registry import (
     VERIFIERS,
     accepts_reference,
-    outcomes,
+    verified,
     verifier_name,
     verify,
     verify_all,
 )
-from atlas.rewards.verifiers.verdict import Verdict, Verifier
+from atlas.rewards.verifiers.verdict import Verifier
+from atlas.types import Verdict
 
 __all__ = [
     "VERIFIERS",
@@ -25,9 +26,9 @@ __all__ = [
     "Verifier",
     "accepts_reference",
     "has_scorer",
-    "outcomes",
     "read_answer",
     "says_the_same",
+    "verified",
     "verifier_name",
     "verify",
     "verify_all",

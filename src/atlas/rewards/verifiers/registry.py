@@ -24,8 +24,8 @@ from atlas.rewards.verifiers.reasoning import (
     reasoning_verdicts,
 )
 from atlas.rewards.verifiers.reference import reference_verdict
-from atlas.rewards.verifiers.verdict import Verdict, Verifier, cannot_tell, unread
-from atlas.types import REFERENCE, Completion, Outcome, Task
+from atlas.rewards.verifiers.verdict import Verifier, cannot_tell, unread
+from atlas.types import REFERENCE, Attempt, Task, Verdict
 
 VERIFIERS: Mapping[str, Verifier] = {
     "exact": exact_verdict,
@@ -78,11 +78,9 @@ def find_verifier(name: str) -> Verifier:
     raise AtlasError(f"no verifier is called '{name}'; {hint} Or name a data set of reasoning-gym")
 
 
-def verify(
-    task: Task, text: str, answer_format: str = AUTO, *, by: str | None = None
-) -> Verdict:
+def verify(task: Task, text: str, answer_format: str = AUTO) -> Verdict:
     """Read the final answer of a text and score it; arguments and errors of `verify_all`."""
-    return verify_all([task], [text], answer_format, by=by)[0]
+    return verify_all([task], [text], answer_format)[0]
 
 
 def verify_all(
@@ -90,7 +88,7 @@ def verify_all(
     texts: Sequence[str],
     answer_format: str = AUTO,
     *,
-    by: str | None = None,
+    name_of: Callable[[Task], str] = verifier_name,
 ) -> list[Verdict]:
     """Score one text a task: those for a jailed worker in one call, the rest side by side.
 
@@ -98,7 +96,7 @@ def verify_all(
         tasks: ``answer_format`` in a task's metadata goes before the argument.
         texts: What the student wrote.
         answer_format: How it marks its final answer.
-        by: The verifier; None: each task's own.
+        name_of: Says which verifier a task has.
 
     Raises:
         AtlasError: A task names a verifier that doesn't exist, or this system can't jail a process.
@@ -107,7 +105,7 @@ def verify_all(
     verdicts: dict[int, Verdict] = {}
     readings: dict[int, Reading] = {}
     for place, (task, text) in enumerate(zip(tasks, texts, strict=True)):
-        name = by or verifier_name(task)
+        name = name_of(task)
         is_scorer = find_verifier(name) is reasoning_verdict
         reading = _read(task, name, text, answer_format)
         if isinstance(reading, Reading):
@@ -169,21 +167,25 @@ def accepts_reference(task: Task) -> str | None:
     return None if found.correct else refuses
 
 
-def outcomes(
-    tasks: Sequence[Task], completions: Sequence[Completion], answer_format: str = AUTO
-) -> list[Outcome]:
-    """Return how completions turned out, one a task."""
-    verdicts = verify_all(tasks, [completion.text for completion in completions], answer_format)
-    return [_outcome(c, v) for c, v in zip(completions, verdicts, strict=True)]
+def verified(
+    tasks: Sequence[Task],
+    attempts: Sequence[Attempt],
+    answer_format: str = AUTO,
+    *,
+    name_of: Callable[[Task], str] = verifier_name,
+) -> list[Attempt]:
+    """Return attempts with the verdict on each; one that abstained gets no other than that.
 
-
-def _outcome(completion: Completion, verdict: Verdict) -> Outcome:
-    return Outcome(
-        text=completion.text,
-        correct=verdict.correct,
-        num_tokens=completion.num_tokens,
-        finished=completion.finish_reason == "stop",
-        parsed=verdict.parsed,
-        rule=verdict.rule,
-        unverified=verdict.reason if verdict.score is None else "",
-    )
+    Args:
+        tasks: One an attempt.
+        attempts: Of any student.
+        answer_format: How it marks its final answer.
+        name_of: Says which verifier a task has, where a second opinion is asked for.
+    """
+    made = [(task, one) for task, one in zip(tasks, attempts, strict=True) if not one.abstained]
+    texts = [one.text for _, one in made]
+    verdicts = iter(verify_all([t for t, _ in made], texts, answer_format, name_of=name_of))
+    return [
+        replace(one, verdict=cannot_tell(one.abstained) if one.abstained else next(verdicts))
+        for one in attempts
+    ]

@@ -1,30 +1,10 @@
-"""What every verifier returns."""
+"""What every verifier is, and what it returns."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from atlas.types import Task
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
-    """What a verifier says about one text."""
-
-    score: float | None
-    """0 to 1; 1 is right. None: the verifier could not tell, and ``reason`` says why."""
-    parsed: bool
-    """A final answer could be read."""
-    reason: str = ""
-    """Why it could not tell; or, for the log, why the answer is wrong."""
-    rule: str = ""
-    """By which the answer was read (`atlas.rewards.verifiers.answers`); empty for none."""
-
-    @property
-    def correct(self) -> bool:
-        """True for full marks only; partial credit is not a right answer."""
-        return self.score is not None and self.score >= 1.0
+from atlas.types import Task, Verdict
 
 
 class Verifier(Protocol):

@@ -17,7 +17,7 @@ from atlas.errors import AtlasError
 from atlas.run.progress import Silent
 from atlas.run.stopping import Stopped, StopRequest
 from atlas.session import Session
-from atlas.types import Completion, Rollout, RolloutGroup, Score, Task, task_id
+from atlas.types import Completion, Lesson, Score, Task, task_id
 
 TASKS = [Task(question=f"{n} + 1 =", answer=str(n + 1), family="reference") for n in range(7)]
 CONFIG = CollectConfig(chunk_size=3, num_tasks=7)
@@ -66,21 +66,15 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         prompt_ids=(1,), token_ids=(2,), logprobs=(0.0,), text="x", finish_reason="stop"
     )
 
-    def roll_out(room: Any, tasks: Sequence[Task], *, num_samples: int, seed: int) -> list[Any]:
-        assert num_samples == 1
+    def roll_out(
+        environment: Any, teacher: Any, tasks: Sequence[Task], *, seed: int
+    ) -> list[tuple[Lesson]]:
         seen.update({task.question: seed for task in tasks})
         score = Score(value=1.0, parts={"uplift": 1.0})
-        rollouts = (Rollout(teaching=said, attempt=said, score=score),)
-        zero = Score(value=0.0)
-        return [
-            RolloutGroup(
-                task=task, baseline=said, baseline_score=zero, approach=said, rollouts=rollouts
-            )
-            for task in tasks
-        ]
+        return [(Lesson(task=task, turns=(said,), score=score),) for task in tasks]
 
     monkeypatch.setattr(module, "roll_out", roll_out)
-    monkeypatch.setattr(module, "classroom", lambda config: object())
+    monkeypatch.setattr(module, "teacher_and_student", lambda config: (None, None))
     return seen
 
 
@@ -133,7 +127,7 @@ def test_a_task_that_is_recorded_is_not_worked_again_wherever_it_stands(
     assert [len(chunk) for chunk in memory.chunks] == [2, 2, 2, 1]
     assert memory.recorded() == {task.id for task in TASKS}
     # Nothing is left to do, so no model is loaded.
-    monkeypatch.setattr(module, "classroom", lambda config: pytest.fail("loaded"))
+    monkeypatch.setattr(module, "teacher_and_student", lambda config: pytest.fail("loaded"))
     assert run(memory).done == 7
 
 

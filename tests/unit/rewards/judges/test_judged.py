@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from atlas.rewards.exchange import Exchange
 from atlas.rewards.judges.judged import judge_teachings
-from atlas.types import Score, Task
+from atlas.types import Attempt, Lesson, Score, Task, Utterance
 
 
 class Said:
@@ -35,21 +34,17 @@ class Judges:
 
 
 def test_judges_read_the_task_and_the_teaching_and_see_what_the_student_did() -> None:
-    exchanges = [
-        Exchange(
-            group=0,
+    lessons = [
+        Lesson(
             task=Task(question=f"Calculate {n} + 1.", answer="?", family="chain_sum"),
-            baseline="",
-            approach=f"approach {n}",
-            teaching="x" * n,
-            attempt=f"attempt {n}",
-            right=True,
-            leaked=False,
+            approach=Utterance(text=f"approach {n}"),
+            teaching=Utterance(text="x" * n),
+            attempt=Attempt(text=f"attempt {n}"),
         )
         for n in (3, 1)
     ]
     judges = Judges()
-    assert [score.value for score in judge_teachings(judges)(exchanges)] == [0.3, 0.1]
+    assert [score.value for score in judge_teachings(judges)(lessons)] == [0.3, 0.1]
     assert judges.asked == (
         ["Calculate 3 + 1.", "Calculate 1 + 1."],
         ["xxx", "x"],

@@ -18,19 +18,20 @@ from tests.unit.rewards.judge_server import JudgeServer, agree
 from tests.unit.training.test_grpo import config_for
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from atlas.environments.teaching.dialogue import Student, Teacher
-from atlas.environments.teaching.lessons import Classroom, roll_out
-from atlas.rewards.composition import JUDGES, composition
-from atlas.rewards.exchange import Exchange
+from atlas.environments.actor import Actor
+from atlas.environments.rollout import roll_out
+from atlas.environments.students.baselines import Baselines
+from atlas.environments.students.model import ModelStudent
+from atlas.environments.teaching.plan import PlanTeaching
+from atlas.rewards.composition import JUDGES, Reward, composition
 from atlas.rewards.judges.training import joint_metrics
-from atlas.rewards.uplift import UpliftWeights
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
 from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest
 from atlas.training.grpo import train_grpo
-from atlas.types import Score, Task
+from atlas.types import Lesson, Score, Task
 
 
 def judges_file(folder: Path, url: str, **settings: Any) -> str:
@@ -113,29 +114,33 @@ def test_scorers_read_one_share_while_the_next_is_generated(
             calls.append(len(calls))
             return made
 
-    seen: list[int] = []
+    seen: list[str] = []
 
-    def scorer(exchanges: Sequence[Exchange]) -> list[Score]:
+    def scorer(lessons: Sequence[Lesson]) -> list[Score]:
         if not seen:
             assert generated[1].wait(30), "the second share waited for the first one's scorer"
-        seen.extend(exchange.group for exchange in exchanges)
-        return [Score(value=exchange.group / 10) for exchange in exchanges]
+        seen.extend(lesson.task.id for lesson in lessons)
+        return [Score(value=tasks.index(lesson.task) / 10) for lesson in lessons]
 
     sampling = Sampling(max_new_tokens=4, temperature=1.0)
-    room = Classroom(
-        teacher=Teacher(Watched(model, tokenizer), tokenizer, sampling),
-        student=Student(
-            LocalGenerator(model, tokenizer),
-            tokenizer,
-            replace(sampling, temperature=0.0),
-            approach_tokens=4,
+    student = ModelStudent(
+        Actor(
+            generator=LocalGenerator(model, tokenizer),
+            tokenizer=tokenizer,
+            sampling=replace(sampling, temperature=0.0),
         ),
-        likelihood=None,
-        weights=UpliftWeights(),
-        reward=composition("rim_offline", available={JUDGES}),
-        scorers={JUDGES: scorer},
+        approach_tokens=4,
     )
-    groups = roll_out(room, tasks[:4], num_samples=2, seed=0)
-    assert seen == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert [group.task for group in groups] == tasks[:4]
-    assert [group.rollouts[0].score.value for group in groups] == pytest.approx([0, 0.1, 0.2, 0.3])
+    reward = Reward(
+        composition=composition("rim_offline", available={JUDGES}), scorers={JUDGES: scorer}
+    )
+    groups = roll_out(
+        PlanTeaching(tokenizer, Baselines(student), reward=reward),
+        Actor(generator=Watched(model, tokenizer), tokenizer=tokenizer, sampling=sampling),
+        tasks[:4],
+        num_samples=2,
+        seed=0,
+    )
+    assert seen == [task.id for task in tasks[:4] for _ in range(2)]
+    assert [group[0].task for group in groups] == tasks[:4]
+    assert [group[0].score.value for group in groups] == pytest.approx([0, 0.1, 0.2, 0.3])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.rewards.verifiers.independent import independent_verdict
+from atlas.rewards.verifiers.independent import independent_verifier
+from atlas.rewards.verifiers.registry import find_verifier
 from atlas.types import Task
 
 
@@ -23,4 +24,4 @@ from atlas.types import Task
 )
 def test_another_verifier_is_asked(family: str, reference: str, answer: str, right: bool) -> None:
     task = Task(question="?", answer=reference, family=family)
-    assert independent_verdict(task, f"Answer: {answer}").correct is right
+    assert find_verifier(independent_verifier(task))(task, f"Answer: {answer}").correct is right

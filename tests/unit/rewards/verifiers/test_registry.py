@@ -8,11 +8,11 @@ from atlas.errors import AtlasError
 from atlas.rewards.verifiers import (
     Verdict,
     accepts_reference,
-    outcomes,
+    verified,
     verify,
     verify_all,
 )
-from atlas.types import REFERENCE, Completion, Task
+from atlas.types import REFERENCE, Attempt, Completion, Task
 
 LEGS = Task(question="How many legs?", answer="14", family="leg_counting")
 SUM = Task(question="1000 + 0 =", answer="1000", family="chain_sum")
@@ -56,7 +56,7 @@ def test_the_scorer_sees_the_metadata() -> None:
     assert not verify(task, "Answer: 6 * 4").correct
 
 
-def test_outcome_of_a_completion() -> None:
+def test_a_completion_as_an_attempt_that_was_verified() -> None:
     completion = Completion(
         prompt_ids=(1,),
         token_ids=(5, 6, 7),
@@ -64,7 +64,7 @@ def test_outcome_of_a_completion() -> None:
         text="Answer: 14",
         finish_reason="length",
     )
-    found = outcomes([LEGS], [completion])[0]
+    (found,) = verified([LEGS], [Attempt.of(completion)])
     assert (found.text, found.correct, found.parsed) == ("Answer: 14", True, True)
     assert (found.num_tokens, found.finished) == (3, False)
 
@@ -83,12 +83,17 @@ def test_an_unknown_verifier_is_named_with_the_nearest() -> None:
 
 
 def test_an_abstention_is_no_right_answer_and_says_why() -> None:
-    completion = Completion(
-        prompt_ids=(1,), token_ids=(5,), logprobs=(0.0,), text="Answer: (", finish_reason="stop"
-    )
-    found = outcomes([Task(question="?", answer="(", family="regex")], [completion])[0]
+    task = Task(question="?", answer="(", family="regex")
+    (found,) = verified([task], [Attempt(text="Answer: (")])
     assert not found.correct
     assert found.unverified.startswith("the task's pattern '(' is no regular expression")
+
+
+def test_an_attempt_that_abstained_is_never_a_wrong_one() -> None:
+    down = Attempt(text="", abstained="the endpoint is down")
+    first, second = verified([LEGS, LEGS], [down, Attempt(text="Answer: 14")])
+    assert (first.verdict.score, first.unverified) == (None, "the endpoint is down")
+    assert second.correct
 
 
 def test_slow_verifiers_run_side_by_side_in_the_order_of_the_answers() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from atlas.environments.teaching.likelihood import AnswerLikelihood
+from atlas.environments.students.likelihood import AnswerLikelihood
 from atlas.prompts.chat import render_ids, token_id
 from atlas.types import Task
 

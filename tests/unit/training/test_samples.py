@@ -1,11 +1,13 @@
-"""From scored groups to samples with advantages."""
+"""From scored episodes to samples with advantages."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from atlas.training.samples import train_samples
-from atlas.types import Completion, Rollout, RolloutGroup, Score, Task
+from atlas.types import Completion, Episode, Score, Task
 
 
 def completion(finish: str = "stop") -> Completion:
@@ -19,21 +21,15 @@ def completion(finish: str = "stop") -> Completion:
     )
 
 
-def group(*values: float | None, cut: tuple[int, ...] = ()) -> RolloutGroup:
+def group(*values: float | None, cut: tuple[int, ...] = ()) -> tuple[Episode, ...]:
     """A group with these rewards; the members named by ``cut`` hit the limit."""
-    return RolloutGroup(
-        task=Task(question="Calculate 1 + 1.", answer="2", family="basic_arithmetic"),
-        baseline=completion(),
-        baseline_score=Score(value=0.0),
-        approach=completion(),
-        rollouts=tuple(
-            Rollout(
-                teaching=completion("length" if i in cut else "stop"),
-                attempt=completion(),
-                score=Score(value=value),
-            )
-            for i, value in enumerate(values)
-        ),
+    return tuple(
+        Episode(
+            task=Task(question="Calculate 1 + 1.", answer="2", family="basic_arithmetic"),
+            turns=(completion("length" if i in cut else "stop"),),
+            score=Score(value=value),
+        )
+        for i, value in enumerate(values)
     )
 
 
@@ -63,3 +59,16 @@ def test_a_cut_teaching_counts_in_the_mean_but_is_learned_from_only_when_asked(
     samples, _ = train_samples([group(1.0, 0.0, cut=(0,))], scale="none", mask_truncated=mask)
     assert [s.advantage for s in samples] == [expected, -0.5]
     assert samples[0].truncated
+
+
+def test_every_turn_is_learned_from_with_the_advantage_of_its_episode() -> None:
+    first, second = group(1.0, 0.0)
+    longer = replace(first, turns=(*first.turns, replace(completion(), prompt_ids=(1, 2, 3, 4, 9))))
+    samples, _ = train_samples([(longer, second)], scale="none", mask_truncated=True)
+    found = [(s.prompt_ids, s.completion_ids, s.advantage) for s in samples]
+    assert found == [
+        ((1, 2), (3, 4), 0.5),
+        ((1, 2), (3, 4), -0.5),
+        ((1, 2, 3, 4, 9), (3, 4), 0.5),
+    ]
+    assert samples[2].group not in {samples[0].group, samples[1].group}

@@ -1,0 +1,49 @@
+"""A policy with the engine that samples from it, and its episodes in an environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from transformers import PreTrainedTokenizerBase
+
+from atlas.errors import AtlasError
+from atlas.rollouts.generator import Generator, Sampling
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Actor:
+    """A policy that acts; its weights may change between calls."""
+
+    generator: Generator
+    tokenizer: PreTrainedTokenizerBase
+    sampling: Sampling
+    window: int | None = None
+    """Tokens of prompt and completion together; None: no limit is known."""
+
+    def with_limit(self, max_new_tokens: int) -> Actor:
+        """Return the same with another limit of new tokens."""
+        return replace(self, sampling=replace(self.sampling, max_new_tokens=max_new_tokens))
+
+    def has_room(self, prompt: int) -> bool:
+        """Tell whether the longest completion fits behind a prompt of so many tokens."""
+        return self.window is None or prompt + self.sampling.max_new_tokens <= self.window
+
+    def require_room(self, who: str, prompt: int, *, key: str = "max_new_tokens") -> None:
+        """Refuse a limit that the model has no room for.
+
+        Args:
+            who: Has that prompt, for the message.
+            prompt: Tokens of the longest prompt.
+            key: Of the configuration, which sets the limit.
+
+        Raises:
+            AtlasError: A prompt and its completion can be longer than the window.
+        """
+        if self.window is None or self.has_room(prompt):
+            return
+        left, new = self.window - prompt, self.sampling.max_new_tokens
+        fits = f"at most {key}={left} fits" if left > 0 else "take a model with a longer window"
+        raise AtlasError(
+            f"{key}={new} doesn't fit: a prompt of the {who} takes up to {prompt} tokens and its "
+            f"model has room for {self.window}; {fits}"
+        )

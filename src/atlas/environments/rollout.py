@@ -1,0 +1,120 @@
+"""Tasks to groups of scored episodes: a policy acts in an environment.
+
+All episodes of a call take their turns together: the engine gets one list of prompts a turn. The
+first turn shares a prompt within each group, and its random numbers are those of the engine's
+places; the later ones are drawn by a seed of their own.
+
+Input: an environment, an actor, tasks. Output: a tuple of episodes a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+from atlas.environments.actor import Actor
+from atlas.environments.environment import Environment
+from atlas.prompts.chat import reply_ids
+from atlas.run.seeding import derive_seed
+from atlas.types import Completion, Episode, Task
+
+E = TypeVar("E", bound=Episode)
+
+
+def roll_out(
+    environment: Environment[E],
+    actor: Actor,
+    tasks: Sequence[Task],
+    *,
+    seed: int,
+    num_samples: int = 1,
+    first_place: int = 0,
+) -> list[tuple[E, ...]]:
+    """Return one group of ``num_samples`` scored episodes for each task.
+
+    Scorers that wait for other machines read a share of the groups while the next one is sampled.
+
+    Args:
+        environment: What the policy meets.
+        actor: The policy.
+        tasks: P tasks.
+        seed: Of the sampling.
+        num_samples: G episodes a task.
+        first_place: Place of the first task among the step's: another process may have the others.
+    """
+    size = -(-len(tasks) // environment.num_shares)
+    starts = range(0, len(tasks), size or 1)
+    with ThreadPoolExecutor(1, thread_name_prefix="atlas-scorers") as scoring:
+        waiting: list[Future[Sequence[tuple[E, ...]]]] = []
+        for start in starts:
+            groups = act(
+                environment,
+                actor,
+                tasks[start : start + size],
+                seed=seed,
+                num_samples=num_samples,
+                first_place=first_place + start,
+            )
+            if len(starts) == 1:
+                return list(environment.score(groups))
+            waiting.append(scoring.submit(environment.score, groups))
+        return [group for share in waiting for group in share.result()]
+
+
+def act(
+    environment: Environment[E],
+    actor: Actor,
+    tasks: Sequence[Task],
+    *,
+    seed: int,
+    num_samples: int = 1,
+    first_place: int = 0,
+) -> list[tuple[E, ...]]:
+    """Do the same without the scorers that wait for others.
+
+    An episode ends where the environment ends it, where a turn was cut, and where another one may
+    not fit into the policy's window.
+    """
+    first = actor.generator.generate(
+        environment.begin(tasks),
+        actor.sampling,
+        num_samples=num_samples,
+        seed=seed,
+        first_place=first_place,
+    )
+    episodes = [
+        Episode(task=task, turns=(completion,))
+        for task, group in zip(tasks, first, strict=True)
+        for completion in group
+    ]
+    going, turn = list(range(len(episodes))), 1
+    while going := [i for i in going if not episodes[i].truncated]:
+        answered: dict[int, tuple[str, list[int]]] = {}
+        for i, reply in zip(going, environment.reply([episodes[i] for i in going]), strict=True):
+            if reply is not None:
+                prompt = _next_prompt(actor, episodes[i].turns[-1], reply)
+                if actor.has_room(len(prompt)):
+                    answered[i] = reply, prompt
+        if not answered:
+            break
+        said = actor.generator.generate(
+            [prompt for _, prompt in answered.values()],
+            actor.sampling,
+            seed=derive_seed(seed, "turn", turn),
+            first_place=first_place * num_samples,
+        )
+        for (i, (reply, _)), (completion,) in zip(answered.items(), said, strict=True):
+            before = episodes[i]
+            episodes[i] = replace(
+                before, turns=(*before.turns, completion), replies=(*before.replies, reply)
+            )
+        going, turn = list(answered), turn + 1
+    made = list(environment.outcome(episodes))
+    return [tuple(made[i : i + num_samples]) for i in range(0, len(made), num_samples)]
+
+
+def _next_prompt(actor: Actor, turn: Completion, reply: str) -> list[int]:
+    """Return all that was there, and the reply: what is learned from later is what was read now."""
+    return [*turn.prompt_ids, *turn.token_ids, *reply_ids(actor.tokenizer, turn.token_ids, reply)]

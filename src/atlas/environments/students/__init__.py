@@ -1,0 +1,1 @@
+"""Who is taught: students of every kind behind one protocol."""

@@ -1,0 +1,39 @@
+"""What every student does: a model here, later an endpoint, an agent, one that acts with tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from atlas.environments.lengths import LengthProbe
+from atlas.types import Attempt, Task, Utterance
+
+
+class Student(Protocol):
+    """Is taught, and never trained. Subclass it; what is written here is what it can't do."""
+
+    def attempt(
+        self, tasks: Sequence[Task], teachings: Sequence[str | None], *, seed: int = 0
+    ) -> list[Attempt]:
+        """Return an attempt at each task, with its teaching or, where that is None, alone."""
+        ...
+
+    def approach(self, tasks: Sequence[Task], *, seed: int = 0) -> list[Utterance]:
+        """Return how the student would go about each task."""
+        ...
+
+    def gains(self, tasks: Sequence[Task], teachings: Sequence[str]) -> list[float] | None:
+        """Return how much likelier each teaching makes the reference answer, nats a token.
+
+        None where the student has no log-probabilities.
+        """
+        return None
+
+    def prepare(self, tasks: Sequence[Task], *, teaching_tokens: int) -> None:
+        """Refuse tasks that the student has no room for, with teachings of at most that length."""
+
+    def probe(
+        self, tasks: Sequence[Task], teachings: Sequence[str], *, seed: int
+    ) -> list[LengthProbe]:
+        """Attempt each task once, to see how many attempts the limits cut."""
+        return []

@@ -1,0 +1,33 @@
+"""Lessons to the numbers that say how teaching goes; rates are shares from 0 to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from atlas.environments.metrics import mean, part
+from atlas.rewards.leaks.find import LEAK_KINDS
+from atlas.types import Lesson
+
+
+def teaching_metrics(lessons: Sequence[Lesson]) -> Mapping[str, float]:
+    """Return the means over a step's lessons."""
+    # Of accuracy and uplift only where both answers could be told.
+    told = [lesson for lesson in lessons if "uplift" in lesson.score.parts]
+    alone, uplift = mean(float(one.alone.correct) for one in told), mean(part(told, "uplift"))
+    return {
+        "train/uplift": uplift,
+        "train/accuracy_alone": alone,
+        "train/accuracy_taught": alone + uplift,
+        "train/non_degrade_rate": 1 - mean(part(lessons, "degraded")),
+        "train/leak_rate": mean(part(lessons, "leaked")),
+        **{
+            f"train/leak_rate/{kind}": mean(
+                one.score.parts.get(f"leak_{kind}", 0.0) for one in lessons
+            )
+            for kind in LEAK_KINDS
+        },
+        "train/dense": mean(part(lessons, "dense")),
+        "train/attempt_truncated_share": mean(float(not one.attempt.finished) for one in lessons),
+        "train/teaching_tokens": mean(one.teaching.num_tokens for one in lessons),
+        "train/attempt_tokens": mean(one.attempt.num_tokens for one in lessons),
+    }

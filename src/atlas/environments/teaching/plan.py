@@ -1,0 +1,160 @@
+"""Teaching by a plan: the policy is a teacher, and is rewarded for what its plan does to a student.
+
+A group shares one prompt: per task one attempt alone and one approach of the student, asked once
+and kept, then G plans of the same teacher prompt, then one attempt of the student with each::
+
+    student   task                -> alone       kept per task
+    student   task + probe        -> approach    kept per task
+    teacher   task + approach     -> teaching 0 .. G-1
+    student   task + teaching g   -> attempt  g
+    verifier and leak detector    -> score    g
+
+Input: tasks. Output: `Lesson`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from atlas.environments.actor import Actor
+from atlas.environments.environment import Environment
+from atlas.environments.lengths import LengthProbe, longest_first, probed
+from atlas.environments.metrics import mean
+from atlas.environments.students.baselines import Baselines
+from atlas.environments.teaching.metrics import teaching_metrics
+from atlas.parallel.distributed import ALONE, Ranks
+from atlas.prompts.chat import render_ids
+from atlas.rewards.composition import Reward
+from atlas.rewards.judges.training import TrainingJudges
+from atlas.rewards.leaks.find import find_leak
+from atlas.rewards.uplift import UpliftWeights, uplift_score
+from atlas.rewards.verifiers import verified
+from atlas.rewards.verifiers.independent import independent_verifier
+from atlas.rollouts.generator import Prompt
+from atlas.run.progress import Progress, Silent
+from atlas.types import Episode, Lesson, Task, Utterance
+
+_SHARES = 4
+
+
+class PlanTeaching(Environment[Lesson]):
+    """Teaches a student by a plan.
+
+    Args:
+        tokenizer: Of the policy, the teacher.
+        baselines: Of the student.
+        approach_tokens: Most tokens of the student's approach.
+        weights: Inside uplift.
+        reward: Uplift and what else counts.
+        judges: Whose scorers are in the reward, if any.
+        ranks: Who trains together.
+        progress: Told of the questions to the student before training.
+    """
+
+    accuracy = "accuracy_taught"
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        baselines: Baselines,
+        *,
+        approach_tokens: int = 32,
+        weights: UpliftWeights | None = None,
+        reward: Reward | None = None,
+        judges: TrainingJudges | None = None,
+        ranks: Ranks = ALONE,
+        progress: Progress | None = None,
+    ) -> None:
+        self.tokenizer, self.baselines, self.student = tokenizer, baselines, baselines.student
+        self.num_shares = _SHARES if reward and reward.scorers else 1
+        self._approach_tokens = approach_tokens
+        self._weights, self._judges = weights or UpliftWeights(), judges
+        self._reward = reward or Reward()
+        self._ranks, self._progress = ranks, progress or Silent()
+
+    def begin(self, tasks: Sequence[Task]) -> list[Prompt]:
+        """Return the teacher's prompts, with the student's approaches."""
+        approaches = [one.approach.text for one in self.baselines.of(tasks)]
+        return self._prompts(tasks, approaches)
+
+    def outcome(self, episodes: Sequence[Episode]) -> list[Lesson]:
+        """Let the student try with each plan, and verify what came of it."""
+        tasks = [episode.task for episode in episodes]
+        teachings = [Utterance.of(episode.turns[-1]) for episode in episodes]
+        texts = [teaching.text for teaching in teachings]
+        attempts = verified(tasks, self.student.attempt(tasks, texts))
+        baselines = self.baselines.of(tasks)
+        gains = self.student.gains(tasks, texts) if self._weights.dense else None
+        lessons = [
+            Lesson(
+                task=episode.task,
+                turns=episode.turns,
+                alone=before.alone,
+                approach=before.approach,
+                teaching=teaching,
+                attempt=attempt,
+                leak=find_leak(episode.task, teaching.text),
+            )
+            for episode, before, teaching, attempt in zip(
+                episodes, baselines, teachings, attempts, strict=True
+            )
+        ]
+        return [
+            replace(lesson, score=uplift_score(lesson, self._weights, dense=gain))
+            for lesson, gain in zip(lessons, gains or [0.0] * len(lessons), strict=True)
+        ]
+
+    def score(self, groups: Sequence[tuple[Lesson, ...]]) -> list[tuple[Lesson, ...]]:
+        """Compose the whole reward."""
+        return self._reward.of(groups)
+
+    def prepare(self, tasks: Sequence[Task], actor: Actor) -> None:
+        """Check the windows of both models, and ask the student what it does alone."""
+        longest = longest_first(tasks)
+        prompts = self._prompts(longest, [""] * len(longest))
+        actor.require_room("teacher", max(map(len, prompts)) + self._approach_tokens)
+        self.student.prepare(tasks, teaching_tokens=actor.sampling.max_new_tokens)
+        self.baselines.ask(tasks, self._progress, self._ranks)
+
+    def probe(self, tasks: Sequence[Task], actor: Actor, *, seed: int) -> list[LengthProbe]:
+        """Sample a plan for each task, and an attempt with it as training would cut it."""
+        probe, made = probed(actor, self.begin(tasks), seed=seed, who="teachings")
+        cut = [list(one.token_ids[: actor.sampling.max_new_tokens]) for one in made]
+        texts = self.tokenizer.batch_decode(cut, skip_special_tokens=True)
+        plans = [text.strip() for text in texts]
+        return [probe, *self.student.probe(tasks, plans, seed=seed)]
+
+    def measured(self, episodes: Sequence[Lesson]) -> float:
+        """Return the share that is right by another verifier than the reward's; a leak is wrong."""
+        tasks = [lesson.task for lesson in episodes]
+        again = verified(tasks, [one.attempt for one in episodes], name_of=independent_verifier)
+        return mean(
+            float(attempt.correct and not lesson.leaked)
+            for lesson, attempt in zip(episodes, again, strict=True)
+            if not attempt.unverified
+        )
+
+    def metrics(self, groups: Sequence[Sequence[Lesson]], step: int) -> Mapping[str, float]:
+        """Return how teaching goes, and what the judges say and cost."""
+        lessons = [lesson for group in groups for lesson in group]
+        judged = self._judges.after_step(step) if self._judges else {}
+        return {**teaching_metrics(lessons), **judged}
+
+    def state(self) -> Mapping[str, Any]:
+        """Return what the judges have spent."""
+        return {"judges": self._judges.state()} if self._judges else {}
+
+    def close(self) -> None:
+        """Stop the judges."""
+        if self._judges:
+            self._judges.close()
+
+    def _prompts(self, tasks: Sequence[Task], approaches: Sequence[str]) -> list[Prompt]:
+        return [
+            render_ids(self.tokenizer, "teaching", task=task.question, approach=approach)
+            for task, approach in zip(tasks, approaches, strict=True)
+        ]

@@ -1,0 +1,105 @@
+"""What a student does alone is asked once a task, over interruptions and processes, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from atlas.environments.students.baselines import Baselines, baseline_key
+from atlas.environments.students.student import Student
+from atlas.run.progress import Silent
+from atlas.types import Attempt, Task, Utterance
+
+TASKS = [Task(question=f"{n} + 1 =", answer=str(n + 1), family="reference") for n in range(600)]
+
+
+class Counting(Student):
+    """Answers 4 to everything, and counts; is down where a question is among ``down``."""
+
+    def __init__(self, down: Sequence[str] = ()) -> None:
+        self.asked: list[str] = []
+        self.down = down
+
+    def attempt(
+        self, tasks: Sequence[Task], teachings: Sequence[str | None], *, seed: int = 0
+    ) -> list[Attempt]:
+        assert not any(teachings)
+        self.asked += [task.question for task in tasks]
+        return [
+            Attempt(abstained="down")
+            if task.question in self.down
+            else Attempt(text="Answer: 4", num_tokens=3, finished=False)
+            for task in tasks
+        ]
+
+    def approach(self, tasks: Sequence[Task], *, seed: int = 0) -> list[Utterance]:
+        return [Utterance(text=f"how {task.question}", num_tokens=2) for task in tasks]
+
+
+class Bar(Silent):
+    """Adds up."""
+
+    def __init__(self) -> None:
+        self.total, self.done = 0, list[int]()
+
+    def begin(self, total: int) -> None:
+        self.total = total
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        self.done.append(units)
+
+
+def test_a_task_is_asked_about_once_and_verified() -> None:
+    student = Counting()
+    baselines = Baselines(student)
+    first = baselines.of([TASKS[3], TASKS[1], TASKS[3]])
+    again = baselines.of([TASKS[1], TASKS[2]])
+    assert student.asked == ["3 + 1 =", "1 + 1 =", "2 + 1 ="]
+    assert [one.alone.correct for one in (*first, *again)] == [True, False, True, False, False]
+    assert first[1] is again[0]
+    assert first[0].approach.text == "how 3 + 1 ="
+
+
+def test_answers_outlive_the_process_and_the_next_asks_about_the_rest(tmp_path: Path) -> None:
+    first, bar = Counting(), Bar()
+    Baselines(first, folder=tmp_path / "kept", key="k").ask(TASKS[:300], bar)
+    assert (bar.total, bar.done) == (300, [256, 44])
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    second, bar = Counting(), Bar()
+    baselines = Baselines(second, folder=tmp_path / "kept", key="k")
+    baselines.ask(TASKS[298:302], bar)
+    assert second.asked == ["300 + 1 =", "301 + 1 ="]
+    assert bar.total == 2
+    (known,) = baselines.of([TASKS[3]])
+    (asked,) = Baselines(Counting()).of([TASKS[3]])
+    assert known == asked
+    assert len(second.asked) == 2
+
+
+def test_another_student_or_other_settings_know_nothing(tmp_path: Path) -> None:
+    Baselines(Counting(), folder=tmp_path, key=baseline_key("base", limit=1)).ask(TASKS[:2], Bar())
+    for key in (baseline_key("base", limit=2), baseline_key("other", limit=1)):
+        other = Counting()
+        Baselines(other, folder=tmp_path, key=key).ask(TASKS[:2], Bar())
+        assert len(other.asked) == 2
+    same = Counting()
+    Baselines(same, folder=tmp_path, key=baseline_key("base", limit=1)).ask(TASKS[:2], Bar())
+    assert same.asked == []
+
+
+def test_other_weights_in_the_same_folder_are_another_student(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_text("1")
+    key = baseline_key(str(tmp_path))
+    assert baseline_key(str(tmp_path)) == key
+    (tmp_path / "model.safetensors").write_text("12")
+    assert baseline_key(str(tmp_path)) != key
+
+
+def test_a_student_that_was_down_is_asked_again(tmp_path: Path) -> None:
+    down = Counting(down=["1 + 1 ="])
+    baselines = Baselines(down, folder=tmp_path, key="k")
+    baselines.ask(TASKS[:2], Bar())
+    assert baselines.of(TASKS[1:2])[0].alone.unverified == "down"
+    again = Counting()
+    Baselines(again, folder=tmp_path, key="k").ask(TASKS[:2], Bar())
+    assert again.asked == ["1 + 1 ="]

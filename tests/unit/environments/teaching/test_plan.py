@@ -1,0 +1,82 @@
+"""Teaching by a plan, with engines that say what the test wants."""
+
+from __future__ import annotations
+
+from tests.unit.environments.scripted import Scripted, actor
+from tests.unit.tiny_models import tiny_tokenizer
+
+from atlas.environments.rollout import roll_out
+from atlas.environments.students.baselines import Baselines
+from atlas.environments.students.model import ModelStudent
+from atlas.environments.teaching.plan import PlanTeaching
+from atlas.prompts import PromptKind
+from atlas.prompts.chat import render_ids
+from atlas.types import Lesson, Task
+
+HARD = Task(question="Calculate 2 + 3 * 4.", answer="14", family="basic_arithmetic")
+EASY = Task(question="Calculate 1 + 1 + 5.", answer="7", family="basic_arithmetic")
+
+
+def student_says(prompt: str) -> str:
+    """Right when told to multiply first, and on the easy task."""
+    if "how will you" in prompt:
+        return "I go from left to right."
+    if "1 + 1 + 5" in prompt:
+        return "Answer: 7"
+    _, told, teaching = prompt.partition("Teacher:")
+    return "Answer: 14" if told and "3 * 4" in teaching else "no idea"
+
+
+def teacher_says(prompt: str) -> str:
+    """A plan for the hard task, the bare answer for the easy one."""
+    assert "I go from left to right." in prompt
+    return "A = 3 * 4. B = 2 + A. Answer B." if "3 * 4" in prompt else "The answer is 7."
+
+
+def lessons(pupil: Scripted, tutor: Scripted, *, seed: int = 8) -> list[tuple[Lesson, ...]]:
+    baselines = Baselines(ModelStudent(actor(pupil)))
+    environment = PlanTeaching(tiny_tokenizer(), baselines)
+    for _ in range(2):  # the second time is a second epoch
+        groups = roll_out(environment, actor(tutor), [HARD, EASY], num_samples=2, seed=seed)
+    return groups
+
+
+def test_a_lesson_says_what_happened() -> None:
+    (hard, _), (easy, _) = lessons(Scripted(student_says), Scripted(teacher_says))
+    assert (hard.task, hard.alone.correct, hard.alone.parsed) == (HARD, False, False)
+    assert hard.approach.text == "I go from left to right."
+    assert hard.teaching.text == hard.turns[0].text == "A = 3 * 4. B = 2 + A. Answer B. #0"
+    assert hard.attempt.correct
+    assert not hard.leaked
+    assert hard.score.parts["uplift"] == 1.0
+    assert easy.alone.correct
+    assert easy.leaked
+    assert easy.score.parts["uplift"] == -1.0
+
+
+def test_a_group_shares_its_prompt_and_attempts_stand_beside_their_teachings() -> None:
+    pupil, tutor = Scripted(student_says), Scripted(teacher_says)
+    lessons(pupil, tutor)
+
+    def ids(kind: PromptKind, task: Task, **values: str) -> tuple[int, ...]:
+        return tuple(render_ids(tiny_tokenizer(), kind, task=task.question, **values))
+
+    teaching = [ids("teaching", t, approach="I go from left to right.") for t in (HARD, EASY)]
+    assert [call.prompts for call in tutor.calls] == [teaching] * 2
+    assert [(call.num_samples, call.seed) for call in tutor.calls] == [(2, 8)] * 2
+    plans = [(HARD, "A = 3 * 4. B = 2 + A. Answer B."), (EASY, "The answer is 7.")]
+    attempts = [ids("attempt", t, teaching=f"{plan} #{g}") for t, plan in plans for g in range(2)]
+    # Baselines and approaches are asked for in the first epoch only.
+    assert [call.prompts for call in pupil.calls] == [
+        [ids("baseline", HARD), ids("baseline", EASY)],
+        [ids("approach", HARD), ids("approach", EASY)],
+        attempts,
+        attempts,
+    ]
+
+
+def test_held_out_lessons_are_measured_by_another_verifier_and_a_leak_is_wrong() -> None:
+    environment = PlanTeaching(tiny_tokenizer(), Baselines(ModelStudent(actor(Scripted(str)))))
+    (hard, _), (easy, _) = lessons(Scripted(student_says), Scripted(teacher_says))
+    assert environment.measured([hard]) == 1.0
+    assert environment.measured([hard, easy]) == 0.5
