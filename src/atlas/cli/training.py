@@ -16,7 +16,6 @@ import torch
 
 from atlas.cli.terminal import console
 from atlas.config.engine import chosen_engine
-from atlas.config.grammar.yaml_file import read_yaml
 from atlas.config.train import TrainConfig
 from atlas.data.training_sets import counts
 from atlas.errors import AtlasError
@@ -27,6 +26,7 @@ from atlas.run.lineage import Lineage, read_lineage, write_lineage
 from atlas.run.links import publish, refuse_foreign
 from atlas.run.run_dir import RunDir
 from atlas.run.trackers.tracker import check_trackers
+from atlas.yaml_file import read_yaml
 
 _LOGS = {"logs/train.log": "training.log", "logs/tensorboard_events": "tensorboard"}
 PUBLISHED = {

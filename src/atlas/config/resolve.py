@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import yaml
 
-from atlas.config.grammar.masking import mask_secrets
 from atlas.config.grammar.schema import keys_of
 from atlas.config.grpo import GRPOConfig
 from atlas.config.run import RunConfig
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
+from atlas.masking import mask_secrets
 
 C = TypeVar("C", bound=RunConfig)
 S = TypeVar("S", bound=RunConfig)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from atlas.config.grammar.masking import mask_secrets
 from atlas.config.grammar.places import find_config_dir, first_file
 from atlas.config.grammar.schema import Part, convert, key, keys_of, nearest, shortened
-from atlas.config.grammar.yaml_file import read_yaml
 from atlas.errors import AtlasError
+from atlas.masking import mask_secrets
+from atlas.yaml_file import read_yaml
 
 T = TypeVar("T")
 

@@ -17,7 +17,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from atlas.config.grammar.yaml_file import parse_yaml
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import Claim, ClaimsTable
 from atlas.evaluation.stats import Interval, wilson
@@ -39,6 +38,7 @@ from atlas.report.transcripts import choose_transcripts
 from atlas.report.verdict import verdict
 from atlas.run.files import write_atomic
 from atlas.types import Lesson
+from atlas.yaml_file import parse_yaml
 
 HEADLINE_CLAIMS = ("uplift", "non_degradation", "student_tokens_saved", "completion_taught")
 """The guide's four results, in its order; each is a tile at the top of the page."""

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from atlas.config.grammar.masking import mask_secrets
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import ClaimsTable
 from atlas.evaluation.claims_file import read_claims
 from atlas.evaluation.pairs_file import read_pairs
+from atlas.masking import mask_secrets
 from atlas.run.run_dir import LAYOUT_VERSION
 from atlas.types import Lesson
 

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atlas.config.grammar.masking import mask_secrets
 from atlas.config.grammar.nested import JUDGES, NESTED, REWARD, flat_name
 from atlas.config.grammar.schema import NULL, KeyInfo, nearest
-from atlas.config.grammar.yaml_file import UNPRINTABLE
 from atlas.errors import AtlasError
+from atlas.masking import mask_secrets
+from atlas.yaml_file import UNPRINTABLE
 
 GROUPS = ("model", "data", "trainer", "trainer/reward")
 """Folders under ``configs/`` that a run chooses one file from."""

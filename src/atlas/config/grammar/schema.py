@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import operator
 import types
 import typing
 from collections.abc import Collection, Iterable, Mapping
@@ -17,8 +18,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, Literal, Self, TypeVar, Union, cast
 
-from atlas.config.grammar.masking import is_masked, mask_secrets
 from atlas.errors import AtlasError
+from atlas.masking import is_masked, mask_secrets
 
 T = TypeVar("T")
 
@@ -27,32 +28,12 @@ _FALSE = ("false", "no", "off", "0")
 NULL = ("null", "none", "~")
 _FEW = 12
 _LONG = 200
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """The numbers that a key takes; None means no limit on that side."""
-
-    gt: float | None = None
-    ge: float | None = None
-    lt: float | None = None
-    le: float | None = None
-
-    def __str__(self) -> str:
-        words = {"gt": "above", "ge": "of at least", "lt": "below", "le": "of at most"}
-        parts = [
-            f"{words[f.name]} {v}" for f in fields(self) if (v := getattr(self, f.name)) is not None
-        ]
-        return " and ".join(parts)
-
-    def allow(self, value: float) -> bool:
-        """Say whether ``value`` lies within all limits."""
-        return (
-            (self.gt is None or value > self.gt)
-            and (self.ge is None or value >= self.ge)
-            and (self.lt is None or value < self.lt)
-            and (self.le is None or value <= self.le)
-        )
+_LIMITS = {
+    "gt": ("above", operator.gt),
+    "ge": ("of at least", operator.ge),
+    "lt": ("below", operator.lt),
+    "le": ("of at most", operator.le),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +52,8 @@ class KeyInfo:
     default: Any
     """``dataclasses.MISSING`` where the user must give a value."""
     doc: str
-    limits: Limits
+    limits: Mapping[str, float]
+    """``gt``, ``ge``, ``lt`` and ``le``, those that a number has."""
     choices: tuple[str, ...] = ()
     """The only values of a text key, where it has a fixed set."""
     many: bool = False
@@ -92,33 +74,20 @@ class KeyInfo:
         one = {bool: "true or false", int: "an integer", float: "a number", str: "text"}[self.base]
         if self.choices:
             one = "one of " + ", ".join(self.choices)
-        if str(self.limits):
-            one = f"{one} {self.limits}"
-        return (f"a list, each {one}" if self.many else one) + (
-            ", or null" if self.optional else ""
-        )
+        limits = " and ".join(f"{_LIMITS[name][0]} {value}" for name, value in self.limits.items())
+        one = f"{one} {limits}".rstrip()
+        return (f"a list, each {one}" if self.many else one) + ", or null" * self.optional
 
 
-def key(
-    default: T,
-    doc: str,
-    *,
-    gt: float | None = None,
-    ge: float | None = None,
-    lt: float | None = None,
-    le: float | None = None,
-    secret: bool = False,
-) -> T:
+def key(default: T, doc: str, *, secret: bool = False, **limits: float) -> T:
     """Declare a key: its default, what it does and when to change it, and its limits."""
-    limits = Limits(gt=gt, ge=ge, lt=lt, le=le)
-    return cast(
-        T, field(default=default, metadata={"doc": doc, "limits": limits, "secret": secret})
-    )
+    metadata = {"doc": doc, "limits": limits, "secret": secret}
+    return cast(T, field(default=default, metadata=metadata))
 
 
 def required(doc: str) -> Any:
     """Declare a key that has no sensible default, so that the user must give it."""
-    return field(metadata={"doc": doc, "limits": Limits(), "secret": False})
+    return field(metadata={"doc": doc, "limits": {}, "secret": False})
 
 
 def like(owner: type, name: str, default: T, doc: str = "") -> T:
@@ -234,7 +203,7 @@ def _convert_one(info: KeyInfo, value: object, where: str) -> Any:
     converted = _typed(info.base, value)
     if converted is None or (info.choices and converted not in info.choices):
         raise _wrong(info, value, where)
-    if not isinstance(converted, str) and not info.limits.allow(converted):
+    if not all(_LIMITS[name][1](converted, limit) for name, limit in info.limits.items()):
         raise _wrong(info, value, where)
     if isinstance(converted, str) and is_masked(converted):
         raise AtlasError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.config.grammar.masking import is_masked, mask_secrets
+from atlas.masking import is_masked, mask_secrets
 
 SECRET = "Hunter2"
 

@@ -10,9 +10,9 @@ import pytest
 
 import atlas
 from atlas.config import SFTConfig, load_config
-from atlas.config.grammar.yaml_file import MAX_BYTES, MAX_VALUES, read_yaml
 from atlas.config.rim import load_rim_config
 from atlas.errors import AtlasError
+from atlas.yaml_file import MAX_BYTES, MAX_VALUES, read_yaml
 
 NESTED_BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)
