@@ -16,6 +16,7 @@ from atlas.report.diagnosis import diagnose
 from atlas.report.run_files import read_run
 from atlas.rewards.sandbox.run import Limits, run_tests
 from atlas.traces.embedded.server import EmbeddedPostgres
+from atlas.traces.postgres.connection import connect
 
 _MARKS = {"ok": "[green]ok[/green]     ", "note": "note   ", "problem": "[red]problem[/red]"}
 
@@ -42,7 +43,7 @@ def _started() -> Iterator[Check]:
         with (
             tempfile.TemporaryDirectory() as folder,
             EmbeddedPostgres.start(Path(folder) / "pg") as server,
-            psycopg.connect(server.db_url) as connection,
+            connect(server.db_url) as connection,
         ):
             row = connection.execute("SHOW server_version").fetchone()
         yield Check(name="postgresql", state="ok", text=f"{row[0] if row else ''}, embedded")

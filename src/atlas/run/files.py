@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import io
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +66,42 @@ def replacing(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
             _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def open_lock(path: Path) -> int:
+    """Open a file to be locked, made where it is missing.
+
+    Raises:
+        AtlasError: Nothing can be made there, or something else has the name, such as a link, of
+            which the file behind must be left alone.
+    """
+    with disk_errors(path), place_errors(path):
+        if path.is_symlink():
+            raise AtlasError(f"{path} is a link, which Atlas never makes; remove it")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    there = os.fstat(handle)
+    if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1:
+        os.close(handle)
+        raise AtlasError(f"{path} is another file too, or none; remove it")
+    return handle
+
+
+def try_lock(handle: int, mode: int = fcntl.LOCK_EX) -> bool:
+    """Take the lock of an open file unless another process has it; say whether it was had.
+
+    Raises:
+        AtlasError: The disk knows no locks.
+    """
+    try:
+        fcntl.flock(handle, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise AtlasError(
+            f"this disk can't lock files ({error.strerror}), which keeps two processes from "
+            "writing the same run; choose a folder on another disk"
+        ) from error
+    return True
 
 
 def append_line(file: io.FileIO, line: str) -> None:

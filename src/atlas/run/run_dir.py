@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -29,7 +28,7 @@ from typing import Any
 import atlas
 from atlas.errors import AtlasError
 from atlas.run import lineage
-from atlas.run.files import append_line, disk_errors, write_atomic
+from atlas.run.files import append_line, disk_errors, open_lock, try_lock, write_atomic
 
 LAYOUT_VERSION = 1
 """Of the folders and files named above. It rises when an older run can no longer be read."""
@@ -292,20 +291,19 @@ def _delete_contents(path: Path, *, keep: Sequence[str] = ()) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with (path / _LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
+    handle = open_lock(path / _LOCK)
+    try:
+        if not try_lock(handle):
             raise AtlasError(
-                f"{path} is in use by process {file.read().strip() or '(unknown)'}; wait until it "
-                "ends, or choose another output_dir"
-            ) from error
+                f"{path} is in use by process {os.pread(handle, 32, 0).decode(errors='replace')}; "
+                "wait until it ends, or choose another output_dir"
+            )
         with disk_errors(path / _LOCK):
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
+    finally:
+        os.close(handle)
 
 
 def stamped(stage: str, text: str) -> str:

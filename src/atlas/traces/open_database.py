@@ -6,6 +6,7 @@ folder of an embedded server, or a run directory with one in it, is served while
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from atlas.traces.postgres.connection import DEFAULT_DB_URL, connect, describe
 
 ENVIRONMENT: Final = ("STORAGE__DATABASE_URL", "DATABASE_URL")
 """Where a database is named that no command line names, first found; the Atlas SDK's variables."""
+
+_log = logging.getLogger(__name__)
 
 _EMBEDDED: Final = "embedded:"
 _URL = re.compile(r"^[a-z][a-z0-9+]*://|^\s*[a-z_]+\s*=", re.IGNORECASE)
@@ -42,10 +45,10 @@ def database(
         AtlasError: There is no such folder, it holds no database, or nobody answers there.
     """
     if place is None:
-        place = next((url for name in ENVIRONMENT if (url := os.environ.get(name))), None)
-    if place is None:
-        _check_default(option)
-        place = DEFAULT_DB_URL
+        name = next((name for name in ENVIRONMENT if os.environ.get(name)), None)
+        place = os.environ[name] if name else DEFAULT_DB_URL
+        if name is None or _URL.match(place):
+            _check_unnamed(place, name, option)
     if isinstance(place, str) and not place.startswith(_EMBEDDED) and _URL.match(place):
         describe(place)
         yield place
@@ -75,11 +78,16 @@ def data_folder(folder: Path) -> Path:
     return found
 
 
-def _check_default(option: str) -> None:
+def _check_unnamed(db_url: str, variable: str | None, option: str) -> None:
+    """Check that a database answers which the user hasn't named here, and say which one it is."""
     try:
-        connect(DEFAULT_DB_URL).close()
+        connect(db_url).close()
     except AtlasError as error:
+        whose = f"what {variable} in the environment names" if variable else "the default"
         raise AtlasError(
-            f"no database was named, and the default doesn't answer ({error}); give {option} "
+            f"no database was named, and {whose} doesn't answer ({error}); give {option} "
             f"with a URL or a run directory, as in {option} runs/quickstart"
         ) from error
+    if variable:
+        # It may be another program's, so it isn't used without a word.
+        _log.warning("database: %s, as the environment's %s says", describe(db_url), variable)

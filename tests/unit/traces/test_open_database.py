@@ -50,13 +50,19 @@ def test_a_run_directory_its_data_folder_and_the_prefix_are_one_database(
                 assert PostgresTraceStore(again).count(ALL) == 1, place
 
 
-def test_the_environment_is_asked_in_the_sdk_s_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://second/d")
+def test_the_environment_is_asked_in_the_sdk_s_order_and_what_it_names_is_said(
+    monkeypatch: pytest.MonkeyPatch, fresh_db_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", fresh_db_url)
     with database() as db_url:
-        assert db_url == "postgresql://second/d"
-    monkeypatch.setenv("STORAGE__DATABASE_URL", "postgresql://first/d")
-    with database() as db_url:
-        assert db_url == "postgresql://first/d"
+        assert db_url == fresh_db_url
+    assert "as the environment's DATABASE_URL says" in caplog.text
+    monkeypatch.setenv("STORAGE__DATABASE_URL", "postgresql://a:secret@localhost:1/first")
+    with (
+        pytest.raises(AtlasError, match=r"STORAGE__DATABASE_URL .*database first on localhost:1"),
+        database(),
+    ):
+        pass
     with database("postgresql://given/d") as db_url:
         assert db_url == "postgresql://given/d"
 

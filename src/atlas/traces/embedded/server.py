@@ -2,15 +2,17 @@
 
 Stage: for whoever has no server at hand, such as the quickstart. Processes that start the same
 folder share one server. Each holds a shared lock on ``FOLDER.lock``, which the kernel takes away
-from a process however it ends; the last one out stops the server, a small program
-(``embedded_watch``) where that one was killed. The server listens on no network, only on a Unix
-socket in a folder that its owner alone may enter.
+from a process however it ends; the last one out stops the server, a small program (`watch`) where
+that one was killed. The server listens on no network, only on a Unix socket in a folder that its
+owner alone may enter.
+
+A data folder may come from elsewhere. None of its settings is read: not its configuration, not who
+may come in, nor what a database or a user in it is set to; a folder that insists is refused.
 """
 
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import re
 import subprocess
@@ -27,8 +29,11 @@ from urllib.parse import quote
 import psutil
 
 from atlas.errors import AtlasError
+from atlas.run.files import open_lock, try_lock, write_atomic
 from atlas.traces.embedded import watch as embedded_watch
+from atlas.traces.embedded.folder import cannot_use, check_kind, check_version, refuse_what_insists
 from atlas.traces.embedded.install import DATABASE_USER, Install, find_install
+from atlas.traces.postgres.connection import EMBEDDED
 
 START_TIMEOUT_S = 60.0
 POLL_S = 0.02
@@ -36,7 +41,32 @@ PORT: Final = 5432
 MAX_SOCKET_PATH: Final = 100
 """Bytes. The kernel's limit is 107 on Linux and 103 elsewhere."""
 
-_log = logging.getLogger(__name__)
+CLUSTER_NAME: Final = "atlas"
+"""In the command line of every server that is started here, which tells it from others."""
+
+_SETTINGS: Final = {
+    # None of the folder's own.
+    "config_file": os.devnull,
+    "ident_file": os.devnull,
+    "cluster_name": CLUSTER_NAME,
+    "listen_addresses": "",
+    "port": str(PORT),
+    "unix_socket_permissions": "0700",
+    "max_connections": "50",
+    # Parallel workers need /dev/shm, which containers often give only 64 MB.
+    "max_parallel_workers_per_gather": "0",
+    "dynamic_shared_memory_type": "mmap",
+    "jit": "off",
+    # What would run functions of the database, or connect elsewhere, without being asked.
+    "autovacuum": "off",
+    "max_logical_replication_workers": "0",
+}
+_SESSION: Final = (
+    "-c event_triggers=off -c session_preload_libraries= -c local_preload_libraries="
+    " -c search_path=public"
+)
+"""Of a connection; stronger than what a database or a user is set to."""
+
 _outlived: list[subprocess.Popen[Any]] = []
 """Our children that others still need; kept so that they are not reported as forgotten."""
 
@@ -49,11 +79,14 @@ class _Running:
     port: int
     socket_folder: str
     ready: bool
+    ours: bool
+    """Whether a process of Atlas started it; somebody else's is never stopped."""
 
     @property
     def db_url(self) -> str:
         host = quote(self.socket_folder or "localhost", safe="/")
-        return f"postgresql://{DATABASE_USER}@/postgres?host={host}&port={self.port}"
+        url = f"postgresql://{DATABASE_USER}@/postgres?host={host}&port={self.port}"
+        return f"{url}&application_name={EMBEDDED}&options={quote(_SESSION)}"
 
 
 class EmbeddedPostgres:
@@ -64,12 +97,13 @@ class EmbeddedPostgres:
         ...     write_sessions(server.db_url, sessions)
     """
 
-    def __init__(self, folder: Path, server: _Running, lock: int, *, ours: bool) -> None:
+    def __init__(self, folder: Path, server: _Running, lock: int) -> None:
         self.folder = folder
         self.db_url = server.db_url
         self._pid = server.pid
+        self._socket_folder = server.socket_folder
         self._lock = lock
-        self._ours = ours
+        self._ours = server.ours
         self._user_pid = os.getpid()
         self._children: list[subprocess.Popen[Any]] = []
 
@@ -87,21 +121,20 @@ class EmbeddedPostgres:
         if os.name != "posix":
             raise AtlasError("the embedded PostgreSQL needs Linux or macOS: give a db_url instead")
         folder = Path(folder).expanduser().resolve()
-        _check_kind(folder)
+        check_kind(folder)
         install = find_install()
-        _check_version(folder, install.major)
+        check_version(folder, install.major)
         install = install.serving(folder)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            lock_file = folder.with_name(folder.name + ".lock")
-            lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = open_lock(folder.with_name(folder.name + ".lock"))
         except OSError as error:
-            raise _cannot_use(folder, error) from error
+            raise cannot_use(folder, error) from error
         try:
             return cls._start_locked(folder, install, lock, timeout_s)
         except OSError as error:
             os.close(lock)
-            raise _cannot_use(folder, error) from error
+            raise cannot_use(folder, error) from error
         except BaseException:
             os.close(lock)
             raise
@@ -112,28 +145,28 @@ class EmbeddedPostgres:
     ) -> EmbeddedPostgres:
         """Get hold of the lock as a user of a server that is ready, starting it if need be."""
         deadline = time.monotonic() + timeout_s
-        process: subprocess.Popen[Any] | None = None
-        while time.monotonic() < deadline:
-            if _try_lock(lock, fcntl.LOCK_SH):
-                server = _running(folder)
-                if server is not None and server.ready:
-                    ours = os.pread(lock, 32, 0) == str(server.pid).encode()
-                    user = cls(folder, server, lock, ours=ours)
-                    if process is not None and process.pid == server.pid:
-                        user._children = [process, _watch(folder, server.pid)]
-                    return user
-                fcntl.flock(lock, fcntl.LOCK_UN)
-            if _try_lock(lock, fcntl.LOCK_EX):
-                # Nobody else starts or stops it now, and no user has it.
-                if _running(folder) is None:
-                    if not (folder / "PG_VERSION").exists():
-                        install.initialise(folder)
-                    process = _launch(folder, install, deadline)
-                    os.truncate(lock, 0)
-                    os.pwrite(lock, str(process.pid).encode(), 0)
-                fcntl.flock(lock, fcntl.LOCK_UN)
-                continue
-            time.sleep(POLL_S)
+        watcher: subprocess.Popen[Any] | None = None
+        try:
+            while time.monotonic() < deadline:
+                if try_lock(lock, fcntl.LOCK_SH):
+                    server = _running(folder)
+                    if server is not None and server.ready:
+                        user = cls(folder, server, lock)
+                        user._children = [watcher] if watcher else []
+                        return user
+                    fcntl.flock(lock, fcntl.LOCK_UN)
+                if try_lock(lock, fcntl.LOCK_EX):
+                    # Nobody else starts or stops it now, and no user has it.
+                    if _running(folder) is None:
+                        if not (folder / "PG_VERSION").exists():
+                            install.initialise(folder)
+                        watcher = _launch(folder, install, deadline)
+                    fcntl.flock(lock, fcntl.LOCK_UN)
+                    continue
+                time.sleep(POLL_S)
+        finally:
+            if watcher is not None:
+                _release(watcher)
         raise AtlasError(
             f"the PostgreSQL server of {folder} did not get ready in {timeout_s:.0f} s: another "
             f"process uses the folder, see {folder / 'server.log'}"
@@ -149,7 +182,7 @@ class EmbeddedPostgres:
             fcntl.flock(lock, fcntl.LOCK_UN)
             if self._ours and _is_last(lock) and _is_server(self._pid, self.folder):
                 server = embedded_watch.Server(self._pid)
-                embedded_watch.stop(self.folder, server)
+                embedded_watch.stop(server, self._socket_folder)
                 server.release()
         finally:
             os.close(lock)
@@ -173,54 +206,13 @@ class EmbeddedPostgres:
         self.close()
 
 
-def _check_kind(folder: Path) -> None:
-    try:
-        if folder.exists() and not folder.is_dir():
-            raise AtlasError(f"{folder} is a file: give a folder for the PostgreSQL data")
-        is_data = (folder / "PG_VERSION").exists()
-        if not is_data and folder.is_dir() and any(folder.iterdir()):
-            raise AtlasError(
-                f"{folder} is not empty and no PostgreSQL data folder: give another one"
-            )
-    except OSError as error:
-        raise _cannot_use(folder, error) from error
-
-
-def _check_version(folder: Path, major: int) -> None:
-    try:
-        found = (folder / "PG_VERSION").read_text().strip()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _cannot_use(folder, error) from error
-    if found != str(major):
-        raise AtlasError(
-            f"{folder} was made by PostgreSQL {found}, the embedded one is {major}: serve it with "
-            f"PostgreSQL {found} and give its db_url, or give another folder"
-        )
-
-
-def _cannot_use(folder: Path, error: OSError) -> AtlasError:
-    reason = error.strerror or str(error)
-    place = error.filename or folder
-    return AtlasError(f"can't keep a PostgreSQL database in {folder}: {reason}: {place}")
-
-
-def _try_lock(lock: int, mode: int) -> bool:
-    try:
-        fcntl.flock(lock, mode | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _is_last(lock: int) -> bool:
     """Return whether no other user is left; then nobody comes in either, until it is unlocked."""
     deadline = time.monotonic() + embedded_watch.STOP_TIMEOUT_S
     while time.monotonic() < deadline:
-        if _try_lock(lock, fcntl.LOCK_EX):
+        if try_lock(lock, fcntl.LOCK_EX):
             return True
-        if _try_lock(lock, fcntl.LOCK_SH):
+        if try_lock(lock, fcntl.LOCK_SH):
             return False
         # Neither is to be had while the watching program stops the server, as it may, too.
         time.sleep(POLL_S)
@@ -241,6 +233,7 @@ def _running(folder: Path) -> _Running | None:
         port=int(lines[3] or PORT),
         socket_folder=lines[4],
         ready=lines[7].strip() == "ready",
+        ours=_is_ours(pid),
     )
 
 
@@ -257,55 +250,66 @@ def _is_server(pid: int, folder: Path) -> bool:
         return False
 
 
+def _is_ours(pid: int) -> bool:
+    """Return whether it was Atlas that started this server."""
+    try:
+        return f"cluster_name={CLUSTER_NAME}" in psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return False
+
+
 def _launch(folder: Path, install: Install, deadline: float) -> subprocess.Popen[Any]:
-    """Start the server and wait until it lets connections in."""
+    """Start the server and wait until it lets connections in; return the program that watches it.
+
+    That one stops the server as soon as its input is closed and no lock is held.
+    """
+    refuse_what_insists(folder)
     _clear_away(folder, deadline)
     install.open_way(folder)  # a folder above may have been closed since the data was made
     socket_folder = _socket_folder(folder, install)
+    entrance = folder / "pg_hba.atlas.conf"
+    write_atomic(entrance, "local all all trust\n")  # the socket's folder is its owner's alone
     settings = {
-        "listen_addresses": "",
-        "port": str(PORT),
+        **_SETTINGS,
+        "hba_file": str(entrance),
         "unix_socket_directories": str(socket_folder),
-        "unix_socket_permissions": "0700",
-        "max_connections": "50",
-        # Parallel workers need /dev/shm, which containers often give only 64 MB.
-        "max_parallel_workers_per_gather": "0",
-        "jit": "off",
     }
     arguments = [item for name, value in settings.items() for item in ("-c", f"{name}={value}")]
+    lock_file = folder.with_name(folder.name + ".lock")
+    owner = ":".join(map(str, install.owner or ()))
+    command = [sys.executable, "-I", "-S", embedded_watch.__file__, lock_file, folder, owner]
+    command += [socket_folder, install.programs / "postgres", "-D", folder, *arguments]
     log_file = folder / "server.log"
     with open(log_file, "wb") as log:
-        process = subprocess.Popen(
-            [install.programs / "postgres", "-D", folder, *arguments],
+        watcher = subprocess.Popen(
+            command,
+            cwd="/",
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # so that Ctrl-C in a terminal doesn't reach it
-            **install.run_as(),
         )
-    while True:
-        server = _running(folder)
-        if server is not None and server.pid == process.pid and server.ready:
-            return process
-        if process.poll() is not None:
-            raise AtlasError(f"the PostgreSQL server of {folder} did not start: {_last(log_file)}")
-        if time.monotonic() > deadline:
-            process.terminate()
-            process.wait()
-            raise AtlasError(f"the PostgreSQL server of {folder} starts too slowly: see {log_file}")
-        time.sleep(POLL_S)
+    try:
+        while not ((server := _running(folder)) and server.ours and server.ready):
+            if watcher.poll() is not None:
+                reason = _last(log_file)
+                raise AtlasError(f"the PostgreSQL server of {folder} did not start: {reason}")
+            if time.monotonic() > deadline:
+                raise AtlasError(
+                    f"the PostgreSQL server of {folder} starts too slowly: see {log_file}"
+                )
+            time.sleep(POLL_S)
+    except BaseException:
+        _release(watcher)
+        raise
+    return watcher
 
 
-def _watch(folder: Path, pid: int) -> subprocess.Popen[Any]:
-    lock_file = folder.with_name(folder.name + ".lock")
-    command = [sys.executable, "-I", "-S", embedded_watch.__file__, lock_file, folder, str(pid)]
-    return subprocess.Popen(
-        command,
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def _release(watcher: subprocess.Popen[Any]) -> None:
+    """Have the server stopped as soon as no lock is held; this may be after our own end."""
+    if watcher.stdin is not None:
+        watcher.stdin.close()
+    _outlived.append(watcher)
 
 
 def _socket_folder(folder: Path, install: Install) -> Path:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, LiteralString, TypeVar, cast
+from typing import Any, Final, LiteralString, TypeVar, cast
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, pq
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
@@ -30,8 +31,26 @@ T = TypeVar("T")
 DEFAULT_DB_URL = "postgresql://atlas:atlas@localhost:5433/atlas"
 """The database that the guide and the Atlas SDK start with."""
 
+EMBEDDED: Final = "atlas-embedded"
+"""The application's name in the ``db_url`` of a server that Atlas runs itself."""
+
 CONNECT_TIMEOUT_S = 10
 RETRY_PAUSE_S = 0.2
+
+_NOT_PLAIN: Final = """
+    SELECT relname FROM pg_catalog.pg_class AS c
+    WHERE relnamespace = 'public'::pg_catalog.regnamespace AND relname IN ('sessions', 'plans',
+            'step_results', 'step_attempts', 'guidance_notes', 'trajectory_events')
+        AND (relkind <> 'r' OR relhasrules OR relrowsecurity
+            OR EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)
+            OR EXISTS (SELECT FROM pg_catalog.pg_attribute
+                WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+                    AND (atttypid >= 16384::pg_catalog.oid OR attgenerated <> '')))
+"""
+"""Relations that can run code when they are read or written: views, rules, triggers, own types."""
+
+_MORE: Final = {"PGSERVICEFILE", "PGTZ", "PGDATESTYLE", "PGGEQO", "PGSYSCONFDIR", "PGLOCALEDIR"}
+"""Variables of PostgreSQL's clients that stand for no part of a ``db_url``."""
 
 # The call that ``JSONDecoder.raw_decode`` makes; the types of the standard library lack it.
 _scan_json: Callable[[str, int], tuple[Any, int]] = cast("Any", json.JSONDecoder()).scan_once
@@ -71,9 +90,11 @@ def connect(db_url: str) -> Connection:
     place = describe(db_url)
     parts = conninfo_to_dict(db_url)
     options: dict[str, Any] = {"connect_timeout": parts.get("connect_timeout", CONNECT_TIMEOUT_S)}
+    ours = parts.get("application_name") == EMBEDDED
     try:
-        # No prepared statements: a pooler between us and the server may not know them again.
-        connection = psycopg.connect(db_url, autocommit=True, prepare_threshold=None, **options)
+        with _without_client_variables() if ours else nullcontext():
+            # No prepared statements: a pooler between us and the server may not know them again.
+            connection = psycopg.connect(db_url, autocommit=True, prepare_threshold=None, **options)
     except psycopg.Error as error:
         reason = _without_password(str(error), str(parts.get("password") or ""))
         raise AtlasError(
@@ -82,7 +103,24 @@ def connect(db_url: str) -> Connection:
     connection.adapters.register_loader("jsonb", _JsonbLoader)
     with explained(place):
         connection.execute("SET TimeZone TO 'UTC'")
+        if ours and (found := connection.execute(_NOT_PLAIN).fetchone()):
+            connection.close()
+            raise AtlasError(
+                f"{place}: {found[0]} is no plain table, as Atlas makes them: reading it could run "
+                "code of whoever made it; serve the data yourself and give its db_url"
+            )
     return connection
+
+
+@contextmanager
+def _without_client_variables() -> Iterator[None]:
+    """Hide variables such as PGHOSTADDR and PGOPTIONS: they are meant for another server."""
+    names = {option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar}
+    kept = {name: os.environ.pop(name) for name in names | _MORE if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def rows_of(connection: Connection, statement: LiteralString, values: list[Any]) -> list[Any]:

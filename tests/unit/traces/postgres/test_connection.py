@@ -153,3 +153,27 @@ def test_a_server_that_does_not_come_back_is_waited_for_until_the_deadline(
     with pytest.raises(AtlasError, match=r"PostgreSQL database postgres on .*is it running"):
         next(pages)
     assert len(attempts) >= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PGHOSTADDR", "127.0.0.1"),
+        ("PGOPTIONS", "-c default_transaction_read_only=on"),
+        ("PGSERVICE", "other"),
+        ("PGREQUIREAUTH", "scram-sha-256"),
+        ("PGTARGETSESSIONATTRS", "standby"),
+        ("PGCONNECT_TIMEOUT", "abc"),
+        ("PGDATESTYLE", "German"),
+    ],
+)
+def test_variables_for_another_server_do_not_reach_an_embedded_one(
+    name: str, value: str, embedded_db_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with connect(embedded_db_url) as connection:
+        row = connection.execute(
+            "SELECT current_setting('transaction_read_only'), current_setting('DateStyle')"
+        ).fetchone()
+    assert row == ("off", "ISO, MDY")
+    assert os.environ[name] == value  # for who else needs it
