@@ -16,7 +16,7 @@ from typing import Final
 
 from atlas.errors import AtlasError
 from atlas.traces.embedded.server import EmbeddedPostgres
-from atlas.traces.postgres.connection import DEFAULT_DB_URL, connect, describe
+from atlas.traces.postgres.connection import DEFAULT_DB_URL, connect, describe, unreadable
 
 ENVIRONMENT: Final = ("STORAGE__DATABASE_URL", "DATABASE_URL")
 """Where a database is named that no command line names, first found; the Atlas SDK's variables."""
@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 _EMBEDDED: Final = "embedded:"
 _URL = re.compile(r"^[a-z][a-z0-9+]*://|^\s*[a-z_]+\s*=", re.IGNORECASE)
 """A URL, or the words ``host=… dbname=…`` that PostgreSQL's own tools take."""
+_SECRET = re.compile(r":.*@|password", re.IGNORECASE)
+"""Of a URL that is misspelt, so that it isn't known as one, and must not be repeated either."""
 
 
 @contextmanager
@@ -54,6 +56,8 @@ def database(
         yield place
         return
     folder = Path(str(place).removeprefix(_EMBEDDED)).expanduser()
+    if _SECRET.search(str(place)) and not folder.is_dir():
+        raise unreadable()
     with EmbeddedPostgres.start(folder if create else data_folder(folder)) as server:
         yield server.db_url
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString, TypeVar, cast
 
@@ -36,6 +37,8 @@ EMBEDDED: Final = "atlas-embedded"
 
 CONNECT_TIMEOUT_S = 10
 RETRY_PAUSE_S = 0.2
+
+_DRIVER: Final = re.compile(r"\w+\+\w+://")
 
 _NOT_PLAIN: Final = """
     SELECT relname FROM pg_catalog.pg_class AS c
@@ -62,17 +65,48 @@ def describe(db_url: str) -> str:
     Raises:
         AtlasError: ``db_url`` can't be read. The text does not repeat it.
     """
-    try:
-        parts = conninfo_to_dict(db_url)
-    except psycopg.ProgrammingError:
-        # Neither the driver's text nor its traceback may be shown: both quote the password.
-        raise AtlasError(
-            "db_url can't be read: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with "
-            "special characters in it percent-encoded"
-        ) from None
+    parts = read_url(db_url)
     return place_name(
         parts.get("host") or parts.get("hostaddr"), parts.get("port"), parts.get("dbname")
     )
+
+
+def read_url(db_url: str) -> dict[str, Any]:
+    """Return the parts of a ``db_url`` by the names that PostgreSQL's tools give them.
+
+    Raises:
+        AtlasError: It can't be read, or a password in it would be taken for another part. The
+            text does not repeat it.
+    """
+    if (scheme := _DRIVER.match(db_url)) is not None:
+        raise AtlasError(
+            f"db_url begins with {scheme[0]}, which names a driver of SQLAlchemy: write "
+            "postgresql:// instead"
+        )
+    # Neither the driver's text nor its traceback may be shown: both quote the password.
+    with suppress(psycopg.ProgrammingError):
+        parts = conninfo_to_dict(db_url)
+        if not _is_ambiguous(db_url) and re.fullmatch(r"[\d,]*", str(parts.get("port") or "")):
+            return parts
+    raise unreadable()
+
+
+def unreadable() -> AtlasError:
+    """Return the error of what is no ``db_url``; it repeats nothing, as a password may be in it."""
+    return AtlasError(
+        "db_url can't be read: write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with "
+        "special characters in it percent-encoded, such as %40 for @ and %2F for /"
+    )
+
+
+def _is_ambiguous(db_url: str) -> bool:
+    """Return whether a URL has an ``@`` that ends no user, so that what is before it is shown."""
+    _, separator, rest = db_url.partition("://")
+    if not separator:
+        return False
+    user, found, after = rest.partition("@")
+    before = after if found and "/" not in user else rest
+    return "@" in before.partition("?")[0]
 
 
 def place_name(host: object, port: object, database: object) -> str:
@@ -88,7 +122,7 @@ def connect(db_url: str) -> Connection:
         AtlasError: the server can't be reached, or lets nobody in.
     """
     place = describe(db_url)
-    parts = conninfo_to_dict(db_url)
+    parts = read_url(db_url)
     options: dict[str, Any] = {"connect_timeout": parts.get("connect_timeout", CONNECT_TIMEOUT_S)}
     ours = parts.get("application_name") == EMBEDDED
     try:
@@ -96,7 +130,9 @@ def connect(db_url: str) -> Connection:
             # No prepared statements: a pooler between us and the server may not know them again.
             connection = psycopg.connect(db_url, autocommit=True, prepare_threshold=None, **options)
     except psycopg.Error as error:
-        reason = _without_password(str(error), str(parts.get("password") or ""))
+        reason = " ".join(str(error).split())
+        for secret in (parts.get("password"), parts.get("sslpassword")):
+            reason = reason.replace(str(secret), "***") if secret else reason
         raise AtlasError(
             f"can't open {place}: {reason}; is it running, is db_url right?"
         ) from error
@@ -247,8 +283,3 @@ def _may_pass(error: psycopg.Error) -> bool:
 def _first_line(error: psycopg.Error) -> str:
     text = error.diag.message_primary or str(error) or type(error).__name__
     return text.strip().splitlines()[0]
-
-
-def _without_password(text: str, password: str) -> str:
-    line = " ".join(text.split())
-    return line.replace(password, "***") if password else line

@@ -16,8 +16,9 @@ from atlas.errors import AtlasError
 from atlas.traces.embedded import watch as embedded_watch
 from atlas.traces.embedded.install import find_install
 from atlas.traces.embedded.server import EmbeddedPostgres
+from atlas.traces.open_database import database
 from atlas.traces.postgres import connection as postgres_connection
-from atlas.traces.postgres.connection import Connection, connect, read_only_snapshot
+from atlas.traces.postgres.connection import Connection, connect, read_only_snapshot, read_url
 from atlas.traces.postgres.reading import PostgresTraceStore
 from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.store import SessionQuery
@@ -86,6 +87,38 @@ def test_a_missing_table_or_column_is_named(damage, named, one_session):
 
     with pytest.raises(AtlasError, match=f"is not an Atlas trace database: {named}"):
         list(PostgresTraceStore(one_session).sessions(ALL))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://atlas:s3cr3t@Hunter2@127.0.0.1:1/atlas",
+        "postgresql://atlas:Hunter2/x@127.0.0.1:1/atlas",
+        "postgresql://atlas:Hunter2?/x@127.0.0.1:1/atlas",
+        "postgresql://atlas:Hunter2#x@127.0.0.1:1/atlas",
+        "postgresql://atlas:Hunter2/x?y@127.0.0.1:1/atlas",
+        "postgresql://atlas:100%Hunter2@127.0.0.1:1/atlas",
+        "postgresql+asyncpg://atlas:Hunter2@127.0.0.1:1/atlas",
+        "postgres:/atlas:Hunter2@127.0.0.1:1/atlas",
+        "host=127.0.0.1 port=1 user=atlas password='Hunter2 x'",
+        "host=127.0.0.1 port=1 user=atlas password=Hunter2 x",
+        "postgresql://127.0.0.1:1/atlas?user=atlas&password=Hunter2",
+        "postgresql://127.0.0.1:1/atlas?user=atlas&sslpassword=Hunter2",
+    ],
+)
+def test_no_part_of_a_password_is_shown(url: str) -> None:
+    with pytest.raises(AtlasError, match="db_url") as caught, database(url) as db_url:
+        connect(db_url)
+    error: BaseException | None = caught.value
+    while error is not None:  # whatever a crash report would print
+        assert "Hunter2" not in str(error)
+        assert "s3cr3t" not in str(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def test_an_address_in_a_part_of_the_url_is_no_password() -> None:
+    parts = read_url("postgresql://h:1/d?user=me@corp&password=p")
+    assert (parts["host"], parts["user"], parts["password"]) == ("h", "me@corp", "p")
 
 
 def test_a_server_that_is_not_there_is_named_without_the_password():
