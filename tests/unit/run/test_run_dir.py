@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from atlas.errors import AtlasError
+from atlas.run import files
 from atlas.run.run_dir import LAYOUT_VERSION, RunDir
 
 HOLD_LOCK = """
 import sys
+from atlas.run import files
 from atlas.run.run_dir import RunDir
 with RunDir.open(sys.argv[1]).lock():
     print("locked", flush=True)
@@ -169,4 +175,51 @@ def test_a_failure_under_the_lock_passes_and_lets_go(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), run.lock():
         _ = 1 / 0
     with run.lock():
+        pass
+
+
+@pytest.mark.parametrize("make", [Path.symlink_to, Path.hardlink_to])
+def test_a_lock_that_is_another_file_is_refused_and_that_file_left_alone(
+    make: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    run = RunDir.create(tmp_path / "run", "sft")
+    make(run.path / ".lock", precious)
+
+    with pytest.raises(AtlasError, match=r"run/\.lock"), run.lock():
+        pass
+    assert precious.read_text() == "keep me"
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EROFS, "Read-only file system"),
+        (errno.EACCES, "Permission denied"),
+    ],
+)
+def test_a_disk_that_takes_no_lock_is_said_in_one_line(
+    number: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir.create(tmp_path / "run", "sft")
+
+    def refuse(path: Path, *arguments: object) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(files.os, "open", refuse)
+    with pytest.raises(AtlasError, match=says), run.lock():
+        pass
+
+
+def test_a_disk_without_locks_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(handle: int, mode: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    run = RunDir.create(tmp_path / "run", "sft")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(AtlasError, match="can't lock files"), run.lock():
         pass
