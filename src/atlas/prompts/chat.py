@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from atlas.errors import AtlasError
 from atlas.prompts import Message, PromptKind, render
+from atlas.prompts.templates import template_of, through_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,17 +23,13 @@ def render_ids(tokenizer: PreTrainedTokenizerBase, kind: PromptKind, **values: s
     return encode(tokenizer, render(kind, **values))
 
 
+@through_template
 def encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[int]:
     """Return the ids of messages with the template's opening of the assistant's turn.
 
     Raises:
-        AtlasError: the tokenizer has no chat template.
+        AtlasError: the tokenizer has no chat template, or one that fails.
     """
-    if not tokenizer.chat_template:
-        raise AtlasError(
-            f"tokenizer of '{tokenizer.name_or_path}' has no chat template; "
-            "use a chat model or add chat_template.jinja to its folder"
-        )
     ids: Any = tokenizer.apply_chat_template(
         messages, add_generation_prompt=True, tokenize=True, return_dict=False
     )
@@ -60,6 +57,7 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: bool = T
     return [*ids, turn_end_id(tokenizer)] if ended else ids
 
 
+@through_template
 def turn_end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the id that ends a turn of the assistant in the tokenizer's own chat template.
 
@@ -67,12 +65,12 @@ def turn_end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     Gemma's, whose end of sequence is another; where it writes none, the end of sequence.
 
     Raises:
-        AtlasError: the tokenizer has no chat template, or no end at all.
+        AtlasError: the tokenizer has no chat template, one that fails, or no end at all.
     """
     template, end = _turn_ends.get(tokenizer, (None, 0))
-    if template is None or template != tokenizer.chat_template:
+    if template is None or template != template_of(tokenizer):
         end = _last_special(tokenizer)
-        _turn_ends[tokenizer] = (str(tokenizer.chat_template), end)
+        _turn_ends[tokenizer] = (template_of(tokenizer), end)
     return end
 
 
