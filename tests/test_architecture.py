@@ -28,11 +28,16 @@ MAX_FUNCTION_LINES = 80
 MAX_OBJECTIVE_LINES = 150
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "misc", "common"}
 HEAVY = ("torch", "transformers", "vllm", "deepspeed")
-LIGHT = ("config", "types", "errors", "session", "yaml_file", "training_data", "cli.app", "report")
+LIGHT = (
+    *("config", "types", "errors", "session", "json_file", "yaml_file", "training_data"),
+    *("cli.app", "report"),
+)
 """Rooms that must import without anything heavy."""
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"types", "errors", "session", "yaml_file", "masking", "objectives"}),
+    frozenset(
+        {"types", "errors", "session", "json_file", "yaml_file", "masking", "objectives"}
+    ),
     frozenset({"config", "prompts"}),
     frozenset({"machine", "run"}),
     frozenset({"models", "parallel", "planning", "serve", "traces"}),
@@ -51,11 +56,12 @@ NARROWER = {
     "types": {"errors"},
     "session": {"types", "errors"},
     "errors": set(),
+    "json_file": {"errors"},
     "yaml_file": {"errors"},
     "masking": set(),
     "training_data": {"types", "errors", "session", "traces"},
     "report": {
-        *("types", "errors", "session", "yaml_file", "masking"),
+        *("types", "errors", "session", "json_file", "yaml_file", "masking", "config"),
         *("machine", "run", "evaluation"),
     },
 }

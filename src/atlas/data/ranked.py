@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,10 +28,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from atlas.errors import AtlasError
+from atlas.json_file import json_value
 from atlas.run.files import replacing
 from atlas.types import Task
 
-_HALF = re.compile("[\ud800-\udfff]")
 """What JSON can escape, and neither UTF-8 nor a tokenizer takes."""
 
 
@@ -221,7 +220,7 @@ def _list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         items = _parsed(text)
     except ValueError as error:
         hint = "; a file with one record a line must be called .jsonl"
-        also = hint if str(error).startswith("Extra data") else ""
+        also = hint if "Extra data" in str(error) else ""
         raise AtlasError(f"{path} is no JSON: {error}{also}") from error
     if not isinstance(items, list) or not items:
         raise AtlasError(f"{path} must hold a list with at least one record")
@@ -237,8 +236,6 @@ def _lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         where = f"{path}, record {index} (line {number})"
         try:
             item = _parsed(line)
-        except json.JSONDecodeError as error:
-            raise AtlasError(f"{where}: no JSON: {error.msg}, column {error.colno}") from error
         except ValueError as error:
             raise AtlasError(f"{where}: no JSON: {error}") from error
         yield where, item
@@ -246,16 +243,13 @@ def _lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
 
 def _parsed(text: str) -> Any:
     """Parse JSON, with control characters that somebody wrote raw into a string."""
-    try:
-        return json.loads(text, strict=False)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    return json_value(text, object, strict=False)
 
 
 @cache
 def _validator() -> Draft202012Validator:
     text = files("atlas.data").joinpath("schemas/ranked.schema.json").read_text("utf-8")
-    schema = json.loads(text)
+    schema = json_value(text)
     return Draft202012Validator({"$ref": "#/$defs/record", "$defs": schema["$defs"]})
 
 
@@ -264,8 +258,6 @@ def _record(item: Any, where: str) -> RankedRecord:
     if error is not None:
         place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
         raise AtlasError(f"{where}{place and f', {place[1:]}'}: {_short(error.message)}")
-    if _HALF.search(json.dumps(item, ensure_ascii=False)):
-        raise AtlasError(f"{where}: it holds half of a surrogate pair, which is no text")
     responses = item["responses"]
     scores = tuple(_scores(responses, where))
     _refuse_contradiction(responses, scores, where)

@@ -53,9 +53,10 @@ def dialogue_of(session: Session) -> Dialogue | str:
     since: list[Step] = []
     """Steps since the latest teaching."""
     for step in session.steps:
-        if step.guidance:
+        notes = [note.note for note in step.guidance if note.note.strip()]
+        if notes:
             messages.append({"role": "user", "content": _request(session, since, step, messages)})
-            messages.append({"role": "assistant", "content": step.guidance[-1].note})
+            messages.append({"role": "assistant", "content": notes[-1]})
             since = []
         since.append(step)
     if not messages:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from atlas.errors import AtlasError
+from atlas.json_file import json_value
 from atlas.types import REFERENCE, Task
 
 _KEYS: Final = ("question", "answer", "family", "metadata")
@@ -73,13 +74,9 @@ def _lines(path: Path) -> list[bytes]:
 def _task(line: bytes) -> Task:
     """Read one line; a ``ValueError`` says what is wrong with it."""
     try:
-        record = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"no UTF-8: {error.reason} at byte {error.start}") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"no JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"expected an object as in {_EXAMPLE}, found {type(record).__name__}")
+        record = json_value(line)
+    except ValueError as error:
+        raise ValueError(f"no JSON as in {_EXAMPLE}: {error}") from error
     if unknown := record.keys() - set(_KEYS):
         raise ValueError(
             f"unknown key '{min(unknown)}'; there are {', '.join(_KEYS)}, and what a verifier "

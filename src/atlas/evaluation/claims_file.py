@@ -23,6 +23,7 @@ from typing import Any
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import DEFINITIONS, Claim, ClaimsTable, Comparison
 from atlas.evaluation.stats import Interval
+from atlas.json_file import read_json
 from atlas.run.files import write_atomic
 
 
@@ -86,13 +87,9 @@ def read_claims(path: Path) -> ClaimsTable:
     Raises:
         AtlasError: The file is missing, isn't JSON or isn't laid out as expected.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise AtlasError(f"{path} isn't there: run the evaluation first") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise AtlasError(f"{path} isn't JSON ({error}); evaluate again") from error
-    return claims_from_json(record)
+    if not path.exists():
+        raise AtlasError(f"{path} isn't there: run the evaluation first")
+    return claims_from_json(read_json(path))
 
 
 def _interval_to_json(interval: Interval | None) -> dict[str, Any]:

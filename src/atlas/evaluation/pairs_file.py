@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from atlas.errors import AtlasError
+from atlas.json_file import parse_json
 from atlas.run.files import write_atomic
 from atlas.types import Attempt, Leak, Lesson, Task, Utterance, Verdict
 
@@ -42,26 +43,16 @@ def read_pairs(path: Path) -> tuple[Lesson, ...]:
     """
     try:
         # Not splitlines(): a model's answer may hold U+2028 and its like, which JSON keeps raw.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_bytes().split(b"\n")
     except FileNotFoundError as error:
         raise AtlasError(f"{path} isn't there: run the evaluation first") from error
-    except UnicodeDecodeError as error:
-        raise AtlasError(f"{path} isn't UTF-8 text ({error}); evaluate again") from error
+    except OSError as error:
+        raise AtlasError(f"{path} can't be read: {error.strerror}") from error
     return tuple(
-        _read_line(line, f"{path}:{number}")
+        _pair_from_json(parse_json(line, f"{path}:{number}"), f"{path}:{number}")
         for number, line in enumerate(lines, start=1)
         if line.strip()
     )
-
-
-def _read_line(line: str, where: str) -> Lesson:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise AtlasError(f"{where} isn't JSON ({error.msg}); evaluate again") from error
-    if not isinstance(record, dict):
-        raise AtlasError(f"{where} isn't a JSON object; evaluate again")
-    return _pair_from_json(record, where)
 
 
 def _pair_to_json(pair: Lesson) -> dict[str, Any]:

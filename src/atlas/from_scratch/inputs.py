@@ -16,6 +16,7 @@ from pathlib import Path
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.errors import AtlasError
 from atlas.from_scratch.data.text import corpus_files
+from atlas.json_file import read_json
 from atlas.machine.shipped import model_path
 from atlas.models.checkpoints import MANIFEST
 from atlas.run.files import write_atomic
@@ -48,10 +49,10 @@ def keep_inputs(config: RankedConfig, now: Mapping[str, str], path: Path) -> Non
     Raises:
         AtlasError: Something has changed; it is named.
     """
-    if not path.is_file():
+    if not path.exists():
         write_atomic(path, json.dumps(now, indent=1) + "\n")
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = read_json(path)
     changed = [key for key in _KEYS if before.get(key) != now.get(key)]
     if changed:
         raise AtlasError(

@@ -31,6 +31,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from atlas.errors import AtlasError
+from atlas.json_file import read_json
 from atlas.machine.accelerator import name_accelerator
 from atlas.machine.hub import local_files_only
 from atlas.machine.shipped import model_path
@@ -204,11 +205,11 @@ def kept_dtype(folder: str | Path) -> torch.dtype:
 def is_whole(folder: Path) -> bool:
     """Tell whether every file of a folder is as its manifest says."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST)
         return bool(manifest) and all(
             _sha256(folder / name) == digest for name, digest in manifest.items()
         )
-    except (OSError, ValueError, AttributeError):
+    except (AtlasError, OSError, ValueError):
         return False
 
 

@@ -7,7 +7,6 @@ listed in ``known_models.json``, any other one has to lie in a folder or in the 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from atlas.errors import AtlasError
+from atlas.json_file import read_json
 from atlas.machine.shipped import model_path
 from atlas.planning.memory_plan import ModelShape
 
@@ -44,7 +44,7 @@ def shape_of_model(name: str) -> ModelShape:
 
 def known_models() -> dict[str, dict[str, Any]]:
     """Return the configurations of the presets' models by their hub id."""
-    return json.loads(_KNOWN.read_text(encoding="utf-8"))
+    return read_json(_KNOWN)
 
 
 def _config(name: str) -> PreTrainedConfig:

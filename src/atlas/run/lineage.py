@@ -20,10 +20,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from atlas.errors import AtlasError
+from atlas.json_file import read_json
 from atlas.run.files import write_atomic
 
 FILE: Final = "lineage.json"
 FORMAT: Final = "atlas.lineage/1"
+
+_PARTS: Final = {
+    **{"source": str, "train": list, "eval": list},
+    **{"num_samples": dict, "filters": dict, "left_out": dict},
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,26 +94,27 @@ def read_lineage(path: Path | str) -> Lineage:
     """
     path = Path(path)
     file = path / FILE if path.is_dir() else path
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not file.exists():
         raise AtlasError(
             f"{file} isn't there; name a run directory or model folder of `atlas sft`, "
             "`atlas grpo` or `atlas quickstart`"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise AtlasError(f"{file} can't be read as JSON: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        found = document.get("format") if isinstance(document, dict) else None
-        raise AtlasError(f"{file} has the format {found}; Atlas reads {FORMAT}")
-    try:
-        return Lineage(
-            source=document["source"],
-            train=tuple(document["train"]),
-            eval=tuple(document["eval"]),
-            num_samples=document["num_samples"],
-            filters=document["filters"],
-            left_out=document.get("left_out", {}),
         )
-    except (KeyError, TypeError) as error:
-        raise AtlasError(f"{file} lacks a part of {FORMAT}: {error}") from error
+    document = read_json(file)
+    if document.get("format") != FORMAT:
+        raise AtlasError(f"{file} has the format {document.get('format')}; Atlas reads {FORMAT}")
+    document.setdefault("left_out", {})
+    for name, kind in _PARTS.items():
+        if not isinstance(document.get(name), kind):
+            raise AtlasError(f"{file} lacks a part of {FORMAT}: {name}")
+    ids = [*document["train"], *document["eval"]]
+    counts = [*document["num_samples"].values(), *document["left_out"].values()]
+    if not (all(isinstance(i, str) for i in ids) and all(type(n) is int for n in counts)):
+        raise AtlasError(f"{file} holds an id that is no text, or a count that is no number")
+    return Lineage(
+        source=document["source"],
+        train=tuple(document["train"]),
+        eval=tuple(document["eval"]),
+        num_samples=document["num_samples"],
+        filters=document["filters"],
+        left_out=document["left_out"],
+    )

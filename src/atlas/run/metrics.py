@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
+from atlas.json_file import parse_json
 from atlas.run.files import append_line, disk_errors, write_atomic
 from atlas.run.run_dir import RunDir, stamped
 from atlas.run.trackers.tracker import Tracker, open_trackers
@@ -181,21 +181,22 @@ class MetricSink:
 
 def _drop_lines(path: Path, stage: str, resume_step: int | None) -> None:
     """Drop this stage's lines after ``resume_step``, and a last line that a crash cut off."""
-    if not path.is_file():
+    if not path.exists():
         return
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1].splitlines()
     try:
-        kept = [line for line in whole if _is_kept(json.loads(line), stage, resume_step)]
-    except (ValueError, KeyError, TypeError) as error:
-        raise AtlasError(
-            f"{path} holds a line that isn't a step's metrics ({error}); move the file away, or "
-            "start over with --fresh"
-        ) from error
-    content = "".join(f"{line}\n" for line in kept)
-    if content != text:
-        write_atomic(path, content)
-
-
-def _is_kept(line: Mapping[str, Any], stage: str, resume_step: int | None) -> bool:
-    return line["stage"] != stage or (resume_step is not None and line["step"] <= resume_step)
+        content = path.read_bytes()
+    except OSError as error:
+        raise AtlasError(f"{path} can't be read: {error.strerror}") from error
+    kept = []
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        where = f"{path}, line {number}"
+        record = parse_json(line, where)
+        step = record.get("step")
+        if not (isinstance(record.get("stage"), str) and type(step) is int):
+            raise AtlasError(
+                f"{where} isn't a step's metrics; move the file away, or start over with --fresh"
+            )
+        if record["stage"] != stage or (resume_step is not None and step <= resume_step):
+            kept.append(line + b"\n")
+    if b"".join(kept) != content:
+        write_atomic(path, b"".join(kept))

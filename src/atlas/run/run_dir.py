@@ -27,6 +27,7 @@ from typing import Any
 
 import atlas
 from atlas.errors import AtlasError
+from atlas.json_file import read_json
 from atlas.run import lineage
 from atlas.run.files import append_line, disk_errors, open_lock, try_lock, write_atomic
 
@@ -136,7 +137,10 @@ class RunDir:
         """Return what the finished stage ``name`` had to say; empty where it hasn't finished."""
         if not self.stage_done(name):
             return {}
-        return json.loads(self._stage_path(name).read_text(encoding="utf-8"))["summary"]
+        summary = read_json(self._stage_path(name)).get("summary")
+        if not isinstance(summary, dict):
+            raise AtlasError(f"{self._stage_path(name)} lacks the stage's summary")
+        return summary
 
     def finish_stage(self, name: str, summary: Mapping[str, Any], seconds: float) -> None:
         """Record that the stage ``name`` has finished; from now on a run goes past it.
@@ -245,13 +249,8 @@ class RunDir:
 def _read_run_json(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         raise AtlasError(f"run directory {path} isn't there; name the folder that a run wrote")
-    try:
-        run = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        run = None
-    except ValueError as error:
-        raise AtlasError(f"{path / 'run.json'} can't be read as JSON: {error}") from error
-    if not isinstance(run, dict) or not {"layout_version", "kind"} <= run.keys():
+    run = read_json(path / "run.json") if (path / "run.json").exists() else {}
+    if not (isinstance(run.get("kind"), str) and "layout_version" in run):
         raise AtlasError(
             f"{path} holds files but isn't a run directory of Atlas; choose another output_dir"
         )

@@ -6,7 +6,6 @@ Input: `ServerSettings`. Output: nothing, or an AtlasError.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from atlas.errors import AtlasError
+from atlas.json_file import read_json
 from atlas.serve.interpreter import Interpreter
 from atlas.serve.settings import ServerSettings, served_rank
 
@@ -91,10 +91,7 @@ def model_config(model: str) -> dict[str, Any]:
         raise AtlasError(f"there is no folder {model}; --model is a folder or a name on the hub")
     else:
         path = _from_hub(model)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise AtlasError(f"{path} isn't JSON: {error}") from error
+    return read_json(path)
 
 
 def _looks_like_path(model: str) -> bool:

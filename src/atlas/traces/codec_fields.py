@@ -6,6 +6,7 @@ attributes that it has and ``extra``, the rest; ``pack`` undoes it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,10 +100,17 @@ def of_type(*types: type) -> Callable[[Any], Any]:
 
 
 as_text = of_type(str)
-as_number = of_type(int, float)
+_as_number = of_type(int, float)
 as_whole = of_type(int)
 as_boolean = of_type(bool)
 as_object = of_type(dict)
+
+
+def as_number(value: Any) -> int | float:
+    """Read a number; what isn't finite is none, in JSON as here."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise MisshapenError(f"expected a number, found {value}")
+    return _as_number(value)
 
 
 def as_items(value: Any) -> tuple[Any, ...]:

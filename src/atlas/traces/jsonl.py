@@ -12,12 +12,13 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final, Literal, NoReturn, cast
+from typing import BinaryIO, Final, Literal, cast
 
 from atlas.errors import AtlasError
+from atlas.json_file import json_value
 from atlas.session import Session
 from atlas.traces.codec import session_from_record, session_to_record
 from atlas.traces.codec_fields import MisshapenError
@@ -28,6 +29,9 @@ OnBroken = Literal["error", "skip"]
 
 FORMAT_KEY: Final = "format"
 FORMAT: Final = "atlas.session/1"
+MAX_LINE_BYTES: Final = 256_000_000
+"""Of one session; a longer line is no session, and isn't read whole."""
+
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -124,12 +128,18 @@ class JsonlTraceStore:
 
     def _all(self) -> Iterator[Session]:
         self.broken = []
+        seen: set[int] = set()
         for number, line in self._lines():
             try:
                 session = _session_of(line)
-            except (ValueError, RecursionError) as error:
+            except ValueError as error:
                 self._note(number, str(error), error)
                 continue
+            if session.id in seen:
+                # Two files joined to one: the number is another session's, so this one has none.
+                session = replace(session, id=None)
+            elif session.id is not None:
+                seen.add(session.id)
             yield session
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
@@ -154,12 +164,7 @@ class JsonlTraceStore:
 
 def _session_of(line: bytes) -> Session:
     """Read one line; a ``ValueError`` says what is wrong with it."""
-    try:
-        record = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
-    except UnicodeDecodeError as error:
-        raise MisshapenError(f"no UTF-8: {error.reason} at byte {error.start}") from error
-    if not isinstance(record, dict):
-        raise MisshapenError(f"expected an object, found {type(record).__name__}")
+    record = json_value(line, max_bytes=MAX_LINE_BYTES)
     if FORMAT_KEY not in record:
         record = record_from_export(record)
     elif record.pop(FORMAT_KEY) != FORMAT:
@@ -178,10 +183,6 @@ def _line_of(session: Session, place: str) -> bytes:
     except UnicodeEncodeError:
         # Half of a surrogate pair has no UTF-8; JSON's own escape holds it.
         return json.dumps(record).encode() + b"\n"
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise MisshapenError(f"{name} is no JSON")
 
 
 @contextmanager

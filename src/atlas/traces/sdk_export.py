@@ -99,16 +99,22 @@ def _step(step: Any) -> Any:
         if name not in metadata and value not in (None, {}, []):
             metadata[name] = value
     notes = step.get("guidance") or []
+    notes = [notes] if isinstance(notes, str | dict) else notes
     return {
         **record,
         "evaluation": evaluation,
         "metadata": metadata,
         "attempt_details": attempts,
-        "guidance": [
-            {"sequence": place, "note": note} if isinstance(note, str) else note
-            for place, note in enumerate(notes, start=1)
-        ],
+        "guidance": [_note(place, note) for place, note in enumerate(notes, start=1)]
+        if isinstance(notes, list)
+        else notes,  # which the codec refuses
     }
+
+
+def _note(place: int, note: Any) -> Any:
+    if isinstance(note, str):
+        return {"sequence": place, "note": note}
+    return {"sequence": place, **note} if isinstance(note, dict) else note
 
 
 def _evaluation(step: Mapping[str, Any], metadata: Mapping[str, Any]) -> Any:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from atlas.errors import AtlasError
+from atlas.json_file import read_json
 from atlas.models.checkpoints import copy_model, is_whole
 from atlas.parallel.distributed import ALONE, Ranks
 
@@ -80,4 +82,11 @@ class BestModel:
     def _read(self) -> Measured | None:
         if not is_whole(self.folder):
             return None
-        return Measured(**json.loads((self.folder / _RECORD).read_text(encoding="utf-8")))
+        record = read_json(self.folder / _RECORD)
+        step, loss = record.get("step"), record.get("eval_loss")
+        if type(step) is not int or not isinstance(loss, int | float):
+            raise AtlasError(
+                f"{self.folder / _RECORD} doesn't say which step is the best, at what "
+                "loss; remove the folder, and the best one is sought from here on"
+            )
+        return Measured(step=step, eval_loss=float(loss))

@@ -149,3 +149,11 @@ def test_long_examples_are_left_out_whole() -> None:
 def test_a_session_is_named_by_its_number_or_else_its_task() -> None:
     assert session_key(session(id=0)) == "0"
     assert session_key(session()) == "task:Calculate 1 + 2."
+
+
+def test_an_empty_note_is_no_teaching() -> None:
+    taught = session(step(1, "A = 1 + 2.", "  "), step(2, ""))
+    dialogue = dialogue_of(taught)
+    assert isinstance(dialogue, Dialogue)
+    assert [m["content"] for m in dialogue.messages if m["role"] == "assistant"] == ["A = 1 + 2."]
+    assert dialogue_of(session(step(1, ""))) == "sessions without guidance"

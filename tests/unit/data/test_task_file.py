@@ -38,7 +38,7 @@ def test_a_limit_takes_the_first_and_reads_no_further(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         ("{", "line 3: no JSON"),
-        ("[1]", "line 3: expected an object .* found list"),
+        ("[1]", "line 3: no JSON .* expected an object, found a list"),
         ('{"question": "q2"}', "line 3: answer must be text that isn't empty, but it is null"),
         ('{"question": "q2", "answer": true}', "line 3: answer must be text .* it is true"),
         ('{"question": " ", "answer": "a"}', "line 3: question must be text"),
@@ -46,7 +46,7 @@ def test_a_limit_takes_the_first_and_reads_no_further(tmp_path: Path) -> None:
         ('{"question": "q2", "answer": "a", "metadata": 3}', "line 3: metadata must be an object"),
         ('{"question": "q2", "answer": "a", "meta": 3}', "line 3: unknown key 'meta'"),
         ('{"question": "What is 2 + 3?", "answer": "6"}', "line 3: it asks what line 1 asks"),
-        ("\ud800", "line 3: no UTF-8"),
+        ("\ud800", "line 3: no JSON .* no UTF-8"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, reason: str) -> None:

@@ -52,7 +52,7 @@ def test_a_file_that_is_missing_or_torn_is_named(tmp_path):
     torn = tmp_path / "claims.json"
     torn.write_text('{"num_tasks": 4')
 
-    with pytest.raises(AtlasError, match=r"claims\.json isn't JSON"):
+    with pytest.raises(AtlasError, match=r"claims\.json can't be read as JSON: line 1, column 16"):
         read_claims(torn)
     with pytest.raises(AtlasError, match=r"other\.json isn't there"):
         read_claims(tmp_path / "other.json")

@@ -55,7 +55,7 @@ def test_a_torn_line_and_a_missing_file_are_named(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"task": {')
 
-    with pytest.raises(AtlasError, match=r"pairs\.jsonl:1 isn't JSON"):
+    with pytest.raises(AtlasError, match=r"pairs\.jsonl:1 can't be read as JSON"):
         read_pairs(path)
     with pytest.raises(AtlasError, match="isn't there"):
         read_pairs(tmp_path / "nothing.jsonl")

@@ -50,10 +50,13 @@ def test_it_is_read_again_from_the_folder_and_from_the_file(tmp_path: Path) -> N
     [
         (None, r"lineage\.json isn't there; name a run directory"),
         ("{", r"lineage\.json can't be read as JSON"),
-        ("[]", "has the format None; Atlas reads atlas.lineage/1"),
+        ("[]", r"lineage\.json can't be read as JSON: expected an object, found a list"),
         ('{"format": "atlas.lineage/2"}', "has the format atlas.lineage/2"),
-        ('{"format": "atlas.lineage/1"}', "lacks a part of atlas.lineage/1: 'source'"),
-        (lineage_json(LINEAGE).replace('"train": [', '"train": 3, "x": [', 1), "not iterable"),
+        ('{"format": "atlas.lineage/1"}', "lacks a part of atlas.lineage/1: source"),
+        (
+            lineage_json(LINEAGE).replace('"train": [', '"train": 3, "x": [', 1),
+            "lacks a part of atlas.lineage/1: train",
+        ),
     ],
 )
 def test_what_is_no_lineage_is_one_line(tmp_path: Path, text: str | None, message: str) -> None:

@@ -97,7 +97,7 @@ def test_a_line_cut_off_by_a_crash_goes(run: RunDir) -> None:
 
 def test_a_file_of_something_else_is_left_alone(run: RunDir) -> None:
     run.metrics.write_text('{"epoch": 1}\n')
-    with pytest.raises(AtlasError, match=r"metrics.jsonl holds a line that isn't a step's metrics"):
+    with pytest.raises(AtlasError, match=r"metrics.jsonl, line 1 isn't a step's metrics"):
         MetricSink(run, stage="grpo", total_steps=1)
     assert run.metrics.read_text() == '{"epoch": 1}\n'
 

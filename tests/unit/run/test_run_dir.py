@@ -94,7 +94,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, fresh: bool)
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-@pytest.mark.parametrize("content", ["[1]", "{}", '{"kind": "sft"}'])
+@pytest.mark.parametrize("content", ["{}", '{"kind": "sft"}', '{"kind": 1, "layout_version": 1}'])
 def test_a_run_json_of_somebody_else_is_left_alone(
     tmp_path: Path, content: str, fresh: bool
 ) -> None:

@@ -47,7 +47,7 @@ def test_models_that_arent_there(tmp_path: Path) -> None:
     with pytest.raises(AtlasError, match=r"holds no model: there is no config\.json"):
         model_config(str(tmp_path))
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(AtlasError, match="isn't JSON"):
+    with pytest.raises(AtlasError, match=r"config\.json can't be read as JSON"):
         model_config(str(tmp_path))
 
 

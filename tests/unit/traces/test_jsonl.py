@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,8 +24,9 @@ def read(path, **options) -> list[Session]:
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_sessions_come_back_equal(name, data, any_sessions, tmp_path):
-    sessions = data.draw(st.lists(any_sessions, max_size=3))
+def test_sessions_come_back_equal(name, data, storable_sessions, tmp_path):
+    drawn = data.draw(st.lists(storable_sessions, max_size=3))
+    sessions = [replace(session, id=number) for number, session in enumerate(drawn)]
 
     assert write_jsonl(tmp_path / name, sessions) == len(sessions)
     assert read(tmp_path / name) == sessions
@@ -58,12 +60,12 @@ def good_line(number: int) -> str:
     ("line", "reason"),
     [
         (b'{"task": "t"', "Expecting ',' delimiter"),
-        (b"[1]", "expected an object, found list"),
+        (b"[1]", "expected an object, found a list"),
         (b'{"task": 1}', "'task' is missing or no text"),
         (b'{"task": "\xff"}', "no UTF-8: invalid start byte at byte 10"),
         (b'{"task": "t", "reward_stats": {"score": NaN}}', "NaN is no JSON"),
         (b'{"format": "atlas.session/2", "task": "t"}', "another format"),
-        (b"[" * 100_000, "recursion"),
+        (b"[" * 100_000, "nested"),
     ],
 )
 def test_a_broken_line_is_named_and_skipped_only_when_told_so(tmp_path, line, reason):
@@ -79,6 +81,24 @@ def test_a_broken_line_is_named_and_skipped_only_when_told_so(tmp_path, line, re
     assert [broken.line for broken in store.broken] == [3]
     assert store.count(ALL) == 3
     assert len(store.broken) == 1
+
+
+def test_text_that_nothing_can_store_is_marked(tmp_path, make_session):
+    broken = make_session(task="a \ud83d b \x00", steps=(Step(id=1, output="\udc00"),))
+    write_jsonl(tmp_path / "t.jsonl", [broken])
+
+    [again] = read(tmp_path / "t.jsonl")
+    assert again.task == "a \ufffd b \ufffd"
+    assert again.steps[0].output == "\ufffd"
+
+
+def test_an_id_that_comes_twice_is_the_first_session_s(tmp_path, make_session):
+    path = tmp_path / "t.jsonl"
+    write_jsonl(path, [make_session(number, id=number % 2) for number in range(4)])
+
+    assert [session.id for session in read(path)] == [0, 1, None, None]
+    only_late = SessionQuery(offset=2)
+    assert [session.id for session in JsonlTraceStore(path).sessions(only_late)] == [None, None]
 
 
 def test_a_cut_gzip_file_loses_only_its_end(tmp_path, make_session):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import pytest
+
+from atlas.errors import AtlasError
 from atlas.session import (
     MISSING,
     AdaptiveSummary,
@@ -199,3 +202,24 @@ def test_without_plan_metadata_and_stored_evaluation_the_copies_serve(tmp_path):
     assert step_read.deliverable == {"text": "done"}
     assert step_read.runtime is MISSING
     assert session.trajectory_events == ()
+
+
+@pytest.mark.parametrize(
+    ("guidance", "notes"),
+    [
+        ("Add one.", ["Add one."]),
+        ({"note": "Add one."}, ["Add one."]),
+        (["a", {"sequence": 7, "note": "b"}], ["a", "b"]),
+        (None, []),
+        ("", []),
+    ],
+)
+def test_guidance_is_a_list_of_notes_or_one_of_them(tmp_path, guidance, notes):
+    session = read(tmp_path, {"task": "t", "steps": [{"step_id": 1, "guidance": guidance}]})
+    assert [note.note for note in session.steps[0].guidance] == notes
+
+
+@pytest.mark.parametrize("guidance", [5, True, [None], [5]])
+def test_guidance_that_is_no_text_makes_a_broken_line(tmp_path, guidance):
+    with pytest.raises(AtlasError, match=r"line 1: steps\[0\]: expected"):
+        read(tmp_path, {"task": "t", "steps": [{"step_id": 1, "guidance": guidance}]})

@@ -100,13 +100,27 @@ def _turns(value: object, role: str) -> list[Message]:
     """Return chat turns, or a text as one turn of ``role``."""
     if isinstance(value, str):
         return [{"role": role, "content": value}] if value.strip() else []
-    turns = value if isinstance(value, list) else []
+    turns = [turn for turn in value if isinstance(turn, dict)] if isinstance(value, list) else []
+    said = [_content(turn.get("content")) for turn in turns]
+    if None in said:
+        return []  # there was more than text in it, without which the rest says something else
     return [
-        {"role": str(turn.get("role")), "content": _text(turn.get("content"))}
-        for turn in turns
-        if isinstance(turn, dict)
+        {"role": str(turn.get("role")), "content": content or ""}
+        for turn, content in zip(turns, said, strict=True)
     ]
 
 
+def _content(value: object) -> str | None:
+    """Return what was said in a turn: a text, or OpenAI's list of parts where all of them are."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    parts = value if isinstance(value, list) else [None]
+    texts = [part.get("text") if isinstance(part, dict) else None for part in parts]
+    return "".join(texts) if all(isinstance(text, str) for text in texts) else None
+
+
 def _text(value: object) -> str:
-    return "" if value is None else str(value)
+    """Return a text or a number as text; of a list, as of several answers, only a single one."""
+    if isinstance(value, list) and len(value) == 1:
+        (value,) = value
+    return str(value) if isinstance(value, str | int | float) else ""

@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from atlas.errors import AtlasError
 from atlas.from_scratch.model.pickled import BFLOAT16, WEIGHTS, Array, write_pickled
+from atlas.json_file import read_json
 from atlas.models.checkpoints import copy_model, load_tokenizer
 
 SAFETENSORS = "model.safetensors"
@@ -84,8 +85,8 @@ def claim_folder(folder: Path, run: str) -> None:
     if not there:
         return
     try:
-        owner = json.loads((folder / STATS).read_text(encoding="utf-8"))["run"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        owner = read_json(folder / STATS)["run"]
+    except (AtlasError, KeyError) as error:
         raise AtlasError(
             f"model_dir {folder} holds {there[0]} and more, which no run of this version wrote; "
             "move it away, or set model_dir to another folder"

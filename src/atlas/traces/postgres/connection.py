@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -22,8 +23,10 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
+from psycopg.types.datetime import TimestamptzLoader
 
 from atlas.errors import AtlasError
+from atlas.json_file import is_too_deep
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -55,8 +58,23 @@ _NOT_PLAIN: Final = """
 _MORE: Final = {"PGSERVICEFILE", "PGTZ", "PGDATESTYLE", "PGGEQO", "PGSYSCONFDIR", "PGLOCALEDIR"}
 """Variables of PostgreSQL's clients that stand for no part of a ``db_url``."""
 
+
+def _number(digits: str) -> float | str:
+    value = float(digits)
+    return digits if math.isinf(value) else value
+
+
+def _whole(digits: str) -> int | str:
+    return digits if len(digits) > sys.int_info.default_max_str_digits else int(digits)
+
+
 # The call that ``JSONDecoder.raw_decode`` makes; the types of the standard library lack it.
-_scan_json: Callable[[str, int], tuple[Any, int]] = cast("Any", json.JSONDecoder()).scan_once
+_scan_json: Callable[[str, int], tuple[Any, int]] = cast(
+    "Any", json.JSONDecoder(parse_float=_number)
+).scan_once
+_scan_any_json: Callable[[str, int], tuple[Any, int]] = cast(
+    "Any", json.JSONDecoder(parse_float=_number, parse_int=_whole)
+).scan_once
 
 
 def describe(db_url: str) -> str:
@@ -137,6 +155,7 @@ def connect(db_url: str) -> Connection:
             f"can't open {place}: {reason}; is it running, is db_url right?"
         ) from error
     connection.adapters.register_loader("jsonb", _JsonbLoader)
+    connection.adapters.register_loader("timestamptz", _InstantLoader)
     with explained(place):
         connection.execute("SET TimeZone TO 'UTC'")
         if ours and (found := connection.execute(_NOT_PLAIN).fetchone()):
@@ -168,12 +187,30 @@ class _JsonbLoader(Loader):
     """Reads a document as the server sends it: UTF-8 with nothing around it.
 
     ``json.loads`` looks for another encoding and for blanks, in several calls a document; there are
-    some thirty documents in a session.
+    some thirty documents in a session. What jsonb holds and Python doesn't stays text: a number of
+    more digits than Python reads, or a document nested deeper than Atlas writes.
     """
 
     def load(self, data: Buffer) -> Any:
         """Return the value of a document."""
-        return _scan_json(str(data, "utf-8"), 0)[0]
+        text = str(data, "utf-8")
+        if is_too_deep(bytes(data)):
+            return text
+        try:
+            return _scan_json(text, 0)[0]
+        except ValueError:
+            return _scan_any_json(text, 0)[0]
+
+
+class _InstantLoader(TimestamptzLoader):
+    """Reads a time; one that Python doesn't have (infinity, years before Christ) stays text."""
+
+    def load(self, data: Buffer) -> Any:
+        """Return a datetime where it is one."""
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            return str(data, "utf-8")
 
 
 @contextmanager

@@ -52,7 +52,8 @@ _NEWEST_EVENT: Final = "SELECT COALESCE(max(id), 0) FROM trajectory_events"
 class Position:
     """The last session of a listing; the next one starts after it."""
 
-    created_at: datetime | None
+    created_at: datetime | str | None
+    """Text where Python has no such time, as for ``infinity``."""
     id: int
 
 

@@ -184,6 +184,8 @@ def _read_events(connection: Connection, page: ListedPage) -> dict[int, list[Rec
         rows = rows_of(connection, _EVENTS_BY_ID, listed)
     events: dict[int, list[Record]] = defaultdict(list)
     for session_id, event_id, event, created_at in rows:
+        if isinstance(created_at, str):
+            created_at = None  # no time that Python has
         events[session_id].append({"id": event_id, "event": event, "created_at": created_at})
     return events
 

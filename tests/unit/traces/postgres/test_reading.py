@@ -18,6 +18,7 @@ from atlas.session import (
     TrajectoryEvent,
 )
 from atlas.traces.jsonl import JsonlTraceStore, write_jsonl
+from atlas.traces.postgres.connection import connect
 from atlas.traces.postgres.reading import PostgresTraceStore
 from atlas.traces.postgres.writing import write_sessions
 from atlas.traces.store import SessionQuery
@@ -316,3 +317,26 @@ def test_tables_with_other_types_and_without_indexes_are_read_and_written(
     assert found[0].plan is None
     assert found[3].created_at == START + timedelta(hours=2)
     assert numbers(store.sessions(SessionQuery(start_date=START + timedelta(hours=1)))) == [2, 1]
+
+
+def test_what_json_and_time_hold_and_python_does_not_stays_text(fresh_db_url):
+    deep = "[" * 300 + "]" * 300
+    with connect(fresh_db_url) as connection:
+        for created_at in ("infinity", "-infinity", "0044-03-15 BC", "2025-01-01"):
+            connection.execute(
+                "INSERT INTO sessions (task, status, created_at, metadata, reward)"
+                " VALUES ('t', 'succeeded', %s, %s::jsonb, %s::jsonb)",
+                [created_at, '{"n": ' + "7" * 5000 + ', "d": ' + deep + "}", '{"score": 7e400}'],
+            )
+        connection.execute(
+            "INSERT INTO trajectory_events (session_id, event, created_at)"
+            " SELECT id, ('{\"n\": ' || repeat('7', 5000) || '}')::jsonb, 'infinity' FROM sessions"
+        )
+    store = PostgresTraceStore(fresh_db_url, page_size=1)
+    sessions = list(store.sessions(SessionQuery()))
+
+    assert [session.id for session in sessions] == [1, 4, 3, 2]  # each once, newest first
+    assert [bool(session.created_at) for session in sessions] == [False, True, False, False]
+    assert sessions[0].trajectory_events[0].event == {"n": "7" * 5000}
+    assert sessions[0].trajectory_events[0].created_at is None
+    assert all(deep in str(session) for session in sessions)
