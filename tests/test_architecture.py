@@ -67,6 +67,30 @@ NARROWER = {
 }
 """Rooms that may import less than their place in the layers, or other parts of it, would say."""
 
+PARSERS = {
+    "json_file.py": "the reader of JSON",
+    "config/grammar/yaml_file.py": "the reader of YAML",
+    "rewards/sandbox/candidate.py": "its own process is written to by ours alone",
+    "rewards/sandbox/checker.py": "its own process is written to by ours alone",
+    "rewards/sandbox/forks.py": "lines between our own processes, limited there",
+    "rewards/sandbox/run.py": "lines between our own processes, limited there",
+    "rewards/sandbox/wire.py": "lines between our own processes, limited there",
+    "rewards/verifiers/line_process.py": "lines between our own processes, limited there",
+    "rewards/verifiers/json_schema.py": "an answer, read more strictly: no key twice",
+    "traces/postgres/connection.py": "jsonb, which the server has checked",
+    "rewards/judges/verdict.py": "finds objects in a judge's prose",
+    "rewards/verifiers/answers.py": "finds objects in a model's answer",
+    "rewards/verifiers/schema_worker.py": "lines between our own processes, limited there",
+    "rewards/judges/judge.py": "what the judge's own cache keeps",
+    "rewards/judges/quoting.py": "the test of what quoting promises",
+    "serve/connection.py": "replies of the server that we started",
+    "serve/interpreter.py": "what a Python that we started prints",
+    "serve/inside/worker.py": "runs in the server, without the rest of Atlas",
+    "from_scratch/model/gguf_file.py": "what the tokenizer in memory says of itself",
+    "from_scratch/model/folder.py": "figures in memory, on their way to the file",
+}
+"""Who may parse JSON or YAML, and why the one reader isn't for it."""
+
 PROMPTS = {
     **{f"prompts/{kind}.txt": set(names) for kind, names in PLACEHOLDERS.items()},
     **{
@@ -121,6 +145,19 @@ def relative_imports(source: str) -> list[str]:
         f"line {node.lineno}: relative import"
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.ImportFrom) and node.level > 0
+    ]
+
+
+def parsers(source: str) -> list[str]:
+    """Return calls that parse JSON or YAML, under whatever name the module has."""
+    return [
+        f"line {node.lineno}: {ast.unparse(node.func)}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and re.fullmatch(
+            r"_?(json|yaml)\.\w*(load\w*|Decoder|parse|compose\w*)|OmegaConf\.(load|create)",
+            ast.unparse(node.func),
+        )
     ]
 
 
@@ -203,6 +240,13 @@ def test_imports_are_absolute() -> None:
 
 def test_the_library_never_prints() -> None:
     assert report({path: prints(path.read_text()) for path in ATLAS.rglob("*.py")}) == []
+
+
+def test_files_are_parsed_by_their_one_reader() -> None:
+    found = {path.relative_to(ATLAS).as_posix(): path for path in ATLAS.rglob("*.py")}
+    elsewhere = {p: parsers(p.read_text()) for name, p in found.items() if name not in PARSERS}
+    assert report(elsewhere) == []
+    assert [name for name in PARSERS if not parsers(found[name].read_text())] == []
 
 
 def test_files_are_short() -> None:
@@ -289,6 +333,12 @@ def test_rules_on_print_dots_and_names_bite() -> None:
     assert relative_imports("from .types import Task") == ["line 1: relative import"]
     assert vague_names(Path("src/atlas/training/utils.py")) == ["utils"]
     assert vague_names(Path("src/atlas/common/loss.py")) == ["common"]
+
+
+def test_rule_on_parsers_bites() -> None:
+    assert parsers("def f(p):\n    return json.load(p)") == ["line 2: json.load"]
+    assert parsers("yaml.safe_load(p)") == ["line 1: yaml.safe_load"]
+    assert parsers("json.dumps(1) + load_config(p)") == []
 
 
 def test_rule_on_mirrors_bites(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from atlas.from_scratch.planning import Plan, Settings, longest_of, plan_run
 from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM
 from atlas.from_scratch.stages import FromScratch, stages_of
 from atlas.from_scratch.training.loops import num_ranked_steps
+from atlas.json_file import read_json
 from atlas.run.config_file import keep_config
 from atlas.run.files import write_atomic
 from atlas.run.links import publish, refuse_foreign
@@ -185,8 +186,13 @@ def _show_figures(run_dir: RunDir) -> None:
 def _settled(run_dir: RunDir, settings: Settings) -> Settings:
     """Return the settings that the run was begun with: it goes on so, whatever is free now."""
     kept = run_dir.path / "settings.json"
-    if kept.is_file():
-        return Settings(**json.loads(kept.read_text(encoding="utf-8")))
+    if kept.exists():
+        record = read_json(kept)
+        if {name: type(value) for name, value in record.items()} != {
+            name: type(value) for name, value in asdict(settings).items()
+        }:
+            raise AtlasError(f"{kept} doesn't hold the settings of a run; --fresh starts over")
+        return Settings(**record)
     write_atomic(kept, json.dumps(asdict(settings)) + "\n")
     return settings
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from atlas.config.grammar.schema import Part, key
 from atlas.errors import AtlasError
+from atlas.json_file import read_json
 
 EngineName = Literal["plain", "ddp", "fsdp", "deepspeed"]
 EngineChoice = Literal["auto", "plain", "ddp", "fsdp", "deepspeed"]
@@ -113,13 +113,6 @@ def read_deepspeed_file(path: str) -> dict[str, Any]:
         AtlasError: It isn't there, or isn't JSON.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AtlasError(f"deepspeed={path} can't be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise AtlasError(
-            f"deepspeed={path} isn't JSON ({error}); comments are not allowed in it"
-        ) from error
-    if not isinstance(content, dict):
-        raise AtlasError(f"deepspeed={path} must hold one JSON object")
-    return content
+        return read_json(Path(path))
+    except AtlasError as error:
+        raise AtlasError(f"deepspeed={error}; comments are not allowed in it") from error

@@ -7,7 +7,6 @@ on without it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from atlas.errors import AtlasError
 from atlas.evaluation.claims import ClaimsTable
 from atlas.evaluation.claims_file import read_claims
 from atlas.evaluation.pairs_file import read_pairs
+from atlas.json_file import json_value, read_json
 from atlas.masking import mask_secrets
 from atlas.run.run_dir import LAYOUT_VERSION
 from atlas.types import Lesson
@@ -114,18 +114,11 @@ def _read_text(path: Path, problems: list[str]) -> str | None:
 
 
 def _read_object(path: Path, problems: list[str]) -> Mapping[str, Any]:
-    text = _read_text(path, problems)
-    if text is None:
-        return {}
     try:
-        record = json.loads(text)
-    except json.JSONDecodeError as error:
-        problems.append(f"{path} isn't JSON: {error}")
+        return read_json(path) if path.exists() else {}
+    except AtlasError as error:
+        problems.append(str(error))
         return {}
-    if not isinstance(record, dict):
-        problems.append(f"{path} isn't a JSON object")
-        return {}
-    return record
 
 
 def _read_stages(folder: Path, problems: list[str]) -> tuple[StageRecord, ...]:
@@ -195,10 +188,9 @@ def _read_curves(path: Path, problems: list[str]) -> dict[str, Curve]:
 
 def _metrics_line(line: str) -> Mapping[str, Any]:
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError:
+        return json_value(line)
+    except ValueError:
         return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _read_claims(path: Path, problems: list[str]) -> ClaimsTable | None:

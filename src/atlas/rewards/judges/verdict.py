@@ -18,6 +18,8 @@ from typing import Any, Literal
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from atlas.json_file import finite, whole
+
 AbstentionKind = Literal[
     "timeout", "rate_limited", "unreachable", "server_error", "refused", "unreadable"
 ]
@@ -142,7 +144,10 @@ def _verdict(found: dict[str, Any]) -> JudgeVerdict:
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """Yield the JSON objects of a text, outermost ones only."""
     decoder = json.JSONDecoder(
-        parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates
+        parse_float=finite,
+        parse_int=whole,
+        parse_constant=_refuse_constant,
+        object_pairs_hook=_without_duplicates,
     )
     position, num_failed = text.find("{"), 0
     while position >= 0 and num_failed < _MAX_FAILED:

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -26,7 +25,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.datetime import TimestamptzLoader
 
 from atlas.errors import AtlasError
-from atlas.json_file import is_too_deep
+from atlas.json_file import MAX_DIGITS, is_too_deep
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -65,14 +64,11 @@ def _number(digits: str) -> float | str:
 
 
 def _whole(digits: str) -> int | str:
-    return digits if len(digits) > sys.int_info.default_max_str_digits else int(digits)
+    return digits if len(digits) > MAX_DIGITS else int(digits)
 
 
 # The call that ``JSONDecoder.raw_decode`` makes; the types of the standard library lack it.
 _scan_json: Callable[[str, int], tuple[Any, int]] = cast(
-    "Any", json.JSONDecoder(parse_float=_number)
-).scan_once
-_scan_any_json: Callable[[str, int], tuple[Any, int]] = cast(
     "Any", json.JSONDecoder(parse_float=_number, parse_int=_whole)
 ).scan_once
 
@@ -194,12 +190,7 @@ class _JsonbLoader(Loader):
     def load(self, data: Buffer) -> Any:
         """Return the value of a document."""
         text = str(data, "utf-8")
-        if is_too_deep(bytes(data)):
-            return text
-        try:
-            return _scan_json(text, 0)[0]
-        except ValueError:
-            return _scan_any_json(text, 0)[0]
+        return text if is_too_deep(bytes(data)) else _scan_json(text, 0)[0]
 
 
 class _InstantLoader(TimestamptzLoader):
