@@ -130,8 +130,30 @@ def copy_model(
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """Return the training state of a checkpoint; nothing in it can run code."""
-    return torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+    """Return the training state of a checkpoint; nothing in it can run code.
+
+    Raises:
+        AtlasError: The file holds something else.
+    """
+    path = folder / _STATE
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds, by the byte that is wrong
+        raise not_a_state(folder, error) from error
+    if not isinstance(state, dict) or not isinstance(state.get("engine"), dict):
+        raise not_a_state(folder, "it isn't laid out as one")
+    if type(state.get("step")) is not int or state["step"] < 1:
+        raise not_a_state(folder, "it doesn't say after which step it was written")
+    return state
+
+
+def not_a_state(folder: Path, reason: object) -> AtlasError:
+    """Return the error of a checkpoint whose training state can't be used."""
+    said = next(iter(str(reason).strip().splitlines()), type(reason).__name__)
+    return AtlasError(
+        f"{folder / _STATE} isn't the state of this training ({said[:200]}); remove {folder} to go "
+        "on from the checkpoint before it"
+    )
 
 
 def load_model(
@@ -216,6 +238,13 @@ def is_whole(folder: Path) -> bool:
 def newest_checkpoint(checkpoints: Path) -> Path | None:
     """Return the newest whole checkpoint ``step_*`` of a folder; None where there is none."""
     return next((path for path in reversed(_by_step(checkpoints)) if is_whole(path)), None)
+
+
+def damaged_checkpoints(checkpoints: Path) -> list[Path]:
+    """Return the checkpoints that are newer than the newest whole one."""
+    whole = newest_checkpoint(checkpoints)
+    found = _by_step(checkpoints)
+    return found if whole is None else found[found.index(whole) + 1 :]
 
 
 def prune_checkpoints(checkpoints: Path, keep: int) -> None:

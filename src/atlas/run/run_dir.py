@@ -121,12 +121,20 @@ class RunDir:
     def lock(self) -> Iterator[None]:
         """Keep every other process out for as long as the block runs.
 
+        Temporary files of a run that was killed are removed first.
+
         The system lets go of the lock when the process ends, however it ends.
 
         Raises:
             AtlasError: Another process has it; its number is named.
         """
         with _locked(self.path):
+            # What a killed run was in the middle of writing; nobody else writes here now.
+            for leftover in (*self.path.rglob(".*.tmp"), *self.path.rglob(".*.partial")):
+                if leftover.is_dir() and not leftover.is_symlink():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
             yield
 
     def stage_done(self, name: str) -> bool:

@@ -7,6 +7,9 @@ may be on machines that don't see the folder.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,10 @@ from transformers import PreTrainedTokenizerBase
 
 from atlas.config.record import RecordConfig
 from atlas.models.checkpoints import (
+    damaged_checkpoints,
     load_state,
     newest_checkpoint,
+    not_a_state,
     prune_checkpoints,
     save_checkpoint,
     step_name,
@@ -25,6 +30,8 @@ from atlas.parallel.engine.protocol import Engine
 from atlas.run.lineage import lineage_files
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import StopRequest
+
+_log = logging.getLogger(__name__)
 
 
 def resumable(
@@ -39,6 +46,7 @@ def resumable(
         stop=stop,
         extra=lineage_files(run.path) if ranks.is_main else {},
         ranks=ranks,
+        note=partial(run.note, run.kind),
     )
 
 
@@ -53,6 +61,10 @@ class Resumable:
         stop: Whether the user asked to stop.
         extra: Text files that lie in every checkpoint, by name.
         ranks: Who trains together.
+        note: Writes a line to the run's log.
+
+    Raises:
+        AtlasError: The newest whole checkpoint holds no training state.
     """
 
     def __init__(
@@ -65,11 +77,17 @@ class Resumable:
         stop: StopRequest,
         extra: dict[str, str] | None = None,
         ranks: Ranks = ALONE,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.folder = newest_checkpoint(checkpoints) if ranks.is_main else None
         """The checkpoint that the run goes on from; None where it starts anew, and on every rank
         but 0, whose weights all others get."""
         state: dict[str, Any] = load_state(self.folder) if self.folder else {}
+        for damaged in damaged_checkpoints(checkpoints) if ranks.is_main else []:
+            goes_on = f"from {self.folder.name}" if self.folder else "from the start"
+            text = f"warning: {damaged} is damaged and passed over; the run goes on {goes_on}"
+            note(text)
+            _log.warning(text)
         self._of_engine: dict[str, Any] = state.pop("engine", {})
         self.state = ranks.broadcast(state, "state of the checkpoint")
         """What was saved there; empty where the run starts anew."""
@@ -86,7 +104,10 @@ class Resumable:
     def restore(self, engine: Engine) -> None:
         """Give optimiser and schedule their state back, where there is one."""
         if self.first:
-            engine.load_state(self._of_engine)
+            try:
+                engine.load_state(self._of_engine)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise not_a_state(self.folder or self._checkpoints, error) from error
             self._of_engine = {}
 
     def save_if_due(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import pickle
 import shutil
 from pathlib import Path
 
@@ -124,11 +123,11 @@ def test_a_folder_without_a_model_is_told_in_one_line(tmp_path: Path) -> None:
 
 def test_a_checkpoint_brings_its_state_back(tmp_path: Path) -> None:
     model = tiny_model()
-    state = {"step": 3, "best": [0.5, None], "moments": {"w": torch.arange(3.0)}}
+    state = {"step": 3, "engine": {"w": torch.arange(3.0)}, "best": [0.5, None]}
     save_checkpoint(tmp_path / "step_000003", model, tiny_tokenizer(), state)
     found = load_state(tmp_path / "step_000003")
     assert (found["step"], found["best"]) == (3, [0.5, None])
-    assert torch.equal(found["moments"]["w"], torch.arange(3.0))
+    assert torch.equal(found["engine"]["w"], torch.arange(3.0))
     assert torch.equal(logits(load_model(tmp_path / "step_000003")), logits(model))
 
 
@@ -142,9 +141,18 @@ def test_a_state_that_would_run_code_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"step": 1, "x": Evil()}, tmp_path / "state.pt")
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(AtlasError, match=r"state\.pt isn't the state of this training"):
         load_state(tmp_path)
     assert not (tmp_path / "evil_was_here").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [[1], None, {"step": "a", "engine": {}}, {"step": 4}, {"engine": {}}, {"step": 0}]
+)
+def test_a_state_of_something_else_is_one_line(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "state.pt")
+    with pytest.raises(AtlasError, match=r"state\.pt isn't the state of this training .*remove"):
+        load_state(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -223,3 +223,17 @@ def test_a_disk_without_locks_is_said_in_one_line(
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(AtlasError, match="can't lock files"), run.lock():
         pass
+
+
+def test_what_a_killed_run_was_writing_goes_with_the_next_lock(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", "sft")
+    table = run.rollouts / ".step_000003.parquet.abc.tmp"
+    model = run.checkpoints / ".step_000004.partial" / "config.json"
+    only_one = run.checkpoints / ".best.old" / "config.json"
+    for path in (table, model, only_one):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with run.lock():
+        assert not table.exists()
+        assert not model.parent.exists()
+        assert only_one.exists()

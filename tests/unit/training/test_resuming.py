@@ -53,3 +53,26 @@ def test_a_stop_saves_at_once(
     stop.asked = True
     saved.save_if_due(3, engine, tokenizer)
     assert names(tmp_path) == ["step_000003"]
+
+
+def test_what_is_damaged_is_passed_over_and_said(
+    tmp_path: Path,
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = PlainEngine(model, learning_rate=1e-3, total_steps=6)
+    saved = resumable(tmp_path, StopRequest())
+    for step in range(1, 5):
+        saved.save_if_due(step, engine, tokenizer)
+    noted: list[str] = []
+    for name, goes_on in (("step_000004", "from step_000002"), ("step_000002", "from the start")):
+        (tmp_path / name / "state.pt").write_text("x")
+        noted.clear()
+        Resumable(
+            tmp_path, total_steps=6, save_steps=2, keep=2, stop=StopRequest(), note=noted.append
+        )
+        assert f"{tmp_path / name} is damaged and passed over; the run goes on {goes_on}" in (
+            " ".join(noted)
+        )
+        assert noted[-1] in caplog.text

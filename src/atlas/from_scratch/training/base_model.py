@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -57,6 +58,7 @@ def train_base_model(
         save_steps=config.save_steps,
         keep=1,
         stop=stop,
+        note=partial(run.note, run.kind),
     )
     first = saved.first
     if saved.folder:

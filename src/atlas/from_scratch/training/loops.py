@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,6 +166,7 @@ def _stage(
         save_steps=config.save_every,
         keep=config.save_total_limit,
         stop=job.stop,
+        note=partial(job.run.note, name),
     )
     dtype = weights_dtype(job.bf16_weights)
     start = load_model(saved.folder, dtype=dtype) if saved.folder else model()
