@@ -35,9 +35,7 @@ LIGHT = (
 """Rooms that must import without anything heavy."""
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset(
-        {"types", "errors", "session", "json_file", "yaml_file", "masking", "objectives"}
-    ),
+    frozenset({"types", "errors", "session", "json_file", "yaml_file", "masking", "objectives"}),
     frozenset({"config", "prompts"}),
     frozenset({"machine", "run"}),
     frozenset({"models", "parallel", "planning", "serve", "traces"}),

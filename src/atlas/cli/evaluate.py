@@ -14,7 +14,7 @@ from atlas.config.grammar.compose import load_config
 from atlas.data.task_file import read_tasks
 from atlas.data.tasks import mixed_tasks
 from atlas.evaluation.measuring import arm_names, evaluate
-from atlas.models.checkpoints import load_tokenizer
+from atlas.models.checkpoints import check_model
 from atlas.report import write_report
 from atlas.rewards.verifiers import accepts_reference
 from atlas.run.config_file import keep_config
@@ -38,7 +38,7 @@ def run(overrides: Sequence[str], *, fresh: bool, source: str = "evaluate") -> N
     arms = dict(zip(arm_names(config.teachers), config.teachers, strict=True))
     tasks = _tasks(config)
     for folder in (*config.teachers, config.student_model):
-        load_tokenizer(folder)
+        check_model(folder)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     run_dir = RunDir.create(config.output_dir, "evaluate", fresh=fresh)

@@ -19,6 +19,7 @@ from atlas.config.engine import chosen_engine
 from atlas.config.train import TrainConfig
 from atlas.data.training_sets import counts
 from atlas.errors import AtlasError
+from atlas.models.checkpoints import check_model
 from atlas.parallel.distributed import Ranks, joined
 from atlas.parallel.world import world
 from atlas.run.config_file import keep_config
@@ -89,6 +90,9 @@ def begin(config: TrainConfig, kind: str, *, fresh: bool) -> Begun:
     run = RunDir.create(config.output_dir, kind, fresh=fresh)
     if run.stage_done(kind):
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
+    for key in ("model_name_or_path", "student_model"):
+        if hasattr(config, key):
+            check_model(getattr(config, key))
     if run.config.is_file():
         keep_config(config, run.config)
     return Begun(run=run, before=read_lineage(run.path) if run.lineage.is_file() else None)

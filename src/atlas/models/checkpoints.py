@@ -10,7 +10,6 @@ of every file, written last; a folder whose manifest doesn't match is not one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,10 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -31,20 +27,29 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from atlas.errors import AtlasError
-from atlas.json_file import read_json
 from atlas.machine.accelerator import name_accelerator
 from atlas.machine.hub import local_files_only
 from atlas.machine.shipped import model_path
-from atlas.models.lora import is_adapted, merged_model, save_adapter
+from atlas.models.lora import is_adapted, merged_model, save_adapter, with_merged
+from atlas.models.manifest import MANIFEST, STATE, is_whole, sha256
+from atlas.models.whole import (
+    adapter_base,
+    check_files,
+    check_tokenizer,
+    in_one_line,
+    num_rows,
+    read_config,
+    refuse_incomplete,
+    refuse_nonsense,
+)
+from atlas.prompts.templates import check_template
 from atlas.run.files import disk_errors, give_usual_mode, place_errors, write_atomic
 
-MANIFEST = "manifest.json"
 ADAPTER = "adapter"
 """The folder within a model folder that has its adapter by itself."""
 
 # The stages draw their own progress; a bar for each file of a model only breaks it.
 disable_progress_bar()
-_STATE = "state.pt"
 
 
 def save_model(
@@ -101,7 +106,7 @@ def save_checkpoint(
         else:
             _save_weights(model, temporary)
         tokenizer.save_pretrained(temporary)
-        torch.save(state, temporary / _STATE)
+        torch.save(state, temporary / STATE)
         _write_texts(temporary, extra)
 
     _write_folder(folder, write)
@@ -135,7 +140,7 @@ def load_state(folder: Path) -> dict[str, Any]:
     Raises:
         AtlasError: The file holds something else.
     """
-    path = folder / _STATE
+    path = folder / STATE
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of many kinds, by the byte that is wrong
@@ -151,7 +156,7 @@ def not_a_state(folder: Path, reason: object) -> AtlasError:
     """Return the error of a checkpoint whose training state can't be used."""
     said = next(iter(str(reason).strip().splitlines()), type(reason).__name__)
     return AtlasError(
-        f"{folder / _STATE} isn't the state of this training ({said[:200]}); remove {folder} to go "
+        f"{folder / STATE} isn't the state of this training ({said[:200]}); remove {folder} to go "
         "on from the checkpoint before it"
     )
 
@@ -166,6 +171,8 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a causal language model: a folder, a hub id, or the name of a shipped model.
 
+    An adapter is loaded into its base, and merged with it.
+
     Args:
         folder: Where it is.
         dtype: Of its weights.
@@ -174,10 +181,16 @@ def load_model(
         device: Where its weights go to, without a stop in the processor's memory; None: there.
 
     Raises:
-        AtlasError: There is no such folder, or no model in it.
+        AtlasError: There is no such folder, no model in it, or not the whole of one.
     """
-    try:
-        return AutoModelForCausalLM.from_pretrained(
+    refuse_incomplete(folder)
+    base = adapter_base(folder)
+    if base is not None:
+        return with_merged(
+            load_model(base, dtype=dtype, attention=attention, device=device), folder
+        )
+    with in_one_line("model", folder):
+        model = AutoModelForCausalLM.from_pretrained(
             model_path(folder),
             dtype=dtype,
             trust_remote_code=False,
@@ -187,24 +200,41 @@ def load_model(
             # Only for accelerators: on the processor a map of devices brings hooks for nothing.
             device_map=None if device is None or device.type == "cpu" else {"": device},
         )
-    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
-        raise AtlasError(_unloadable("model", folder, error)) from error
+        if attention != "flash_attention_2":  # which computes under autocast only
+            refuse_nonsense(folder, model)
+    return model
+
+
+def check_model(folder: str | Path) -> None:
+    """Look whether a model and its tokenizer can be loaded, before anything is begun with them.
+
+    Raises:
+        AtlasError: As `load_model` and `load_tokenizer` would; little is read for it.
+    """
+    load_tokenizer(folder)
+    refuse_incomplete(folder)
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model folder or a hub id.
 
     Raises:
-        AtlasError: There is none.
+        AtlasError: There is none, it has tokens that the model has no row for, or no chat
+            template that can be used.
     """
-    try:
-        return AutoTokenizer.from_pretrained(
-            model_path(folder),
-            trust_remote_code=False,
-            local_files_only=local_files_only(model_path(folder)),
+    name = model_path(folder)
+    check_files(name, weights=False)
+    base = adapter_base(folder)
+    if base is not None and not any(Path(name).glob("tokenizer*")):
+        return load_tokenizer(base)
+    rows = num_rows(folder)
+    with in_one_line("tokenizer", folder):
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, trust_remote_code=False, local_files_only=local_files_only(name)
         )
-    except (OSError, ValueError) as error:
-        raise AtlasError(_unloadable("tokenizer", folder, error)) from error
+        check_tokenizer(folder, tokenizer, rows)
+        check_template(tokenizer)
+    return tokenizer
 
 
 def kept_dtype(folder: str | Path) -> torch.dtype:
@@ -213,26 +243,11 @@ def kept_dtype(folder: str | Path) -> torch.dtype:
     Raises:
         AtlasError: There is no such folder, or no model in it.
     """
-    try:
-        config = AutoConfig.from_pretrained(
-            model_path(folder),
-            trust_remote_code=False,
-            local_files_only=local_files_only(model_path(folder)),
-        )
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise AtlasError(_unloadable("model", folder, error)) from error
+    name = model_path(adapter_base(folder) or folder)
+    check_files(name, weights=False)
+    with in_one_line("model", folder):
+        config = read_config(name)
     return torch.bfloat16 if config.dtype == torch.bfloat16 else torch.float32
-
-
-def is_whole(folder: Path) -> bool:
-    """Tell whether every file of a folder is as its manifest says."""
-    try:
-        manifest = read_json(folder / MANIFEST)
-        return bool(manifest) and all(
-            _sha256(folder / name) == digest for name, digest in manifest.items()
-        )
-    except (AtlasError, OSError, ValueError):
-        return False
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
@@ -266,7 +281,7 @@ def step_name(step: int) -> str:
 
 def weights_sha256(folder: Path) -> str:
     """Return the SHA-256 of a model folder's weights file."""
-    return _sha256(folder / "model.safetensors")
+    return sha256(folder / "model.safetensors")
 
 
 def _by_step(checkpoints: Path) -> list[Path]:
@@ -291,7 +306,7 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         try:
             write(temporary)
             files = sorted(path for path in temporary.rglob("*") if path.is_file())
-            manifest = {path.relative_to(temporary).as_posix(): _sha256(path) for path in files}
+            manifest = {path.relative_to(temporary).as_posix(): sha256(path) for path in files}
             for path in files:
                 give_usual_mode(path)  # safetensors makes files that only their owner can read
                 _fsync(path)
@@ -320,27 +335,9 @@ def _plain_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _unloadable(what: str, folder: str | Path, error: Exception) -> str:
-    name = model_path(folder)
-    if not Path(name).is_dir() and local_files_only(name):
-        reason = "there is no such folder, the hub's cache has none, and no hub can be reached"
-    else:
-        reason = _first_line(error)
-    return f"no {what} can be loaded from '{folder}': {reason}"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -19,15 +19,27 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from peft.utils import load_peft_weights
 from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from atlas.errors import AtlasError
+from atlas.models.whole import check_files, in_one_line
 
 _EVERY_LINEAR = "all-linear"
+_MORE_THAN_MATRICES = (
+    "use_dora",
+    "modules_to_save",
+    "trainable_token_indices",
+    "lora_bias",
+    "target_parameters",
+    "layer_replication",
+    "alora_invocation_tokens",
+)
+"""Settings of an adapter that let it change more than W by (alpha / r) B A."""
 _PARTS = ("lora_A", "lora_B", "lora_dropout", "lora_embedding_A", "lora_embedding_B")
 
 
@@ -62,14 +74,25 @@ def add_adapter(model: PreTrainedModel, shape: LoRA, *, seed: int) -> PreTrained
         target_modules=list(shape.target_modules) if shape.target_modules else _EVERY_LINEAR,
     )
     names = [name for name, _ in model.named_modules()]
+    # peft passes over names that no layer has, as long as one of them has one.
+    absent = [
+        target
+        for target in shape.target_modules or ()
+        if not any(name == target or name.endswith(f".{target}") for name in names)
+    ]
+    if absent:
+        raise AtlasError(
+            f"lora_target_modules: {model.config.model_type} has no layers called "
+            f"{', '.join(absent)}; it has {', '.join(_linear_names(names))}"
+        )
     with torch.random.fork_rng(), _quiet():
         torch.manual_seed(seed)
         try:
             adapted = get_peft_model(model, config)
         except ValueError as error:
             raise AtlasError(
-                f"lora_target_modules: {model.config.model_type} has no layers called "
-                f"{', '.join(shape.target_modules or ())}; it has {', '.join(_linear_names(names))}"
+                f"lora_target_modules: one of {', '.join(shape.target_modules or ())} can get no "
+                f"adapter; it is usually put into {', '.join(_linear_names(names))}"
             ) from error
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     if any(isinstance(end, LoraLayer) for end in ends):
@@ -80,11 +103,52 @@ def add_adapter(model: PreTrainedModel, shape: LoRA, *, seed: int) -> PreTrained
     return cast(PreTrainedModel, adapted.eval())
 
 
-def load_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Freeze a model and put the adapter of a folder into it, to be trained on."""
-    with _quiet():
-        adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+def load_adapter(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
+    """Freeze a model and put the adapter of a folder into it, to be trained on.
+
+    Raises:
+        AtlasError: It isn't wholly there, isn't this model's, or is more than low-rank matrices.
+    """
+    adapted = _with_adapter(model, folder, trained=True)
+    shape: Any = adapted.peft_config["default"]
+    more = [name for name in _MORE_THAN_MATRICES if getattr(shape, name, None)]
+    if shape.bias != "none" or shape.init_lora_weights not in (True, False, "gaussian"):
+        more.append("bias or init_lora_weights")
+    if more:
+        raise AtlasError(
+            f"the adapter '{folder}' has {more[0]}, which isn't trained on here; use_peft=false "
+            "trains the whole model with the adapter in it"
+        )
     return cast(PreTrainedModel, adapted.eval())
+
+
+def with_merged(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
+    """Return a model with the adapter of a folder added to its weights, all of them trainable.
+
+    Raises:
+        AtlasError: The adapter isn't wholly there, or isn't this model's.
+    """
+    merge: Any = _with_adapter(model, folder, trained=False).merge_and_unload
+    with in_one_line("adapter", folder):
+        return merge(safe_merge=True).requires_grad_(True).eval()
+
+
+def _with_adapter(model: PreTrainedModel, folder: str | Path, *, trained: bool) -> PeftModel:
+    name = str(folder)
+    check_files(name, weights=True)
+    with in_one_line("adapter", folder), _quiet():
+        adapted = PeftModel.from_pretrained(model, name, is_trainable=trained)
+        stored = load_peft_weights(name, device="cpu")
+        asked = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    odd = sorted(asked.keys() ^ stored.keys())
+    if odd:
+        raise AtlasError(
+            f"the adapter '{folder}' isn't whole, or of another model: {odd[0]} is "
+            f"{'asked for by adapter_config.json only' if odd[0] in asked else 'in its file only'}"
+        )
+    if not all(tensor.isfinite().all() for tensor in stored.values()):
+        raise AtlasError(f"the adapter '{folder}' holds weights that are no numbers")
+    return adapted
 
 
 def save_adapter(model: PreTrainedModel, folder: Path) -> None:

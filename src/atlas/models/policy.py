@@ -5,7 +5,8 @@ how its passes are computed, and what a person should read about it. Three cases
 
     whole        checkpoint or model_name_or_path, float32; all of it is trained
     use_peft     model_name_or_path, frozen, in the precision of the computation;
-                 the adapter is new, or the checkpoint's
+                 the adapter is new, or the checkpoint's, or where model_name_or_path is an
+                 adapter's folder, that one on its base
     load_in_4bit the same, its weights in four bits
 """
 
@@ -27,6 +28,7 @@ from atlas.machine.precision import computes_bf16, set_matmul_precision, trainin
 from atlas.models.checkpoints import load_model
 from atlas.models.lora import LoRA, add_adapter, load_adapter, trained_share
 from atlas.models.passes.compiling import compile_training
+from atlas.models.whole import adapter_base
 from atlas.run.seeding import derive_seed
 
 _NO_WORKERS = (
@@ -78,19 +80,23 @@ def _loaded(config: TrainConfig, checkpoint: Path | None, device: torch.device) 
         )
         return Policy(model=model, autocast=autocast, lines=tuple(_precision_lines(autocast)))
     dtype = torch.bfloat16 if autocast else torch.float32
+    begun = adapter_base(config.model_name_or_path)
     base = load_model(
-        config.model_name_or_path,
+        begun or config.model_name_or_path,
         dtype=dtype,
         attention=attention,
         quantization=four_bits(dtype) if config.load_in_4bit else None,
         device=device,
     )
-    if checkpoint:
-        model = load_adapter(base, checkpoint)
+    start = checkpoint or (config.model_name_or_path if begun else None)
+    if start:
+        model = load_adapter(base, start)
     else:
         model = add_adapter(base, lora_of(config), seed=derive_seed(config.seed, "adapter"))
     trained, every = trained_share(model)
     line = f"adapter: {trained:,} of {every:,} weights are trained ({trained / every:.2%})"
+    if begun and not checkpoint:
+        line += f"; it goes on from {config.model_name_or_path}, with its shape"
     return Policy(model=model, autocast=autocast, lines=(line, *_precision_lines(autocast)))
 
 

@@ -38,6 +38,7 @@ from atlas.models.passes.forward import prepare_forward
 from atlas.models.passes.reference import Adapted
 from atlas.models.policy import load_policy, trains_in_bf16
 from atlas.models.rounding import round_products
+from atlas.models.whole import adapter_base
 from atlas.objectives.loss_types import LossSettings
 from atlas.parallel.distributed import ALONE, Ranks, agreed
 from atlas.parallel.engine.choice import engine_for, loading_device
@@ -265,8 +266,8 @@ def _prepare(
 def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | None:
     if not config.beta:
         return None
-    # With its adapter switched off, the policy itself is what it started from.
-    if isinstance(model, Adapted):
+    # With its adapter switched off, the policy itself is what it started from, if that was new.
+    if isinstance(model, Adapted) and adapter_base(config.model_name_or_path) is None:
         return model
     model = load_model(config.model_name_or_path, device=training_device())
     model.requires_grad_(False)

@@ -113,6 +113,8 @@ def test_an_adapter_that_is_switched_off_is_not_merged() -> None:
     ("names", "message"),
     [
         (("q_prj",), r"llama has no layers called q_prj; it has down_proj, gate_proj, k_proj"),
+        (("q_proj", "vproj"), r"llama has no layers called vproj; it has down_proj"),
+        (("q_proj", "mlp"), r"one of q_proj, mlp can get no adapter; .* down_proj, gate"),
         (("q_proj", "lm_head"), "the embeddings or the head, which get no adapter here"),
         (("embed_tokens",), "the embeddings or the head, which get no adapter here"),
     ],

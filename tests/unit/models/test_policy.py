@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
 from atlas.models import policy
 from atlas.models.checkpoints import load_model, load_tokenizer, save_checkpoint, save_model
-from atlas.models.lora import is_adapted
+from atlas.models.lora import is_adapted, save_adapter, trained_share
 from atlas.models.policy import checked_attention, load_policy, trains_in_bf16
 from atlas.parallel.engine.plain import PlainEngine
 
@@ -103,6 +105,36 @@ def test_an_adapter_goes_on_from_its_checkpoint(tmp_path: Path, model_folder: Pa
     assert [n for n, p in resumed.named_parameters() if p.requires_grad] == [
         n for n, p in first.named_parameters() if p.requires_grad
     ]
+
+
+def test_an_adapters_folder_is_trained_on_or_merged_as_asked(
+    tmp_path: Path, model_folder: Path
+) -> None:
+    first = load_policy(config_for(model_folder, use_peft=True, lora_r=2, lora_alpha=2)).model
+    for key, parameter in first.named_parameters():
+        if "lora_B" in key:
+            torch.nn.init.normal_(parameter)
+    save_adapter(first, tmp_path / "adapter")
+    expected = first(IDS).logits
+    trained_on = load_policy(config_for(tmp_path / "adapter", use_peft=True))
+    assert torch.equal(trained_on.model(IDS).logits, expected)
+    assert trained_share(trained_on.model) == trained_share(first)
+    assert trained_on.lines[0].endswith(f"goes on from {tmp_path / 'adapter'}, with its shape")
+    merged = load_policy(config_for(tmp_path / "adapter")).model
+    torch.testing.assert_close(merged(IDS).logits, expected, rtol=0, atol=2e-5)
+    assert not is_adapted(merged)
+    assert all(parameter.requires_grad for parameter in merged.parameters())
+
+
+def test_an_adapter_of_more_than_matrices_is_merged_only(
+    tmp_path: Path, model_folder: Path
+) -> None:
+    model: Any = load_policy(config_for(model_folder, use_peft=True, lora_r=2)).model
+    save_adapter(model, tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"init_lora_weights": "olora"}))
+    with pytest.raises(AtlasError, match=r"has bias or init_lora_weights.*use_peft=false trains"):
+        load_policy(config_for(tmp_path / "adapter", use_peft=True))
 
 
 def test_without_a_gpu_four_bits_are_refused_in_one_line(model_folder: Path) -> None:

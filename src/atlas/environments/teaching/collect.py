@@ -20,7 +20,7 @@ from atlas.environments.loading import load_actor, load_student
 from atlas.environments.rollout import roll_out
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.teaching.plan import PlanTeaching
-from atlas.models.checkpoints import load_tokenizer
+from atlas.models.checkpoints import check_model
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Progress
@@ -66,13 +66,13 @@ def learning_key(config: CollectConfig, tasks: Sequence[Task]) -> str:
 
 
 def check_models(config: CollectConfig) -> None:
-    """Look whether the two models are there, by their tokenizers, before anything is begun.
+    """Look whether the two models are there, before anything is begun.
 
     Raises:
         AtlasError: One isn't.
     """
     for folder in (config.teacher_model, config.student_model):
-        load_tokenizer(folder)
+        check_model(folder)
 
 
 def collect(

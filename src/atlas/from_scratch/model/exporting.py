@@ -39,6 +39,7 @@ from atlas.from_scratch.model.folder import (
 from atlas.from_scratch.model.gguf_file import write_gguf
 from atlas.from_scratch.model.pickled import WEIGHTS, Array, as_float32, read_pickled, write_pickled
 from atlas.models.checkpoints import kept_dtype, load_model, load_tokenizer, save_model
+from atlas.models.manifest import refuse_damaged
 from atlas.prompts.chat import encode
 from atlas.run.files import place_errors
 
@@ -117,6 +118,7 @@ def load_any(folder: Path) -> Loaded:
     Raises:
         AtlasError: There is no model, or the pickle is refused.
     """
+    refuse_damaged(folder)
     if not (folder / SAFETENSORS).is_file() and (folder / WEIGHTS).is_file():
         return _load_pickled(folder)
     return load_model(folder, dtype=kept_dtype(folder)), load_tokenizer(folder)

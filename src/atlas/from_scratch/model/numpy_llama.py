@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from atlas.errors import AtlasError
 from atlas.from_scratch.model.pickled import WEIGHTS, as_float32, read_pickled
+from atlas.models.manifest import refuse_damaged
+from atlas.prompts.templates import trial
 
 Floats = NDArray[np.float32]
 Cache = dict[str, tuple[Floats, Floats]]
@@ -55,6 +56,7 @@ class NumpyLlama:
             AtlasError: A file is missing or refused, or the model is none that is written here.
         """
         folder = Path(folder)
+        refuse_damaged(folder)
         config = _read(folder / "config.json", json.loads)
         tokenizer = _read(folder / "tokenizer.json", Tokenizer.from_str)
         template = _read(folder / "chat_template.jinja", str)
@@ -68,6 +70,12 @@ class NumpyLlama:
             name: as_float32(dtype, array)
             for name, (dtype, array) in read_pickled(folder / WEIGHTS).items()
         }
+        rows = len(weights["model.embed_tokens.weight"])
+        if tokenizer.get_vocab_size() > rows:
+            raise AtlasError(
+                f"{folder / 'tokenizer.json'} has {tokenizer.get_vocab_size()} tokens, and the "
+                f"model {rows} rows; take both from one place"
+            )
         return cls(config, weights, tokenizer, template)
 
     def logits(self, ids: Sequence[int], cache: Cache | None = None) -> Floats:
@@ -129,11 +137,15 @@ class NumpyLlama:
         """
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         messages = [{"role": "user", "content": prompt}]
-        try:
+
+        def render() -> str:
             template = environment.from_string(self.template)
             return template.render(messages=messages, add_generation_prompt=True)
-        except TemplateError as error:
-            raise AtlasError(f"the model's chat template fails: {error}") from error
+
+        wrong = trial(render)
+        if wrong:
+            raise AtlasError(f"the model's chat template fails: {wrong}")
+        return render()
 
     def _norm(self, name: str, x_TD: Floats) -> Floats:
         scale = np.sqrt((x_TD**2).mean(-1, keepdims=True) + self.config["rms_norm_eps"])

@@ -85,7 +85,8 @@ def test_a_pickle_with_code_is_refused_and_not_run(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (source / "model.safetensors").unlink()
+    for name in ("model.safetensors", "manifest.json"):
+        (source / name).unlink()
     document = {"format": FORMAT, "dtypes": {}, "tensors": {"a": Attack()}}
     (source / "model_weights.pkl").write_bytes(pickle.dumps(document))
     with pytest.raises(AtlasError, match=r"was refused: it names posix\.system"):

@@ -17,7 +17,7 @@ from atlas.errors import AtlasError
 from atlas.from_scratch.model.numpy_llama import Cache, NumpyLlama
 from atlas.from_scratch.model.pickled import write_pickled
 from atlas.from_scratch.model.tokenizer import train_tokenizer
-from atlas.models.checkpoints import save_model
+from atlas.models.checkpoints import copy_model, save_model
 
 
 @pytest.fixture(params=["tied", "untied", "grouped"])
@@ -32,6 +32,7 @@ def saved(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, PreTrai
     )
     arrays = {name: ("float32", p.detach().numpy()) for name, p in model.named_parameters()}
     save_model(tmp_path / "m", model, tokenizer)
+    (tmp_path / "m" / "manifest.json").unlink()  # the tests change files
     write_pickled(tmp_path / "m" / "model_weights.pkl", arrays)
     return tmp_path / "m", model
 
@@ -69,6 +70,29 @@ def test_answers_are_greedy_and_end_where_the_model_ends(
     assert not [piece for piece in pieces if piece.endswith("\ufffd")]
 
 
+def test_a_token_without_a_row_is_refused(saved: tuple[Path, PreTrainedModel]) -> None:
+    folder, model = saved
+    tokens = json.loads((folder / "tokenizer.json").read_text())
+    rows = model.config.vocab_size
+    tokens["added_tokens"].append(tokens["added_tokens"][0] | {"id": rows, "content": "<|note|>"})
+    (folder / "tokenizer.json").write_text(json.dumps(tokens))
+    with pytest.raises(AtlasError, match=f"{rows + 1} tokens, and the model {rows} rows"):
+        NumpyLlama.load(folder)
+
+
+def test_a_flipped_bit_is_found_where_there_is_a_manifest(
+    tmp_path: Path, saved: tuple[Path, PreTrainedModel]
+) -> None:
+    copy_model(saved[0], tmp_path / "copy")
+    NumpyLlama.load(tmp_path / "copy")
+    file = tmp_path / "copy" / "model_weights.pkl"
+    data = bytearray(file.read_bytes())
+    data[-100] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(AtlasError, match=r"model_weights\.pkl has changed since manifest\.json"):
+        NumpyLlama.load(tmp_path / "copy")
+
+
 def test_the_model_s_own_template_is_used(saved: tuple[Path, PreTrainedModel]) -> None:
     folder, _ = saved
     (folder / "chat_template.jinja").write_text(
@@ -76,7 +100,7 @@ def test_the_model_s_own_template_is_used(saved: tuple[Path, PreTrainedModel]) -
     )
     assert NumpyLlama.load(folder).render("1 + 2") == "Q: 1 + 2\nA:"
     (folder / "chat_template.jinja").write_text("{{ ().__class__.__bases__ }}")
-    with pytest.raises(AtlasError, match="chat template fails: access to attribute"):
+    with pytest.raises(AtlasError, match="chat template fails: SecurityError: access to attribute"):
         NumpyLlama.load(folder).render("1 + 2")
 
 
