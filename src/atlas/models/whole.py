@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_log
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from atlas.errors import AtlasError, reason_of
+from atlas.json_file import read_json
 from atlas.machine.hub import local_files_only
 from atlas.machine.shipped import model_path
 from atlas.models.manifest import refuse_damaged

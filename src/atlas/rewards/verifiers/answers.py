@@ -45,7 +45,7 @@ _ANSWER_IS = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?=[\s*\"']|$)|。|\n|,?\s(?:because|since)\s")
-_TAGS = re.compile(r"<answer>(.*?)</answer>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _HASH = re.compile(r"^[ \t]*####[ \t]*([^#\n].*)$", re.MULTILINE)
 _PLAIN_NUMBER = re.compile(r"[-+\u2212]?[$€£]?\d[\d,]*(?:\.\d+)?%?")
 _NUMBER = re.compile(
@@ -165,9 +165,7 @@ def _said(text: str) -> str:
 
 def _settled(content: str) -> str:
     """Return the answer within what a rule found: it may be marked once more."""
-    if tags := _TAGS.findall(content):
-        content = tags[-1]
-    content = _without_boxes(content)
+    content = _without_boxes(_in_tags(content) or content)
     if said := [*_ANSWER_IS.finditer(content)]:
         content = _sentence(content[said[-1].end() :]) or content
     return bare(content)
@@ -217,7 +215,7 @@ def _labelled(text: str) -> str:
 
 def _next(text: str) -> str:
     """Return what stands on the line, else on the next that isn't blank; displays are whole."""
-    text = text.lstrip(" \t\n*_")
+    text = text.lstrip()
     display = _DISPLAY.match(text)
     if display and "\n" in display[0]:
         return next(filter(None, display.groups()), "")
@@ -261,8 +259,16 @@ def _sentence(text: str) -> str:
 
 
 def _tagged(text: str) -> str:
-    tags = _TAGS.findall(text)
-    return _settled(tags[-1]) if tags else ""
+    return _settled(_in_tags(text))
+
+
+def _in_tags(text: str) -> str:
+    """Return what is between the last opening tag that is closed, and its closing one."""
+    tags = [*_TAG.finditer(text)]
+    for first, second in zip(reversed(tags[:-1]), reversed(tags[1:]), strict=True):
+        if second[1] and not first[1]:
+            return text[first.end() : second.start()]
+    return ""
 
 
 def _last_line(text: str) -> str:

@@ -16,7 +16,6 @@ from typing import Any
 from atlas.rewards.sandbox.forks import Work, serve
 from atlas.rewards.sandbox.sympy_guard import guard_sympy, import_sympy
 from atlas.rewards.verifiers.maths_equal import are_equal
-from atlas.rewards.verifiers.maths_expression import Unreadable
 from atlas.rewards.verifiers.maths_text import Node, read_maths
 
 
@@ -35,7 +34,7 @@ def compare(reference: str, answer: str) -> dict[str, bool]:
 def _read(text: str) -> Node | None:
     try:
         return read_maths(text)
-    except (Unreadable, RecursionError, ArithmeticError, AttributeError, TypeError):
+    except (ValueError, ArithmeticError, AttributeError, RecursionError, TypeError):
         return None
 
 

@@ -1,4 +1,4 @@
-"""Mathematical equality by math-verify, from any thread, and never for ever."""
+"""Mathematical equality, from any thread, and never for ever."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def test_an_answer_that_takes_too_long_is_wrong_unless_the_reference_does_too(
 ) -> None:
     monkeypatch.setattr(maths, "CPU_SECONDS", 1.0)
     slow = Task(question="?", answer="10", family="math")
-    found = math_verdict(slow, r"Answer: 9^{9^{9^{9}}}")
+    found = math_verdict(slow, r"\sin(e^{9^6})")
     assert (found.score, found.parsed) == (0.0, True)
     assert found.reason == "comparing the answer failed: it took more than 1 s"
-    assert score(r"2^{10^{10}}", "5") is None
+    assert score(r"\sin(e^{9^6})", "5") is None
     assert score("2", r"\frac{4}{2}") == 1.0  # and the next one is compared
 
 
@@ -91,8 +91,8 @@ def test_many_answers_are_compared_in_one_call_in_their_order(
 
     monkeypatch.setattr(maths._worker, "ask", counted)
     tasks = [Task(question="?", answer=str(n % 3), family="math") for n in range(12)]
-    texts = ["no answer", *[r"Answer: \frac{4}{2}"] * 11]
-    scores = [verdict.score for verdict in math_verdicts(tasks, texts)]
+    answers = ["no answer", *[r"\sqrt{4}"] * 11]
+    scores = [verdict.score for verdict in math_verdicts(tasks, answers)]
     assert scores == [float(n % 3 == 2) for n in range(12)]
     assert sum(1 for count in calls if count) == 1
 

@@ -88,12 +88,10 @@ def test_no_answer_runs_as_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for family in EVALUATING:
         task = drawn(family)
         tasks += [task] * (len(ATTACKS) + 1)
-        texts += [f"Answer: {answer}" for answer in (*ATTACKS, task.answer)]
+        texts += [*ATTACKS, task.answer]
     verdicts = reasoning_verdicts(tasks, texts)
     each = len(ATTACKS) + 1
-    right = [one.score for one in verdicts[len(ATTACKS) :: each]]
-    # A matrix of several lines is no answer on one line, but for a scorer's partial credit.
-    assert right == [float("\n" not in task.answer) for task in tasks[::each]]
+    assert {one.score for one in verdicts[len(ATTACKS) :: each]} == {1.0}
     wrong = [one for place, one in enumerate(verdicts) if place % each != len(ATTACKS)]
     assert all(one.score is not None and one.score < 0.1 and one.parsed for one in wrong)
     assert not list(tmp_path.iterdir())
@@ -102,17 +100,17 @@ def test_no_answer_runs_as_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_question_given_back_is_no_answer() -> None:
     metadata = {"variable": "x", "integrand": "x**2"}
     task = Task(question="?", answer="x**3/3", family="simple_integration", metadata=metadata)
-    texts = [f"Answer: {said}" for said in ("x**3/3", "Integral(x**2, x)", "integrate(x**2, x)")]
+    texts = ["x**3/3", "Integral(x**2, x)", "integrate(x**2, x)"]
     assert [one.score for one in reasoning_verdicts([task] * 3, texts)] == [1.0, 0.0, 0.0]
 
 
 def test_a_scorer_that_fails_is_the_answer_s_fault_or_the_task_s() -> None:
     task = drawn("prime_factorization")
-    wrong, right = reasoning_verdicts([task] * 2, ["Answer: x", f"Answer: {task.answer}"])
+    wrong, right = reasoning_verdicts([task] * 2, ["x", task.answer])
     assert (wrong.score, wrong.parsed, right.score) == (0.0, True, 1.0)
     assert wrong.reason.startswith("the verifier of family 'prime_factorization' fails: ValueError")
     bare = Task(question="?", answer="1", family="sudoku")
-    (unknown,) = reasoning_verdicts([bare], ["Answer: x"])
+    (unknown,) = reasoning_verdicts([bare], ["x"])
     assert (unknown.score, unknown.reason) == (
         None,
         "the verifier of family 'sudoku' fails: KeyError: 'solution'",
@@ -125,14 +123,14 @@ def test_a_task_s_own_data_can_t_run_either(
     monkeypatch.chdir(tmp_path)
     metadata = {"problem": "open('ran', 'w')"}
     task = Task(question="?", answer="0x1", family="bitwise_arithmetic", metadata=metadata)
-    (found,) = reasoning_verdicts([task], ["Answer: 0x1"])
+    (found,) = reasoning_verdicts([task], ["0x1"])
     assert found.score == 0.0
     assert not list(tmp_path.iterdir())
 
 
 def test_metadata_that_can_t_travel_is_named() -> None:
     task = Task(question="?", answer="1", family="sudoku", metadata={"solution": object()})
-    (found,) = reasoning_verdicts([task], ["Answer: 1"])
+    (found,) = reasoning_verdicts([task], ["1"])
     assert found.score is None
     assert "its metadata can't be handed over: it holds a object" in found.reason
 
@@ -150,7 +148,7 @@ def test_a_score_above_1_is_no_right_answer() -> None:
         family="calendar_arithmetic",
         metadata={"task": "count_business_days"},
     )
-    right, wrong = reasoning_verdicts([task] * 2, ["Answer: -3", "Answer: -5"])
+    right, wrong = reasoning_verdicts([task] * 2, ["-3", "-5"])
     assert (right.correct, wrong.correct, wrong.score) == (True, False, 0.0)
 
 
@@ -179,7 +177,7 @@ def test_only_scorers_known_to_compare_stay_in_the_process(monkeypatch: pytest.M
     ]
     monkeypatch.setattr(reasoning._worker, "ask", lambda items, **_: [1 / 0 for _ in items])
     tasks = [drawn(family) for family in ("basic_arithmetic", "leg_counting", "chain_sum")]
-    found = reasoning_verdicts(tasks, [f"Answer: {task.answer}" for task in tasks])
+    found = reasoning_verdicts(tasks, [task.answer for task in tasks])
     assert all(one.correct for one in found)
     with pytest.raises(ZeroDivisionError):
-        reasoning_verdicts([drawn("countdown")], ["Answer: 1"])
+        reasoning_verdicts([drawn("countdown")], ["1"])
