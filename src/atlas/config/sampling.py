@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Self
 
+from atlas.config.answers import AUTO, check_answer_format
 from atlas.config.grammar.schema import Part, key
 
 
@@ -24,6 +27,17 @@ class DialogueConfig(Part):
         "Longest statement of how the student would go about a task, which the teacher reads.",
         ge=1,
     )
+    answer_format: str = key(
+        AUTO,
+        "How the student marks its final answer: auto, answer, boxed, hash, last_line, "
+        "last_number, json:PATH or regex:PATTERN. A task's metadata may say otherwise.",
+    )
+
+    def resolved(self, given: Collection[str], world_size: int) -> Self:
+        """Refuse a format that answers can't be read by."""
+        del given, world_size
+        check_answer_format(self.answer_format)
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

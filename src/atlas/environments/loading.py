@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from atlas.config.answers import AUTO
 from atlas.config.grpo import GRPOConfig
 from atlas.environments.actor import Actor
 from atlas.environments.students.likelihood import AnswerLikelihood
@@ -23,6 +24,7 @@ def load_student(
     *,
     max_new_tokens: int,
     approach_tokens: int,
+    answer_format: str = AUTO,
     dtype: torch.dtype = torch.float32,
     likelihood: bool = False,
     servers: GRPOConfig | None = None,
@@ -33,6 +35,7 @@ def load_student(
         folder: Model folder, hub id or name of a shipped model.
         max_new_tokens: Longest answer, in tokens.
         approach_tokens: Longest statement of its approach, in tokens.
+        answer_format: How it marks its final answer.
         dtype: Of its weights.
         likelihood: It says how likely it finds reference answers, too.
         servers: Names the servers that it runs on, if any.
@@ -54,6 +57,7 @@ def load_student(
             window=window_of(model),
         ),
         approach_tokens=approach_tokens,
+        answer_format=answer_format,
         likelihood=AnswerLikelihood(model, tokenizer) if likelihood else None,
     )
 

@@ -33,6 +33,7 @@ class Solve(Environment[Lesson]):
         if context.config.rim_config is not None:
             raise AtlasError("rim_config is read by environment=teaching, not solve; leave it out")
         self._tokenizer = context.tokenizer
+        self._format = context.config.answer_format
         self._reward = configured_reward(context.config)
 
     def begin(self, tasks: Sequence[Task]) -> list[Prompt]:
@@ -42,7 +43,8 @@ class Solve(Environment[Lesson]):
     def outcome(self, episodes: Sequence[Episode]) -> list[Lesson]:
         """Verify the answers; partial credit is a reward, too."""
         tasks = [episode.task for episode in episodes]
-        attempts = verified(tasks, [Attempt.of(episode.turns[-1]) for episode in episodes])
+        said = [Attempt.of(episode.turns[-1]) for episode in episodes]
+        attempts = verified(tasks, said, self._format)
         return [
             Lesson(task=one.task, turns=one.turns, attempt=attempt, score=_score(attempt))
             for one, attempt in zip(episodes, attempts, strict=True)
@@ -55,7 +57,8 @@ class Solve(Environment[Lesson]):
     def measured(self, episodes: Sequence[Lesson]) -> float:
         """Return the share that is right by another verifier than the reward's."""
         tasks = [lesson.task for lesson in episodes]
-        again = verified(tasks, [one.attempt for one in episodes], name_of=independent_verifier)
+        said = [one.attempt for one in episodes]
+        again = verified(tasks, said, self._format, name_of=independent_verifier)
         return mean(float(attempt.correct) for attempt in again if not attempt.unverified)
 
     def metrics(self, groups: Sequence[Sequence[Lesson]], step: int) -> Mapping[str, float]:

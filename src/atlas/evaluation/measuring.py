@@ -130,6 +130,7 @@ def evaluate(
             config.student_model,
             max_new_tokens=config.student_max_new_tokens,
             approach_tokens=config.approach_max_new_tokens,
+            answer_format=config.answer_format,
         )
     )
 

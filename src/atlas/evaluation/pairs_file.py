@@ -108,6 +108,7 @@ def _attempt_to_json(attempt: Attempt) -> dict[str, Any]:
         "num_tokens": attempt.num_tokens,
         "finished": attempt.finished,
         "parsed": attempt.parsed,
+        **({"rule": attempt.verdict.rule} if attempt.verdict.rule else {}),
         **({"unverified": attempt.unverified} if attempt.unverified else {}),
     }
 
@@ -123,6 +124,7 @@ def _attempt_from_json(record: Mapping[str, Any], where: str) -> Attempt:
             score=None if unverified else float(correct),
             parsed=_field(record, "parsed", bool, where),
             reason=unverified,
+            rule=_field({"rule": "", **record}, "rule", str, where),
         ),
     )
 

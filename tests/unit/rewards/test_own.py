@@ -19,6 +19,8 @@ LESSON = Lesson(
     attempt=Attempt(text="Answer: 5"),
 )
 CODE = """
+import numpy, torch
+from decimal import Decimal
 from atlas.types import Score
 
 def exact(task, answer): return float(answer.endswith(task.answer))
@@ -36,6 +38,22 @@ def greedy(task, answer, everything): return 1
 def nothing(): return 1
 def optional(task, answer, scale=2.0): return scale
 number = 3
+def huge(task, answer): return 10**400
+def very_huge(task, answer): return 10**5000
+def listed(task, answer): return [0.5]
+def exits(task, answer): raise SystemExit(0)
+def long_error(task, answer): raise ValueError("first\\nsecond")
+def half(task, answer): return numpy.float32(0.5)
+def truth(task, answer): return numpy.bool_(True)
+def tensor(task, answer): return torch.tensor(0.25)
+def many(task, answer): return torch.tensor([0.25, 0.5])
+def decimal(task, answer): return Decimal("0.5")
+def everything(**given): return len(given)
+def odd_name(**given): return given["nothing"]
+async def later(task, answer): return 1.0
+def bit_by_bit(task, answer): yield 1.0
+def odd_score(task, answer): return Score(value="0.5")
+def score_of_parts(task, answer): return Score(value=1, parts={"style": numpy.float64(0.5)})
 """
 
 
@@ -63,6 +81,12 @@ def value(function: str) -> float | None:
         ("full", 0.5),
         ("unsure", None),
         ("optional", 2.0),
+        ("half", 0.5),
+        ("truth", 1.0),
+        ("tensor", 0.25),
+        ("decimal", 0.5),
+        ("everything", 5.0),
+        ("score_of_parts", 1.0),
     ],
 )
 def test_what_it_may_take_and_say(function: str, expected: float | None) -> None:
@@ -74,12 +98,35 @@ def test_a_score_keeps_its_parts_and_reason() -> None:
     assert (score.parts, score.reason) == ({"style": 0.25}, "fine")
 
 
-@pytest.mark.parametrize("function", ["nan", "infinite", "text", "odd_part"])
+@pytest.mark.parametrize(
+    "function",
+    ["nan", "infinite", "text", "odd_part", "huge", "very_huge", "listed", "many", "odd_score"],
+)
 def test_what_is_no_score_is_refused_with_function_and_task(function: str) -> None:
     with pytest.raises(AtlasError) as caught:
         value(function)
     assert f"reward_function 'my_rewards.{function}' returned" in str(caught.value)
     assert f"task {TASK.id} ('Calculate 2 + 3.')" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("exits", "SystemExit: 0"),
+        ("long_error", "ValueError: first second"),
+        ("odd_name", "KeyError: 'nothing'"),
+    ],
+)
+def test_whatever_it_raises_is_one_line(function: str, said: str) -> None:
+    with pytest.raises(AtlasError, match=f"{said}$"):
+        value(function)
+
+
+def test_a_module_that_exits_ends_nothing() -> None:
+    Path("script.py").write_text("raise SystemExit(0)\n")
+    with pytest.raises(AtlasError, match=r"'script\.run' can't be imported: SystemExit: 0"):
+        load_reward("script.run", ["script.run"])
 
 
 def test_what_it_raises_names_function_and_task() -> None:
@@ -93,6 +140,8 @@ def test_what_it_raises_names_function_and_task() -> None:
         ("greedy", "must take some of task, answer, .*, not 'everything'"),
         ("nothing", "must take some of task, answer"),
         ("number", "is no function"),
+        ("later", "must return its score: no async, no yield"),
+        ("bit_by_bit", "must return its score: no async, no yield"),
         ("missing", "can't be imported: AttributeError"),
     ],
 )

@@ -89,8 +89,11 @@ def task_in(row: Row, columns: Columns) -> Task | None:
     """Return the task of a row with its reference answer; None where one of them is empty."""
     said = [turn for turn in _turns(row[columns.question], "user") if turn["role"] == "user"]
     question = said[-1]["content"].strip() if said else ""
+    given = row[columns.answer]
+    if isinstance(given, list):  # OlympiadBench's; of several values no text is the answer
+        given = given[0] if len(given) == 1 else None
     # Sets of worked solutions (GSM8K) put the answer after this mark.
-    answer = _text(row[columns.answer]).rpartition("####")[2].strip()
+    answer = _text(given).rpartition("####")[2].strip()
     if not question or not answer:
         return None
     return Task(question=question, answer=answer, family=REFERENCE)

@@ -54,7 +54,8 @@ class Baselines:
         """Return the baseline of each task, verified; the student is asked about new ones."""
         self._known |= self._asked(self._new(tasks), seed)
         new = list({t.id: t for t in tasks if t.id not in self._verified}.values())
-        alone = verified(new, [self._known[task.id].alone for task in new])
+        said = [self._known[task.id].alone for task in new]
+        alone = verified(new, said, self.student.answer_format)
         for task, attempt in zip(new, alone, strict=True):
             self._verified[task.id] = replace(self._known[task.id], alone=attempt)
         return [self._verified[task.id] for task in tasks]

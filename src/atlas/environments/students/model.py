@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from atlas.config.answers import AUTO
 from atlas.environments.actor import Actor
 from atlas.environments.lengths import LengthProbe, longest_first, probed
 from atlas.environments.students.likelihood import AnswerLikelihood
@@ -19,6 +20,7 @@ class ModelStudent(Student):
     Args:
         actor: The model, how it answers, and the engine that runs it.
         approach_tokens: Most tokens of the stated approach.
+        answer_format: How it marks its final answer.
         likelihood: Of reference answers, where it is wanted.
     """
 
@@ -27,9 +29,10 @@ class ModelStudent(Student):
         actor: Actor,
         *,
         approach_tokens: int = 32,
+        answer_format: str = AUTO,
         likelihood: AnswerLikelihood | None = None,
     ) -> None:
-        self.actor = actor
+        self.actor, self.answer_format = actor, answer_format
         self._probe = Sampling(
             max_new_tokens=approach_tokens, temperature=actor.sampling.temperature
         )

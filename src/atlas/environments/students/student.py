@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from atlas.config.answers import AUTO
 from atlas.environments.lengths import LengthProbe
 from atlas.types import Attempt, Task, Utterance
 
 
 class Student(Protocol):
     """Is taught, and never trained. Subclass it; what is written here is what it can't do."""
+
+    answer_format: str = AUTO
+    """How it marks its final answer."""
 
     def attempt(
         self, tasks: Sequence[Task], teachings: Sequence[str | None], *, seed: int = 0

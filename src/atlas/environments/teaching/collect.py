@@ -129,5 +129,6 @@ def teacher_and_student(config: CollectConfig) -> tuple[PlanTeaching, Actor]:
         config.student_model,
         max_new_tokens=config.student_max_new_tokens,
         approach_tokens=config.approach_max_new_tokens,
+        answer_format=config.answer_format,
     )
     return PlanTeaching(teacher.tokenizer, Baselines(student)), teacher

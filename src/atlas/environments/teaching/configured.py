@@ -30,6 +30,7 @@ def teaching(context: Context) -> PlanTeaching:
         config.student_model,
         max_new_tokens=config.student_max_new_tokens,
         approach_tokens=config.approach_max_new_tokens,
+        answer_format=config.answer_format,
         dtype=context.dtype,
         likelihood=True,
         servers=config,

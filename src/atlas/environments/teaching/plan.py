@@ -86,7 +86,7 @@ class PlanTeaching(Environment[Lesson]):
         tasks = [episode.task for episode in episodes]
         teachings = [Utterance.of(episode.turns[-1]) for episode in episodes]
         texts = [teaching.text for teaching in teachings]
-        attempts = verified(tasks, self.student.attempt(tasks, texts))
+        attempts = verified(tasks, self.student.attempt(tasks, texts), self.student.answer_format)
         baselines = self.baselines.of(tasks)
         gains = self.student.gains(tasks, texts) if self._weights.dense else None
         lessons = [
@@ -131,7 +131,12 @@ class PlanTeaching(Environment[Lesson]):
     def measured(self, episodes: Sequence[Lesson]) -> float:
         """Return the share that is right by another verifier than the reward's; a leak is wrong."""
         tasks = [lesson.task for lesson in episodes]
-        again = verified(tasks, [one.attempt for one in episodes], name_of=independent_verifier)
+        again = verified(
+            tasks,
+            [one.attempt for one in episodes],
+            self.student.answer_format,
+            name_of=independent_verifier,
+        )
         return mean(
             float(attempt.correct and not lesson.leaked)
             for lesson, attempt in zip(episodes, again, strict=True)

@@ -129,6 +129,17 @@ def test_tasks_with_answers(tmp_path: Path) -> None:
     assert get_hub_dataset(turned, eval_split_ratio=0.0).rl.train[0].task == prompt.task
 
 
+def test_an_answer_in_a_list_is_the_answer_and_several_are_none(tmp_path: Path) -> None:
+    rows = [
+        {"question": "How far?", "final_answer": ["120"]},
+        {"question": "Which two?", "final_answer": ["1", "2"]},
+        {"question": "None?", "final_answer": []},
+    ]
+    found = get_hub_dataset(parquet(tmp_path / "a.parquet", rows), use="rl", eval_split_ratio=0.0)
+    assert [prompt.task.answer for prompt in found.rl.train] == ["120"]
+    assert found.rl.left_out == {"rows without a question and a reference answer": 2}
+
+
 def test_limit_and_the_rows_that_a_run_was_begun_with(tmp_path: Path) -> None:
     path = parquet(tmp_path / "a.parquet", GUIDE)
     assert get_hub_dataset(path, limit=3).sft.num_read == 3

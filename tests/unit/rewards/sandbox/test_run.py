@@ -192,6 +192,33 @@ def test_tests_that_cannot_be_read_say_nothing_about_the_code() -> None:
     assert report.broken.startswith("the tests can't be read")
 
 
+@pytest.mark.parametrize(
+    "report",
+    [
+        '{"passed": 100, "total": 1, "first": ""}',
+        '{"passed": 100, "total": 100, "first": ""}',
+        '{"passed": -1, "total": 1, "first": ""}',
+        '{"passed": 1.0, "total": 1, "first": ""}',
+        '{"passed": true, "total": true, "first": ""}',
+        '{"passed": 1}',
+        "[]",
+        "100 of 1 passed",
+        "[" * 50000,
+    ],
+)
+def test_a_report_that_the_tests_forge_says_nothing(report: str) -> None:
+    forging = f"""
+        import os
+        for fd in range(3, 20):
+            try: os.write(fd, {report!r}.encode() + b"\\n")
+            except OSError: pass
+        assert add(1, 2) == 9
+        """
+    found = report_of(RIGHT, forging)
+    assert found.passed == found.total == 0
+    assert found.broken.startswith("the report of the task's tests")
+
+
 def test_no_file_descriptor_is_left_open() -> None:
     report_of(RIGHT)
     before = len(os.listdir("/proc/self/fd"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,21 @@ def test_a_reference_must_be_equal_as_json() -> None:
     assert verdict('Answer: {"age": 1.0, "name": "Ada"}', reference, True).correct
     assert not verdict('Answer: {"age": true, "name": "Ada"}', reference, True).correct
     assert not verdict('Answer: {"name": "Ada"}', reference, True).correct
+
+
+def test_nothing_is_fetched_for_a_schema(tmp_path: Path) -> None:
+    inside = tmp_path / "schema.json"
+    inside.write_text('{"type": "object"}')
+    found = verdict('Answer: {"name": "Ada"}', schema={"$ref": inside.as_uri()})
+    assert (found.score, found.rule) == (None, "answer")
+    assert found.reason.startswith("the task's schema can't be used: Unresolvable")
+
+
+def test_a_pattern_that_runs_for_ever_is_stopped() -> None:
+    slow = {"pattern": "(a|a|aa)+$b"}
+    found = verdict(f'Answer: "{"a" * 60}"', schema=slow)
+    assert (found.score, found.reason) == (None, "the task's schema took more than 2 s")
+    assert verdict('Answer: "b"', schema={"pattern": "b"}).correct  # and the next one is checked
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,23 @@ def test_tests_that_say_nothing(settings: dict[str, Any], reason: str) -> None:
     assert found.reason.startswith(reason)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"time_limit": value} for value in ("abc", [1], float("inf"), 1e300, -1, True)),
+        *({"memory_mb": value} for value in ("x", 2**60, -5, 0, float("nan"))),
+        {"entry": 5},
+    ],
+)
+def test_limits_that_are_no_numbers_say_nothing_about_the_answer(settings: dict[str, Any]) -> None:
+    assert verdict("```python\ndef double(x): return 2 * x\n```", **settings).score is None
+
+
+def test_limits_that_are_null_are_the_usual_ones() -> None:
+    code = "```python\ndef double(x): return 2 * x\n```"
+    assert verdict(code, time_limit=None, memory_mb=None).correct
+
+
 def test_without_code() -> None:
     assert not verdict("I can't.").parsed
     assert not verdict("```python\nimport\n```").correct

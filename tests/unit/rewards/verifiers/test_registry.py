@@ -131,3 +131,24 @@ def test_a_rule_has_no_answer_to_be_checked() -> None:
     assert accepts_reference(Task(question="q", answer="[0-9]+", family="regex")) is None
     named = Task(question="q", answer="1", family="x", metadata={"verifier": "nmeric"})
     assert "called 'nmeric'; did you mean 'numeric'" in str(accepts_reference(named))
+
+
+def test_the_format_of_answers_is_the_task_s_else_the_run_s() -> None:
+    text = "Answer: 4\n\\boxed{5}\n6"
+    task = Task(question="?", answer="5", family="numeric")
+    assert not verify(task, text).correct
+    assert verify(task, text, "boxed") == Verdict(score=1.0, parsed=True, rule="boxed")
+    own = Task(question="?", answer="6", family="numeric", metadata={"answer_format": "last_line"})
+    assert verify(own, text, "boxed").rule == "last_line"
+    assert accepts_reference(own) is None
+    wrong = Task(question="?", answer="6", family="numeric", metadata={"answer_format": "boxes"})
+    assert verify(wrong, text).score is None
+    assert "must be one of auto, answer" in str(accepts_reference(wrong))
+    (found,) = outcomes([task], [said(text)], "boxed")
+    assert (found.correct, found.rule) == (True, "boxed")
+
+
+def said(text: str) -> Completion:
+    return Completion(
+        prompt_ids=(1,), token_ids=(5,), logprobs=(0.0,), text=text, finish_reason="stop"
+    )
