@@ -31,8 +31,7 @@ from atlas.run.stopping import StopRequest
 from atlas.training.grpo import train_grpo
 from atlas.types import Task
 
-PRE_STEPS = 150
-TOP = 7
+TOP = 3
 ROOT = Path(__file__).resolve().parents[3]
 TOY = """
 from dataclasses import replace
@@ -124,7 +123,7 @@ def test_a_toy_in_a_folder_of_its_own_is_trained(
 
 
 def player(folder: Path, page: ModuleType) -> Path:
-    """Save a model of two layers that has learned to say a number and no more, any number."""
+    """Save a model of two layers that plays badly: it listens to every second hint."""
     text = f"{page.QUESTION} Game 0 1 2 3 4 5 6 7 8 9. higher lower"
     tokenizer = train_tokenizer([text] * 9, vocab_size=360)
     torch.manual_seed(0)
@@ -144,7 +143,7 @@ def player(folder: Path, page: ModuleType) -> Path:
     (prompt,) = page.GuessingGame(SimpleNamespace(tokenizer=tokenizer)).begin(games(1))
     end, rng = turn_end_id(tokenizer), random.Random(0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    for _ in range(PRE_STEPS):
+    for _ in range(400):
         hints = [rng.choice(["higher", "lower"]) for _ in range(2)]  # one length in all rows
         rows = [[*prompt, *played(tokenizer, hints, end, rng)] for _ in range(32)]
         ids_BT = torch.tensor(rows)
@@ -161,7 +160,7 @@ def player(folder: Path, page: ModuleType) -> Path:
 def played(
     tokenizer: PreTrainedTokenizerBase, hints: list[str], end: int, rng: random.Random
 ) -> list[int]:
-    """Return the turns of somebody who listens to every second hint."""
+    """Return the ids of three turns of somebody who listens to every second hint."""
     guess, ids = rng.randint(1, TOP), list[int]()
     for hint in (*hints, ""):
         ids += [*tokenizer.encode(str(guess), add_special_tokens=False), end]
@@ -172,7 +171,7 @@ def played(
 
 
 def games(num: int) -> list[Task]:
-    """Numbers from 1 to 7; a question tells its game, and not the number."""
+    """Numbers from 1 to 3; a question tells its game, and not the number."""
     rng = random.Random(1)
     return [
         Task(question=f"Game {n}.", answer=str(rng.randint(1, TOP)), family="guess")
@@ -181,7 +180,7 @@ def games(num: int) -> list[Task]:
 
 
 def test_the_game_of_the_page_is_learned(tmp_path: Path) -> None:
-    """Numbers at random earn 0.3; halving what is left earns 0.7."""
+    """Numbers at random earn 0.5, as many as the player at first; the best there is earns 0.87."""
     page = (ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(code.splitlines()) <= 60
@@ -208,7 +207,8 @@ def test_the_game_of_the_page_is_learned(tmp_path: Path) -> None:
     train_grpo(run, config, games(100), progress=Silent(), stop=StopRequest())
     rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     rewards = [row["train/reward"] for row in rows]
-    assert fmean(rewards[:5]) == pytest.approx(0.3, abs=0.1)
-    assert fmean(rewards[-5:]) > 0.5
-    turns = [row["train/turns"] for row in rows]
-    assert all(1 < num < 3 for num in turns)
+    assert fmean(rewards[:10]) < 0.68
+    assert fmean(rewards[-10:]) > fmean(rewards[:10]) + 0.08
+    assert all(1 < row["train/turns"] < 2 for row in rows)
+    said = pyarrow.parquet.read_table(run.rollouts / "step_000060.parquet").to_pylist()
+    assert any(re.fullmatch(r"2\n> (higher\n3|lower\n1)", row["completion"]) for row in said)

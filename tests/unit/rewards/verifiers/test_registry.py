@@ -144,8 +144,8 @@ def test_the_format_of_answers_is_the_task_s_else_the_run_s() -> None:
     wrong = Task(question="?", answer="6", family="numeric", metadata={"answer_format": "boxes"})
     assert verify(wrong, text).score is None
     assert "must be one of auto, answer" in str(accepts_reference(wrong))
-    (found,) = outcomes([task], [said(text)], "boxed")
-    assert (found.correct, found.rule) == (True, "boxed")
+    (found,) = verified([task], [Attempt.of(said(text))], "boxed")
+    assert (found.correct, found.verdict.rule) == (True, "boxed")
 
 
 def said(text: str) -> Completion:
