@@ -1,7 +1,22 @@
-"""The one error that a user is meant to read."""
+"""What went wrong, as a user is meant to read it, and text that may be shown.
+
+=========================  =========  ===========================================================
+What                       exit code  who mends it
+=========================  =========  ===========================================================
+`AtlasError`               2          the user: a setting, a file, a command
+`OutageError`              3          the machine: a server, database, judge, network or disk
+=========================  =========  ===========================================================
+"""
 
 from __future__ import annotations
 
+import re
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters but for tab and line break, what turns the direction of text, and half
+surrogate pairs."""
 _LONGEST = 300
 """Characters of another library's message."""
 
@@ -9,8 +24,28 @@ _LONGEST = 300
 class AtlasError(Exception):
     """A mistake that the user can mend: one line that says what, where and what to do.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with ``exit_code``.
+
+    Args:
+        message: The line.
+        exit_code: That of an error which this one passes on; None: that of the class.
     """
+
+    exit_code: int = 2
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+class OutageError(AtlasError):
+    """What the surroundings did: a server died, a database went, a disk is full, no network.
+
+    The same command goes on once they are well again.
+    """
+
+    exit_code: int = 3
 
 
 def reason_of(error: BaseException) -> str:
@@ -26,3 +61,11 @@ def reason_of(error: BaseException) -> str:
 
 class RankError(AtlasError):
     """What one of several processes met by itself; the message says which rank it is."""
+
+
+def printable(text: str) -> str:
+    """Return text that can't act on a terminal: escape sequences and the like become visible.
+
+    Example: ``printable("a\\x1b[31m")`` is ``"a\\\\x1b[31m"``.
+    """
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)

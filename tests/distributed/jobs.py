@@ -6,10 +6,10 @@ import json
 import sys
 import warnings
 
-from atlas.cli import train
+from atlas.cli.train.train import train
 from atlas.parallel.distributed import joined
 
 warnings.simplefilter("ignore", SyntaxWarning)
 with joined(timeout=120):
     for source, *overrides in json.loads(sys.argv[1]):
-        train.run(source, overrides, fresh=False)
+        train(source, overrides)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from tests.integration.test_training_commands import sessions
 
-from atlas.cli import train
+from atlas.cli.train.train import train
 from atlas.models.checkpoints import load_model
 from atlas.traces.jsonl import write_jsonl
 
@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     together(jobs)
     for name, job in (("sft", SFT), ("grpo", GRPO), ("grpo_lora", (*GRPO, "use_peft=true"))):
         source, *overrides = words(job, folder, f"{name}_alone", num_processes=1)
-        train.run(source, overrides, fresh=False)
+        train(source, overrides)
     return folder
 
 
@@ -151,7 +151,7 @@ def test_a_checkpoint_of_two_processes_is_gone_on_with_by_one(folder: Path) -> N
         )
         (run / "config.yaml").write_text(changed)
         source, *overrides = words(job, folder, name, num_processes=1)
-        train.run(source, overrides, fresh=False)
+        train(source, overrides)
         other = ALONE[name]
         same_weights(run / "final", folder / f"{other}_alone" / "final")
         log = (run / "training.log").read_text()

@@ -18,7 +18,8 @@ import yaml
 from tests.unit.data.sources.recorded import recorded
 from typer.testing import CliRunner
 
-from atlas.cli.app import app, arc, prepare_app
+from atlas.cli.app import app, application
+from atlas.cli.traces.arc import app as arc
 from atlas.config import RunConfig, keys_of
 from atlas.config.grammar.schema import convert
 from atlas.errors import AtlasError
@@ -76,7 +77,7 @@ class Workshop:
             "scripts/launch_with_server.sh": (["launch-with-server"], app),
             "trainers/vllm_server.py": (["serve"], app),
             "train.py": (["train"], app),
-            "prepare_grpo_data.py": ([], prepare_app),
+            "prepare_grpo_data.py": ([], application("prepare-data")),
             "arc-atlas": ([], arc),
         }
         assert name == "arc-atlas" or (ROOT / name).is_file(), f"there is no {name}"

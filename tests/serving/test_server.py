@@ -24,7 +24,7 @@ from tests.serving.conftest import START_S
 from tests.unit.tiny_models import tiny_model, tiny_tokenizer
 from transformers import PreTrainedModel
 
-from atlas.cli.serve import curl_lines
+from atlas.cli.serve.serve import curl_lines
 from atlas.errors import AtlasError
 from atlas.serve.checks import check_port
 from atlas.serve.connection import ControlError

@@ -6,39 +6,54 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import psycopg
+import typer
 
-from atlas.cli.terminal import console
+from atlas.cli.options import command_app
+from atlas.cli.terminal import say
 from atlas.errors import AtlasError
-from atlas.machine.checks import Check, machine_checks
-from atlas.report.diagnosis import diagnose
-from atlas.report.run_files import read_run
-from atlas.rewards.sandbox.run import Limits, run_tests
-from atlas.traces.embedded.server import EmbeddedPostgres
-from atlas.traces.postgres.connection import connect
 
-_MARKS = {"ok": "[green]ok[/green]     ", "note": "note   ", "problem": "[red]problem[/red]"}
+if TYPE_CHECKING:
+    from atlas.machine.checks import Check
+
+_COLOURS = {"ok": "green", "note": None, "problem": "red"}
+
+app = command_app()
 
 
-def run(folder: str | None) -> None:
-    """Run the command; exit code 1 where something is wrong."""
-    wrong = _machine() if folder is None else _run(Path(folder))
+@app.command()
+def doctor(
+    run: Annotated[
+        str | None, typer.Argument(help="A run directory; without it, this machine is looked at")
+    ] = None,
+) -> None:
+    """Say what this machine lacks, or what is wrong with a run and what to do first."""
+    wrong = _machine() if run is None else _run(Path(run))
     sys.exit(1 if wrong else 0)
 
 
 def _machine() -> int:
+    from atlas.machine.checks import machine_checks
+
     wrong = 0
     for check in (*machine_checks(Path.cwd()), *_started()):
-        console.print(f"{_MARKS[check.state]} {check.name:<13}", end="")
-        console.print(check.text, markup=False, soft_wrap=True)
+        line = f" {check.name:<13}{check.text}"
+        say(line, lead=f"{check.state:<7}", fg=_COLOURS[check.state])
         wrong += check.state == "problem"
-    console.print("Something is missing." if wrong else "Nothing is in the way.")
+    say("Something is missing." if wrong else "Nothing is in the way.")
     return wrong
 
 
 def _started() -> Iterator[Check]:
     """Start what a run would start, and stop it again."""
+    import psycopg
+
+    from atlas.machine.checks import Check
+    from atlas.rewards.sandbox.run import Limits, run_tests
+    from atlas.traces.embedded.server import EmbeddedPostgres
+    from atlas.traces.postgres.connection import connect
+
     try:
         with (
             tempfile.TemporaryDirectory() as folder,
@@ -63,17 +78,19 @@ def _started() -> Iterator[Check]:
 
 def _run(folder: Path) -> int:
     """Say what is wrong with a run, causes first."""
+    from atlas.report.diagnosis import diagnose
+    from atlas.report.run_files import read_run
+
     files = read_run(folder)
     for problem in files.problems:
-        console.print(problem, markup=False, soft_wrap=True)
+        say(problem)
     if not any(files.curves.values()):
         raise AtlasError(f"{folder} has no metrics yet; nothing can be said about it")
     wrong = len(files.problems)
     for stage, curves in files.curves.items():
         findings = diagnose(stage, curves)
-        console.print(f"[bold]{stage}[/bold]: " + ("" if findings else "nothing stands out"))
+        say(": " + ("" if findings else "nothing stands out"), lead=stage, bold=True)
         for number, finding in enumerate(findings, start=1):
-            line = f"  {number}. {finding.what}\n     {finding.advice}"
-            console.print(line, markup=False, soft_wrap=True)
+            say(f"  {number}. {finding.what}\n     {finding.advice}")
         wrong += len(findings)
     return wrong

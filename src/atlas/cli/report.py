@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from atlas.cli.terminal import console
-from atlas.report import write_report
+from typing import Annotated
+
+import typer
+
+from atlas.cli.options import command_app
+from atlas.cli.terminal import say
 from atlas.run.run_dir import RunDir
 
+app = command_app()
 
-def run(path: str) -> None:
-    """Run the command."""
-    page = write_report(RunDir.open(path).path)
-    console.print(f"report: {page}", markup=False, soft_wrap=True)
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="A run directory")] = "runs/quickstart",
+) -> None:
+    """Write the page that shows a run, from its files alone."""
+    folder = RunDir.open(run).path
+
+    from atlas.report import write_report
+
+    say(f"report: {write_report(folder)}")

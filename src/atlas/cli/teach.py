@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from atlas.cli.terminal import console
-from atlas.environments.teaching.one_lesson import give_lesson
-from atlas.types import Lesson
+from typing import Annotated
+
+import typer
+
+from atlas.cli.options import command_app
+from atlas.cli.terminal import say
+
+app = command_app()
 
 
-def run(question: str, *, teacher: str, student: str) -> None:
-    """Run the command."""
+@app.command()
+def teach(
+    question: Annotated[str, typer.Argument(help="What the student is asked")],
+    teacher: Annotated[
+        str, typer.Option(help="Model folder or hub id of the teacher")
+    ] = "results/rl_checkpoint",
+    student: Annotated[str, typer.Option(help="Model folder or hub id of the student")] = "base",
+) -> None:
+    """Print the student's answer alone, a teaching, and the answer with it."""
+    from atlas.environments.teaching.one_lesson import give_lesson
+
     lesson = give_lesson(question, teacher=teacher, student=student)
-    show(lesson)
-
-
-def show(lesson: Lesson) -> None:
-    """Print a lesson."""
     for title, text in (
         ("student alone", lesson.alone.text),
         ("student's approach", lesson.approach.text),
         ("teaching", lesson.teaching.text),
         ("student taught", lesson.attempt.text),
     ):
-        console.print(f"[bold]{title}[/bold]")
-        console.print(f"  {text or '(nothing)'}", markup=False, soft_wrap=True)
+        say(lead=title, bold=True)
+        say(f"  {text or '(nothing)'}")

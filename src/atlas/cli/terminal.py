@@ -1,28 +1,87 @@
-"""What the commands show: progress with an ETA, tables, and a clean stop on Ctrl-C."""
+"""What the commands show: lines, tables, progress with an ETA, and a clean stop.
+
+Whatever is printed, a session's task or a model's answer, passes `printable` on its way.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+import typer
 
+from atlas.errors import AtlasError, printable
 from atlas.parallel.world import world
+from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest, stop_on_signal
 
-console = Console(highlight=False, quiet=not world().is_main)
-"""Of several processes the first one speaks."""
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+def say(line: str = "", *, lead: str = "", end: str = "\n", **style: Any) -> None:
+    """Print a line as it is, without cuts; of several processes the first one speaks.
+
+    Args:
+        line: What is said.
+        lead: What stands before it, in the style.
+        end: What ends it.
+        style: Of the lead, as `typer.style` takes it.
+    """
+    if not world().is_main:
+        return
+    lead = printable(lead)
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        lead = typer.style(lead, **style)
+    sys.stdout.write(f"{lead}{printable(line)}{end}")
+    sys.stdout.flush()
+
+
+def show_table(
+    title: str | None,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    **style: Any,
+) -> None:
+    """Print a table.
+
+    Args:
+        title: Stands above it.
+        columns: Their headers.
+        rows: A cell a column.
+        right: Headers of the columns that are set to the right.
+        style: As `rich.table.Table` takes it.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, **style)
+    for column in columns:
+        justify = "right" if column in right else "left"
+        table.add_column(column, justify=justify, no_wrap=table.box is None)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console().print(table)
+
+
+def width() -> int:
+    """Return how many characters a line of the terminal holds."""
+    return console().width
+
+
+@cache
+def console() -> Console:
+    """Return what draws tables and progress."""
+    from rich.console import Console
+
+    return Console(highlight=False, quiet=not world().is_main)
 
 
 class StageBar:
@@ -30,7 +89,7 @@ class StageBar:
 
     def __init__(self, display: Progress, name: str) -> None:
         self._display = display
-        self._task: TaskID = display.add_task(name, total=None, note="")
+        self._task = display.add_task(name, total=None, note="")
 
     def begin(self, total: int) -> None:
         """Take the number of units."""
@@ -38,39 +97,67 @@ class StageBar:
 
     def advance(self, units: int = 1, note: str = "") -> None:
         """Draw units as done."""
-        self._display.update(self._task, advance=units, note=note)
+        self._display.update(self._task, advance=units, note=printable(note))
 
     def say(self, line: str) -> None:
         """Print a line above the display."""
-        self._display.console.print(line, markup=False)
+        self._display.console.print(printable(line), markup=False)
 
 
-def display() -> Progress:
+def _display() -> Progress:
     """Return a progress display with an ETA for every stage."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description:<10}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
+    from rich import progress
+
+    return progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description:<10}"),
+        progress.BarColumn(bar_width=28),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("ETA"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[note]}", markup=False),
+        console=console(),
         disable=not world().is_main,
     )
 
 
-def _heard() -> None:
-    console.print("Stopping after this step; Ctrl-C again stops at once.")
-
-
 @contextlib.contextmanager
-def stoppable(hint: str) -> Iterator[StopRequest]:
-    """Stop cleanly on Ctrl-C: say how to go on, exit with code 130."""
+def working(
+    hint: str, run: RunDir | None = None
+) -> Iterator[tuple[StopRequest, Callable[[str], StageBar]]]:
+    """Show progress and stop cleanly for as long as the block runs; its end is noted in the run.
+
+    Yields the request to stop, and what makes the bar of a stage from its name. Where a signal
+    stops the block, this process ends with the exit code that shells have for it.
+
+    Args:
+        hint: How to go on, said where it is stopped.
+        run: What the work is done in.
+    """
+    stop = StopRequest()
     try:
-        with stop_on_signal(_heard) as stop:
-            yield stop
+        with (
+            stop_on_signal(lambda: say("Stopping after this step; once more stops at once.")) as (
+                stop
+            ),
+            _display() as display,
+        ):
+            yield stop, lambda name: StageBar(display, name)
     except (Stopped, KeyboardInterrupt):
-        console.print(f"\nStopped. {hint}")
-        sys.exit(130)
+        say(f"\nStopped. {hint}")
+        _note(run, f"stopped by {stop.signal.name}")
+        sys.exit(128 + stop.signal)
+    except AtlasError as error:
+        _note(run, f"ended: {error}")
+        raise
+    except Exception as error:
+        error.run_directory = run and run.path  # type: ignore[attr-defined]
+        raise
+
+
+def _note(run: RunDir | None, text: str) -> None:
+    """Write how the work ended into the run's log, if that can still be done."""
+    if run is not None and world().is_main:
+        with contextlib.suppress(AtlasError, OSError):
+            run.note(run.kind, text)

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from atlas.errors import AtlasError, RankError
+from atlas.errors import AtlasError, OutageError, RankError
 from atlas.machine.accelerator import name_accelerator
 from atlas.parallel.world import World, world
 from atlas.run.stopping import StopRequest
@@ -110,15 +110,15 @@ class Ranks:
         if self.size == 1:
             return work()
         result: T | None = None
-        refusal: str | None = None
+        refusal: tuple[str, int] | None = None
         if self.is_main:
             try:
                 result = work()
             except AtlasError as error:
-                refusal = str(error)
+                refusal = str(error), error.exit_code
         result, refusal = self.broadcast((result, refusal), what)
         if refusal is not None:
-            raise SharedError(refusal)
+            raise SharedError(*refusal)
         return result  # type: ignore[return-value]
 
     def meet(self, what: str) -> None:
@@ -175,7 +175,7 @@ class Ranks:
         except AtlasError as error:
             if self.size == 1:
                 raise
-            raise RankError(f"rank {self.rank}: {error}") from error
+            raise RankError(f"rank {self.rank}: {error}", error.exit_code) from error
 
     @contextlib.contextmanager
     def _waiting(self, what: str) -> Iterator[None]:
@@ -192,7 +192,8 @@ class Ranks:
             f"rank {self.rank} of {self.size} lost the others at '{what}': {_reason(error)}. "
             f"One of them has ended, hangs, or needs more than phase_timeout={self._timeout:g} "
             "seconds; look at the first error above, here or on the other "
-            "machines. The same command goes on from the last checkpoint"
+            "machines. The same command goes on from the last checkpoint",
+            OutageError.exit_code,
         )
 
 
@@ -252,7 +253,8 @@ def joined(timeout: float = 1800.0, *, needs_group: bool = False) -> Iterator[Ra
         raise RankError(
             f"rank {place.rank} of {place.size} can't meet the others at {where}: {_reason(error)}"
             ". Check --master_addr, that the port is open, and GLOO_SOCKET_IFNAME (the network "
-            "interface, as in eth0)"
+            "interface, as in eth0)",
+            OutageError.exit_code,
         ) from error
     assert isinstance(control, dist.ProcessGroup)  # every rank is in it
     yield Ranks(place, timeout=timeout, control=control, device=device)

@@ -17,6 +17,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
+        self.signal = signal.SIGINT
+        """The one that asked."""
 
     def settle(self) -> None:
         """Agree with the other processes, where there are any, on whether a stop was asked for."""
@@ -39,7 +41,7 @@ def stop_on_signal(on_ask: Callable[[], None] = lambda: None) -> Iterator[StopRe
     def ask(number: int, frame: FrameType | None) -> None:
         if request.asked:
             raise KeyboardInterrupt
-        request.asked = True
+        request.asked, request.signal = True, signal.Signals(number)
         on_ask()
 
     signals = [signal.SIGINT, signal.SIGTERM]

@@ -1,0 +1,1 @@
+"""vLLM servers: one in the foreground, or two beside the training."""

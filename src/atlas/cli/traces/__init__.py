@@ -1,0 +1,1 @@
+"""Recorded sessions: exported, reviewed, traced back from a model."""

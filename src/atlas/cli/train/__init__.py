@@ -1,0 +1,1 @@
+"""Training: from one command for everything to one process among several."""

@@ -1,0 +1,142 @@
+"""``--dry-run``: what a training would do, before anything is loaded or written.
+
+Printed are the configuration as resolved, what a step consists of, how many steps there are, and
+the memory of each device. A training that can't fit is refused, with the settings that would fit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atlas.cli.terminal import say, show_table
+from atlas.errors import AtlasError
+from atlas.parallel.world import World, world
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from atlas.config import GRPOConfig, SFTConfig
+    from atlas.config.data import DataConfig
+    from atlas.data.samples import TraceDataset, Use
+    from atlas.planning.run_plan import RunPlan
+
+_GB = 1e9
+
+
+def show_plan(job: str, source: str, overrides: Sequence[str], place: World | None = None) -> None:
+    """Print the plan of a job; under torchrun its first process does.
+
+    Args:
+        job: ``sft`` or ``grpo``.
+        source: The run's file.
+        overrides: Words of the command line.
+        place: For how many processes; None: those of this environment.
+
+    Raises:
+        AtlasError: The job isn't planned here, a setting is wrong, or the training doesn't fit.
+    """
+    from atlas.config import JOBS, GRPOConfig, SFTConfig, compose_config, explain
+
+    place = place or world()
+    config_class = JOBS[job]
+    if config_class not in (SFTConfig, GRPOConfig):
+        raise AtlasError(f"--dry-run plans the jobs sft and grpo, not {job}")
+    composed = compose_config(config_class, source, overrides, world_size=place.size)
+    config = composed.config
+    assert isinstance(config, SFTConfig | GRPOConfig)
+    if not place.is_main:
+        return
+
+    from atlas.planning.run_plan import plan_run, refusal
+
+    rows = [(row.key, row.value, row.origin) for row in explain(config, composed.origins)]
+    show_table(f"Configuration of the job {job}", ("key", "value", "set by"), rows)
+    for line in _work_lines(config, place.size):
+        say(line)
+    plan = plan_run(config, num_devices=place.size, on_node=place.local_size)
+    _show_memory(plan)
+    if not plan.fits:
+        raise refusal(config, plan, num_devices=place.size)
+    say(
+        f"It fits: {plan.device.peak / _GB:.1f} GB of {plan.limit / _GB:.1f} GB {plan.limit_is}. "
+        "Nothing was loaded or written."
+    )
+
+
+def _work_lines(config: SFTConfig | GRPOConfig, num_processes: int) -> tuple[str, ...]:
+    """Say what a step consists of and how many there are, as far as the data can be read."""
+    from atlas.config import GRPOConfig
+    from atlas.config.resolve import batch_lines, supervised_lines
+    from atlas.training.sft import num_steps
+
+    if isinstance(config, GRPOConfig):
+        return (*batch_lines(config, world_size=num_processes), _tasks_line(config))
+    try:
+        examples = _examples(config)
+    except AtlasError as error:
+        per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+        return (
+            f"examples per step: {per_step * num_processes} = per_device_train_batch_size "
+            f"{config.per_device_train_batch_size} × gradient_accumulation_steps "
+            f"{config.gradient_accumulation_steps} × processes {num_processes}",
+            f"optimiser steps: not known, since the data can't be read here: {error}",
+        )
+    total = num_steps(examples, config, world_size=num_processes)
+    return supervised_lines(config, num_rows=examples, num_steps=total, world_size=num_processes)
+
+
+def _examples(config: SFTConfig) -> int:
+    """Return how many examples, or packed rows of them, there are to learn from."""
+    from atlas.data.training_sets import sft_set
+    from atlas.models.checkpoints import load_tokenizer
+    from atlas.training.micro_batches import pack
+
+    dataset = _dataset(config, "sft")
+    tokenizer = load_tokenizer(config.model_name_or_path)
+    made = sft_set(dataset, tokenizer, max_length=config.max_seq_length)
+    return len(pack(made.train, config.max_seq_length) if config.packing else made.train)
+
+
+def _tasks_line(config: GRPOConfig) -> str:
+    from atlas.data.training_sets import rl_set
+
+    try:
+        tasks = len(rl_set(_dataset(config, "rl")).tasks)
+    except AtlasError as error:
+        return f"tasks: not known, since the data can't be read here: {error}"
+    passes = config.max_steps * config.prompts_per_step / tasks
+    return f"tasks: {tasks:,}, each taught {passes:.2g} times in {config.max_steps} steps"
+
+
+def _dataset(config: DataConfig, use: Use) -> TraceDataset:
+    """Read the data, but wait for no hub that isn't there."""
+    from huggingface_hub import constants
+
+    from atlas.data.load import load_trace_dataset
+    from atlas.machine.hub import hub_answers
+
+    name = config.dataset_name_or_path
+    if name and not Path(name).exists() and not hub_answers(constants.ENDPOINT):
+        raise AtlasError(f"{name} is no folder or file here, and {constants.ENDPOINT} can't be met")
+    return load_trace_dataset(config, use)
+
+
+def _show_memory(plan: RunPlan) -> None:
+    setup = plan.setup
+    groups = (
+        ("always", plan.device.always),
+        ("in the update", plan.device.update),
+        ("in rollouts", plan.device.rollouts),
+        ("in CPU memory", plan.device.on_cpu),
+    )
+    rows = [
+        (name, f"{size / _GB:.2f}", when) for when, parts in groups for name, size in parts.items()
+    ]
+    rows.append(("peak", f"{plan.device.peak / _GB:.2f}", "of the device"))
+    show_table("Memory", ("of one device", "GB", "when"), rows)
+    trained = f"{setup.trained:,} of {setup.shape.num_parameters:,} parameters are trained"
+    say(
+        f"{setup.num_devices} device(s), engine {setup.engine}, precision {setup.precision}, "
+        f"{setup.tokens:,} tokens in one pass; {trained}"
+    )

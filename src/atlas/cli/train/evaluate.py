@@ -1,0 +1,102 @@
+"""``atlas evaluate``: what teachers are worth on held-out tasks, with 95 % intervals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from atlas.cli.options import Config, Fresh, command_app
+from atlas.cli.terminal import StageBar, say, working
+from atlas.cli.train.claims import show_claims
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import StopRequest
+
+if TYPE_CHECKING:
+    from atlas.config import EvaluateConfig
+    from atlas.types import Task
+
+app = command_app()
+
+
+@app.command()
+def evaluate(
+    overrides: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEACHER | KEY=VALUE",
+            help="Model folders, then settings",
+            default_factory=list,
+            show_default=False,
+        ),
+    ],
+    config: Config = "evaluate",
+    fresh: Fresh = False,
+) -> None:
+    """Measure teachers on held-out tasks: the student alone, and with each of them."""
+    from atlas.config import EvaluateConfig, load_config
+    from atlas.run.config_file import keep_config
+
+    settings = load_config(EvaluateConfig, config, with_teachers(overrides))
+
+    import torch
+
+    from atlas.evaluation.measuring import arm_names
+    from atlas.models.checkpoints import check_model
+
+    arms = dict(zip(arm_names(settings.teachers), settings.teachers, strict=True))
+    tasks = _tasks(settings)
+    for folder in (*settings.teachers, settings.student_model):
+        check_model(folder)
+    if settings.num_threads:
+        torch.set_num_threads(settings.num_threads)
+    run = RunDir.create(settings.output_dir, "evaluate", fresh=fresh)
+    keep_config(settings, run.config)
+    hint = "The same command goes on from where it stopped; --fresh starts over."
+    with run.lock(), working(hint, run) as (stop, bar_of):
+        if not run.stage_done("evaluate"):
+            _measure(run, settings, arms, tasks, bar_of, stop)
+    show_claims(run)
+    say(f"report:  {run.report}")
+    say(f"pairs:   {run.pairs}")
+
+
+def with_teachers(words: Sequence[str]) -> list[str]:
+    """Return a command line's words as overrides: those without ``=`` are teachers."""
+    quoted = ",".join(f"'{word}'" for word in words if "=" not in word)
+    overrides = [word for word in words if "=" in word]
+    return [*overrides, f"teachers=[{quoted}]"] if quoted else overrides
+
+
+def _tasks(config: EvaluateConfig) -> list[Task]:
+    from atlas.data.task_file import read_tasks
+    from atlas.data.tasks import mixed_tasks
+    from atlas.rewards.verifiers import accepts_reference
+    from atlas.run.seeding import derive_seed
+
+    if config.tasks:
+        return read_tasks(config.tasks, limit=config.num_tasks, check=accepts_reference)
+    assert config.num_tasks is not None  # resolved
+    seed = derive_seed(config.seed, "held out")
+    return mixed_tasks(config.families, config.num_tasks, seed=seed, split="held_out")
+
+
+def _measure(
+    run_dir: RunDir,
+    config: EvaluateConfig,
+    arms: dict[str, str],
+    tasks: Sequence[Task],
+    bar_of: Callable[[str], StageBar],
+    stop: StopRequest,
+) -> None:
+    from atlas.evaluation.measuring import evaluate as measure
+    from atlas.report import write_report
+    from atlas.run.seeding import seed_everything
+
+    seed_everything(config.seed, "evaluate")
+    started = time.monotonic()
+    summary = measure(run_dir, config, arms, tasks, progress=bar_of("evaluate"), stop=stop)
+    run_dir.finish_stage("evaluate", summary, time.monotonic() - started)
+    write_report(run_dir.path)

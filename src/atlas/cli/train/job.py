@@ -1,0 +1,167 @@
+"""What ``atlas sft`` and ``atlas grpo`` have in common: beginning, going on, and the last line.
+
+A run that goes on trains on the sessions that it was begun with, which its lineage names, though
+the database has grown meanwhile; where some of them are gone it is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from atlas.cli.terminal import StageBar, say
+from atlas.config.engine import chosen_engine
+from atlas.config.train import TrainConfig
+from atlas.errors import AtlasError
+from atlas.parallel.world import world
+from atlas.run.config_file import keep_config
+from atlas.run.lineage import Lineage, read_lineage, write_lineage
+from atlas.run.links import publish, refuse_foreign
+from atlas.run.run_dir import RunDir
+from atlas.run.trackers.tracker import check_trackers
+from atlas.yaml_file import read_yaml
+
+if TYPE_CHECKING:
+    from atlas.data.samples import TraceDataset
+    from atlas.parallel.distributed import Ranks
+
+_LOGS = {"logs/train.log": "training.log", "logs/tensorboard_events": "tensorboard"}
+PUBLISHED = {
+    "sft": {"sft_checkpoint": "final", **_LOGS},
+    "grpo": {"rl_checkpoint": "final", **_LOGS},
+}
+"""Job -> the guide's names under ``results_dir``, and the path in the run that each means."""
+HINT = "The same command goes on from the last checkpoint; --fresh starts over."
+
+
+def check(config: TrainConfig, kind: str) -> None:
+    """Refuse what can be seen to be wrong before anything heavy is loaded.
+
+    Raises:
+        AtlasError: A file isn't there, a tracker isn't installed, or ``results_dir`` isn't ours.
+    """
+    for key in ("export_path", "ranked_path"):
+        path = getattr(config, key)
+        if path is not None and not Path(path).exists():
+            raise AtlasError(f"can't read {path}: it isn't there; set {key} to a file that is")
+    check_trackers(config.report_to or ())
+    if config.results_dir:
+        refuse_foreign(Path(config.results_dir), PUBLISHED[kind], "results_dir")
+
+
+@contextlib.contextmanager
+def together(config: TrainConfig) -> Iterator[Ranks]:
+    """Meet the other processes of a training, for as long as the block runs.
+
+    Raises:
+        AtlasError: Keys contradict each other, or the others can't be met.
+    """
+    import torch
+
+    from atlas.parallel.distributed import joined
+
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    needs_group = chosen_engine(config, world().size) != "plain"
+    with joined(config.phase_timeout, needs_group=needs_group) as ranks, ranks.own_errors():
+        yield ranks
+
+
+@contextlib.contextmanager
+def locked(run: RunDir, ranks: Ranks) -> Iterator[None]:
+    """Keep every other job out of the run directory; rank 0 does so for all."""
+    with contextlib.ExitStack() as stack:
+
+        def lock() -> None:
+            stack.enter_context(run.lock())
+
+        ranks.on_main(lock, "the lock of the run directory")
+        yield
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Begun:
+    """A run directory, new or gone on with."""
+
+    run: RunDir
+    before: Lineage | None
+    """What it was begun with; None for a new one."""
+
+    @property
+    def sessions(self) -> frozenset[str] | None:
+        """The only sessions that count; None: all that the source has."""
+        return None if self.before is None else frozenset(self.before.train + self.before.eval)
+
+
+def begin(config: TrainConfig, kind: str, *, fresh: bool) -> Begun:
+    """Make the run directory of a training, or take up the one that is there.
+
+    Raises:
+        AtlasError: It is finished, can't be used, or was begun with other settings.
+    """
+    run = RunDir.create(config.output_dir, kind, fresh=fresh)
+    if run.stage_done(kind):
+        raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
+    from atlas.models.checkpoints import check_model
+
+    for key in ("model_name_or_path", "student_model"):
+        if getattr(config, key, None):
+            check_model(getattr(config, key))
+    if run.config.is_file():
+        keep_config(config, run.config)
+    return Begun(run=run, before=read_lineage(run.path) if run.lineage.is_file() else None)
+
+
+def dataset(
+    config: TrainConfig, use: Literal["sft", "rl"], begun: Begun, reading: StageBar
+) -> TraceDataset:
+    """Read the configured data: of a run that goes on, the sessions that it was begun with."""
+    from atlas.data.load import load_trace_dataset
+
+    found = load_trace_dataset(config, use, only_sessions=begun.sessions)
+    samples = found.sft if use == "sft" else found.rl
+    reading.begin(samples.num_read)
+    reading.advance(samples.num_read, note=found.source)
+    return found
+
+
+def keep(begun: Begun, config: TrainConfig, lineage: Lineage) -> None:
+    """Write down what a run is begun with, or check that it is what it was begun with.
+
+    Only now, when there is something to train on: a mistyped setting can be mended before.
+
+    Raises:
+        AtlasError: Sessions that the run was begun with are gone.
+    """
+    before = begun.before
+    if before is None:
+        write_lineage(begun.run.path, lineage)
+    elif (before.train, before.eval) != (lineage.train, lineage.eval):
+        known = {*before.train, *before.eval}
+        missing = len(known.difference(lineage.train, lineage.eval))
+        raise AtlasError(
+            f"{begun.run.path} was begun with {len(known)} sessions, of which {lineage.source} has "
+            f"lost or changed {missing or 'some'}; bring them back, or start over with --fresh"
+        )
+    keep_config(config, begun.run.config)
+
+
+def close(run: RunDir, noun: str, figures: Mapping[str, Any]) -> None:
+    """Link the results; print the one line on what a model was trained on and where it is."""
+    from atlas.data.training_sets import counts
+
+    results = read_yaml(run.config).get("results_dir")
+    if results:
+        publish(run.path, Path(results), PUBLISHED[run.kind])
+    lineage = read_lineage(run.path)
+    samples = lineage.num_samples
+    left_out = f"; left out: {counts(lineage.left_out)}" if lineage.left_out else ""
+    line = (
+        f"{run.kind}: {figures['steps']} steps on {samples['train']} {noun} of "
+        f"{len(lineage.train)} sessions, {samples['eval']} {noun} of {len(lineage.eval)} held "
+        f"out{left_out}; model: {run.final}"
+    )
+    say(line)

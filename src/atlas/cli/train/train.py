@@ -1,0 +1,62 @@
+"""``atlas train`` and ``train.py``: the job that a file is for, whichever it is."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from atlas.cli.options import DryRun, Fresh, Overrides, Source, command_app
+from atlas.errors import AtlasError
+from atlas.parallel.world import world
+
+JOBS = {
+    "sft": "train.sft",
+    "grpo": "train.grpo",
+    "ranked": "from_scratch.ranked",
+    "quickstart": "train.quickstart",
+    "base_model": "train.base_model",
+    "collect": "train.collect",
+    "evaluate": "train.evaluate",
+}
+"""Job -> the module of its command: only the one that runs is imported."""
+DISTRIBUTED = ("sft", "grpo")
+"""Jobs that several processes can share."""
+
+app = command_app()
+
+
+@app.command()
+def train(
+    config: Source, overrides: Overrides, fresh: Fresh = False, dry_run: DryRun = False
+) -> None:
+    """Run the job that a file is for; under torchrun, as one of its processes."""
+    from atlas.config.grammar.compose import job_of
+
+    job = job_of(config, overrides)
+    if dry_run:
+        from atlas.cli.train.dry_run import show_plan
+
+        show_plan(job, config, overrides)
+        return
+    check_job(job, world().size)
+    command_of(job)(config=config, overrides=overrides, fresh=fresh)
+
+
+def command_of(job: str) -> Callable[..., Any]:
+    """Return the command that does a job, as a function of config, overrides and fresh."""
+    return getattr(importlib.import_module(f"atlas.cli.{JOBS[job]}"), job)
+
+
+def check_job(job: str, num_processes: int) -> None:
+    """Refuse a job that isn't there, or that isn't done by so many processes.
+
+    Raises:
+        AtlasError: It isn't.
+    """
+    from atlas.config.grammar.schema import nearest
+
+    if job not in JOBS:
+        raise AtlasError(f"there is no job '{job}'{nearest(job, JOBS)}")
+    if num_processes > 1 and job not in DISTRIBUTED:
+        raise AtlasError(f"the job {job} runs in one process, not in {num_processes}")
