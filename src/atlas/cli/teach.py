@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from atlas.cli.options import command_app
 from atlas.cli.terminal import say
+from atlas.errors import AtlasError
+
+DEFAULT_TEACHER = "results/rl_checkpoint"
 
 app = command_app()
 
@@ -17,10 +21,17 @@ def teach(
     question: Annotated[str, typer.Argument(help="What the student is asked")],
     teacher: Annotated[
         str, typer.Option(help="Model folder or hub id of the teacher")
-    ] = "results/rl_checkpoint",
+    ] = DEFAULT_TEACHER,
     student: Annotated[str, typer.Option(help="Model folder or hub id of the student")] = "base",
 ) -> None:
     """Print the student's answer alone, a teaching, and the answer with it."""
+    from atlas.machine.hub import refuse_missing
+
+    if teacher == DEFAULT_TEACHER and not Path(teacher).is_dir():
+        raise AtlasError(f"{teacher} isn't there; run make quickstart first, or name a teacher")
+    for model in (teacher, student):
+        refuse_missing(model)
+
     from atlas.environments.teaching.one_lesson import give_lesson
 
     lesson = give_lesson(question, teacher=teacher, student=student)

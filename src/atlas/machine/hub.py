@@ -10,8 +10,29 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import constants
 
+from atlas.errors import AtlasError
+from atlas.machine.shipped import model_path
+
 _SECONDS = 5.0
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+
+
+def refuse_missing(name: str | Path) -> None:
+    """Refuse a model that can't be found, before anything heavy is loaded for it.
+
+    Args:
+        name: A folder, a hub id or the name of a shipped model.
+
+    Raises:
+        AtlasError: It is no folder, the hub's cache lacks it, and no hub can be asked.
+    """
+    place = model_path(name)
+    cached = Path(constants.HF_HUB_CACHE) / f"models--{place.replace('/', '--')}"
+    if not (Path(place).is_dir() or cached.is_dir()) and local_files_only(place):
+        raise AtlasError(
+            f"no model can be loaded from '{name}': there is no such folder, the hub's cache has "
+            "none, and no hub can be reached"
+        )
 
 
 def local_files_only(name: str | Path) -> bool:

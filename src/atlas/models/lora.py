@@ -12,22 +12,23 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
-from peft.utils import load_peft_weights
-from peft.utils.integrations import dequantize_module_weight
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from atlas.errors import AtlasError
 from atlas.models.whole import check_files, in_one_line
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
 
 _EVERY_LINEAR = "all-linear"
 _MORE_THAN_MATRICES = (
@@ -66,6 +67,8 @@ def add_adapter(model: PreTrainedModel, shape: LoRA, *, seed: int) -> PreTrained
     Raises:
         AtlasError: It has no layers of these names, or they are its embeddings or its head.
     """
+    from peft import LoraConfig, get_peft_model  # noqa: PLC0415 - slow to import
+
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=shape.rank,
@@ -95,7 +98,7 @@ def add_adapter(model: PreTrainedModel, shape: LoRA, *, seed: int) -> PreTrained
                 f"adapter; it is usually put into {', '.join(_linear_names(names))}"
             ) from error
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    if any(isinstance(end, LoraLayer) for end in ends):
+    if any(is_adapter(end) for end in ends):
         raise AtlasError(
             "lora_target_modules names the embeddings or the head, which get no adapter here; "
             "leave them out"
@@ -134,6 +137,9 @@ def with_merged(model: PreTrainedModel, folder: str | Path) -> PreTrainedModel:
 
 
 def _with_adapter(model: PreTrainedModel, folder: str | Path, *, trained: bool) -> PeftModel:
+    from peft import PeftModel, get_peft_model_state_dict  # noqa: PLC0415 - slow to import
+    from peft.utils import load_peft_weights  # noqa: PLC0415 - slow to import
+
     name = str(folder)
     check_files(name, weights=True)
     with in_one_line("adapter", folder), _quiet():
@@ -160,12 +166,19 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
 
 def is_adapted(model: nn.Module) -> bool:
     """Tell whether a model is inside peft's wrapper."""
-    return isinstance(model, PeftModel)
+    peft = sys.modules.get("peft")  # slow to import, and without it nothing is in its wrapper
+    return peft is not None and isinstance(model, peft.PeftModel)
+
+
+def is_adapter(layer: object) -> TypeGuard[LoraLayer]:
+    """Tell whether a layer is one that an adapter was put into."""
+    lora = sys.modules.get("peft.tuners.lora")
+    return lora is not None and isinstance(layer, lora.LoraLayer)
 
 
 def unwrapped(model: PreTrainedModel) -> PreTrainedModel:
     """Return the `transformers` model itself; its layers still hold the adapter."""
-    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+    return cast(Any, model).get_base_model() if is_adapted(model) else model
 
 
 @torch.no_grad()
@@ -175,10 +188,12 @@ def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     What no adapter changes is the model's own tensor. Weights of four bits are brought back to the
     precision that they are computed in.
     """
+    from peft.utils.integrations import dequantize_module_weight  # noqa: PLC0415 - slow to import
+
     weights: dict[str, Tensor] = {}
     for name, module in unwrapped(model).named_modules():
         path = name.split(".")
-        if any(part in _PARTS for part in path) or isinstance(module, LoraLayer):
+        if any(part in _PARTS for part in path) or is_adapter(module):
             continue
         plain = ".".join(part for part in path if part != "base_layer")
         for key, parameter in module.named_parameters(recurse=False):
@@ -188,7 +203,7 @@ def merged_weights(model: PreTrainedModel) -> dict[str, Tensor]:
             if key not in module._non_persistent_buffers_set:
                 weights[f"{plain}.{key}"] = buffer
     for name, module in unwrapped(model).named_modules():
-        if isinstance(module, LoraLayer):
+        if is_adapter(module):
             weights[f"{name}.weight"] = merged_weight(module)
     return weights
 
@@ -201,6 +216,8 @@ def merged_weight(layer: LoraLayer, dtype: torch.dtype | None = None) -> Tensor:
         layer: With its adapter.
         dtype: Of what is returned; None: that of W.
     """
+    from peft.utils.integrations import dequantize_module_weight  # noqa: PLC0415 - slow to import
+
     net: Any = layer
     weight = dequantize_module_weight(net.get_base_layer())
     dtype = dtype or weight.dtype
@@ -236,7 +253,7 @@ def adapter_dropout(model: PreTrainedModel, seed: int) -> Iterator[None]:
     dropouts = [
         dropout
         for module in model.modules()
-        if isinstance(module, LoraLayer)
+        if is_adapter(module)
         for dropout in module.lora_dropout.values()
         if isinstance(dropout, nn.Dropout)
     ]

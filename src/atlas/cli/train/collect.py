@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from atlas.cli.options import Config, Fresh, Overrides, command_app
 from atlas.cli.terminal import say, working
+from atlas.errors import AtlasError
 from atlas.run.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -23,9 +24,14 @@ app = command_app()
 def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = False) -> None:
     """Let a teacher and a student work through tasks, and record the sessions."""
     from atlas.config import CollectConfig, load_config
+    from atlas.machine.hub import refuse_missing
     from atlas.run.config_file import keep_config
 
     settings = load_config(CollectConfig, config, overrides)
+    for model in (settings.teacher_model, settings.student_model):
+        refuse_missing(model)
+    if settings.tasks and not Path(settings.tasks).is_file():
+        raise AtlasError(f"{settings.tasks} isn't there; name a JSONL file of tasks")
 
     import torch
 

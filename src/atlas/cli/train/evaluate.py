@@ -37,9 +37,12 @@ def evaluate(
 ) -> None:
     """Measure teachers on held-out tasks: the student alone, and with each of them."""
     from atlas.config import EvaluateConfig, load_config
+    from atlas.machine.hub import refuse_missing
     from atlas.run.config_file import keep_config
 
     settings = load_config(EvaluateConfig, config, with_teachers(overrides))
+    for folder in (*settings.teachers, settings.student_model):
+        refuse_missing(folder)
 
     import torch
 

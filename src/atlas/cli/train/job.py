@@ -16,6 +16,7 @@ from atlas.cli.terminal import StageBar, say
 from atlas.config.engine import chosen_engine
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
+from atlas.machine.hub import refuse_missing
 from atlas.parallel.world import world
 from atlas.run.config_file import keep_config
 from atlas.run.lineage import Lineage, read_lineage, write_lineage
@@ -41,12 +42,16 @@ def check(config: TrainConfig, kind: str) -> None:
     """Refuse what can be seen to be wrong before anything heavy is loaded.
 
     Raises:
-        AtlasError: A file isn't there, a tracker isn't installed, or ``results_dir`` isn't ours.
+        AtlasError: A file or a model isn't there, a tracker isn't installed, or ``results_dir``
+            isn't ours.
     """
     for key in ("export_path", "ranked_path"):
         path = getattr(config, key)
         if path is not None and not Path(path).exists():
             raise AtlasError(f"can't read {path}: it isn't there; set {key} to a file that is")
+    for key in ("model_name_or_path", "student_model"):
+        if name := getattr(config, key, None):
+            refuse_missing(name)
     check_trackers(config.report_to or ())
     if config.results_dir:
         refuse_foreign(Path(config.results_dir), PUBLISHED[kind], "results_dir")

@@ -23,7 +23,6 @@ from atlas.data.split import task_key
 from atlas.data.tasks import Split
 from atlas.errors import AtlasError
 from atlas.from_scratch.data.hub import ranked_from_hub
-from atlas.from_scratch.data.tasks import ranked_from_tasks
 from atlas.from_scratch.data.traces import ranked_from_sessions
 from atlas.session import Session
 from atlas.traces.jsonl import JsonlTraceStore
@@ -64,6 +63,7 @@ Sets = tuple[list[RankedRecord], list[RankedRecord]]
 
 def from_tasks(request: Request) -> Sets:
     """reasoning-gym's tasks, with responses written and verified here."""
+    from atlas.from_scratch.data.tasks import ranked_from_tasks  # noqa: PLC0415 - slow to import
 
     def made(size: int, split: Split) -> list[RankedRecord]:
         return ranked_from_tasks(

@@ -11,16 +11,19 @@ adapter away, the model is called unfit.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
-from peft.tuners.lora import Linear as LoRALinear
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from atlas.models.lora import is_adapted, merged_weight, unwrapped
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 _CLASSES = (
     "LlamaForCausalLM",
@@ -114,7 +117,7 @@ def _altered(model: PreTrainedModel) -> str | None:
         hooked: Any = module
         if hooked._forward_hooks or hooked._forward_pre_hooks or "forward" in vars(module):
             return f"{name or 'the model'} has a hook or a forward of its own"
-        linear = module.base_layer if type(module) is LoRALinear else module
+        linear = module.base_layer if _is_lora(module) else module
         if name.endswith("_proj") and type(linear) is not nn.Linear:
             return f"{name} is a {type(linear).__name__}"
         if name.endswith("norm") and type(module).__name__ not in _NORMS:
@@ -199,5 +202,11 @@ def _linear(part: nn.Linear, dtype: torch.dtype) -> Linear:
     return Linear(weight=_weight(part, dtype), bias=None if bias is None else bias.to(dtype))
 
 
-def _weight(part: nn.Linear | LoRALinear, dtype: torch.dtype) -> Tensor:
-    return merged_weight(part, dtype) if isinstance(part, LoRALinear) else part.weight.to(dtype)
+def _weight(part: nn.Linear, dtype: torch.dtype) -> Tensor:
+    return merged_weight(part, dtype) if _is_lora(part) else part.weight.to(dtype)
+
+
+def _is_lora(part: nn.Module) -> TypeGuard[LoraLayer]:
+    """Tell whether a part is peft's plain linear layer; peft is slow to import."""
+    lora = sys.modules.get("peft.tuners.lora")
+    return lora is not None and type(part) is lora.Linear
