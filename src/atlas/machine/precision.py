@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from atlas.config.optim import MatmulPrecision
+if TYPE_CHECKING:
+    from atlas.config.optim import MatmulPrecision
+
 
 _CPUINFO = Path("/proc/cpuinfo")
 _ACCURATE = 1e-5

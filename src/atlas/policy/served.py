@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from atlas.errors import AtlasError
+from atlas.errors import OutageError
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.policy.attestation import (
     Agreement,
@@ -136,7 +136,7 @@ class ServedPolicy:
             if served == self.version:
                 return
             if not self.ranks.is_main:
-                raise AtlasError(
+                raise OutageError(
                     f"the server at {client.url} lost its weights ({why}), and only the first of "
                     f"{self.ranks.size} processes can give them again; resume the run"
                 )
@@ -165,7 +165,7 @@ class ServedPolicy:
         try:
             return self._update(server, version)
         except (Lost, Unusable) as error:
-            raise AtlasError(
+            raise OutageError(
                 f"the update of the weights failed twice: the server at {server.client.url} was "
                 f"lost ({error})"
             ) from None
@@ -176,7 +176,7 @@ class ServedPolicy:
             server.client.use_model(name)
         served = server.control.version()
         if served != version:
-            raise AtlasError(
+            raise OutageError(
                 f"the server at {server.client.url} says that it serves version {served} after the "
                 f"update to version {version}: the update was skipped or failed half-way; restart "
                 "the server, and resume the run"
@@ -208,7 +208,7 @@ class ServedPolicy:
     def _check_cache(self, server: PolicyServer, version: int) -> None:
         cached = self._cached(server)
         if cached:
-            raise AtlasError(
+            raise OutageError(
                 f"the prefix cache of the server at {server.client.url} was not reset by the "
                 f"update to version {version}: {cached} tokens of the witnesses came from it, "
                 "computed with earlier weights; restart the server, and resume the run"
@@ -241,4 +241,4 @@ def _phase(server: PolicyServer, name: str):
     try:
         yield
     except (Lost, Unusable) as error:
-        raise AtlasError(f"{name}: the server at {server.client.url} was lost ({error})") from None
+        raise OutageError(f"{name}: the server at {server.client.url} was lost ({error})") from None

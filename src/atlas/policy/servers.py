@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.config.grpo import GRPOConfig
 from atlas.config.rollout_servers import RolloutConfig
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, OutageError
 from atlas.machine.shipped import model_path
 from atlas.models.passes.reference import Adapted
 from atlas.models.policy import trains_in_bf16
@@ -150,7 +150,7 @@ class _Found:
         end = time.monotonic() + self._config.server_timeout
         while not _answers(self.control):
             if time.monotonic() > end:
-                raise AtlasError(
+                raise OutageError(
                     f"the server at {self.client.url} was lost ({why}) and didn't come back within "
                     f"{self._config.server_timeout:g} s (server_timeout); start it again with "
                     "atlas serve, and resume the run"
@@ -160,7 +160,7 @@ class _Found:
             return  # it lives, and has its weights
         now = time.monotonic()
         if not self._policy.allows(now, self._lost_s):
-            raise AtlasError(
+            raise OutageError(
                 f"the server at {self.client.url} died twice within "
                 f"{self._policy.cooldown_s:g} s; its log says why"
             )

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, OutageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # What libraries that write on their own say. torch.save doesn't quote the system: it finds that its
@@ -135,7 +135,7 @@ def disk_errors(path: Path, num_bytes: int | None = None) -> Iterator[None]:
         if not _says_full(error):
             raise
         size = f" ({_size(num_bytes)})" if num_bytes is not None else ""
-        raise AtlasError(
+        raise OutageError(
             f"the disk is full: {path}{size} could not be written, {_size(_free_bytes(path))} is "
             "free there; make room and run the same command again"
         ) from error
@@ -168,7 +168,7 @@ def require_free_space(path: Path, num_bytes: int) -> None:
     """
     free = _free_bytes(path)
     if free < num_bytes:
-        raise AtlasError(
+        raise OutageError(
             f"{path} needs {_size(num_bytes)} of disk, but {_size(free)} is free there; make room "
             "or choose another folder"
         )

@@ -10,14 +10,14 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, OutageError
 from atlas.serve.inside.gate import TOKEN_HEADER
 
 ADAPTER_PATH = "/v1/load_lora_adapter"
 _QUOTED_CHARS = 1500
 
 
-class ControlError(AtlasError):
+class ControlError(OutageError):
     """A call of a control endpoint failed.
 
     Args:

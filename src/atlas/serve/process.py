@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import atlas
-from atlas.errors import AtlasError
+from atlas.errors import OutageError
 from atlas.serve.checks import free_port
 from atlas.serve.inside import idle
 from atlas.serve.interpreter import Interpreter
@@ -96,9 +96,9 @@ class ServerProcess:
         end = time.monotonic() + deadline_s
         while not self.answers():
             if self.returncode is not None:
-                raise AtlasError(self.obituary("before it was ready"))
+                raise OutageError(self.obituary("before it was ready"))
             if time.monotonic() > end:
-                raise AtlasError(self.not_ready(deadline_s))
+                raise OutageError(self.not_ready(deadline_s))
             time.sleep(_LOOK_EVERY_S)
 
     def answers(self, timeout_s: float = 5.0) -> bool:

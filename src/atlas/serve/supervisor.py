@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atlas.errors import AtlasError
+from atlas.errors import OutageError
 from atlas.serve.checks import free_port
 from atlas.serve.interpreter import Interpreter
 from atlas.serve.process import READY_S, ServerProcess
@@ -137,7 +137,7 @@ class Supervisor:
         if not self.ready:
             self.ready = self.process.answers()
             if not self.ready and self._clock() - self._started_s > self._ready_s:
-                raise AtlasError(self.process.not_ready(self._ready_s))
+                raise OutageError(self.process.not_ready(self._ready_s))
         return self.ready
 
     def wait_until_ready(self) -> None:
@@ -171,10 +171,10 @@ class Supervisor:
     def _replace(self) -> None:
         now = self._clock()
         if not self.ready:
-            raise AtlasError(self.process.obituary("before it was ready"))
+            raise OutageError(self.process.obituary("before it was ready"))
         if not self._policy.allows(now, self._restarted_s):
             since = now - (self._restarted_s or now)
-            raise AtlasError(self.process.obituary(f"{since:.0f} s after it was started again"))
+            raise OutageError(self.process.obituary(f"{since:.0f} s after it was started again"))
         self.process.stop()
         self._restarted_s = now
         self.start()

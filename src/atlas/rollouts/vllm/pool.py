@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from atlas.errors import AtlasError
+from atlas.errors import OutageError
 from atlas.machine.background_loop import BackgroundLoop
 from atlas.rollouts.vllm.server import Lost, ServerFacts, VLLMServer
 from atlas.rollouts.vllm.wire import Ask, Sampled, Unusable
@@ -111,7 +111,7 @@ class ServerPool:
             try:
                 return await server.open()
             except Lost as lost:
-                raise AtlasError(
+                raise OutageError(
                     f"there is no server at {server.url} ({lost}); start it with atlas serve, or "
                     "give the right address"
                 ) from None
@@ -133,7 +133,7 @@ class ServerPool:
                 lost += 1
                 self.resent += 1
                 if lost > self._max_retries:
-                    raise AtlasError(
+                    raise OutageError(
                         f"the server at {place.server.url} gave no completion after {lost} tries: "
                         f"{error}; its log says more (request_timeout is {place.server.timeout_s:g}"
                         " s)"
@@ -157,7 +157,7 @@ class ServerPool:
                 while not await server.healthy():
                     await asyncio.sleep(0.5)
         except TimeoutError:
-            raise AtlasError(
+            raise OutageError(
                 f"the server at {server.url} was lost ({why}) and didn't come back within "
                 f"{self._revive_s:g} s; start it again and resume the run"
             ) from None

@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 import psutil
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, OutageError
 from atlas.run.files import open_lock, try_lock, write_atomic
 from atlas.traces.embedded import watch as embedded_watch
 from atlas.traces.embedded.folder import cannot_use, check_kind, check_version, refuse_what_insists
@@ -167,7 +167,7 @@ class EmbeddedPostgres:
         finally:
             if watcher is not None:
                 _release(watcher)
-        raise AtlasError(
+        raise OutageError(
             f"the PostgreSQL server of {folder} did not get ready in {timeout_s:.0f} s: another "
             f"process uses the folder, see {folder / 'server.log'}"
         )
@@ -293,9 +293,9 @@ def _launch(folder: Path, install: Install, deadline: float) -> subprocess.Popen
         while not ((server := _running(folder)) and server.ours and server.ready):
             if watcher.poll() is not None:
                 reason = _last(log_file)
-                raise AtlasError(f"the PostgreSQL server of {folder} did not start: {reason}")
+                raise OutageError(f"the PostgreSQL server of {folder} did not start: {reason}")
             if time.monotonic() > deadline:
-                raise AtlasError(
+                raise OutageError(
                     f"the PostgreSQL server of {folder} starts too slowly: see {log_file}"
                 )
             time.sleep(POLL_S)

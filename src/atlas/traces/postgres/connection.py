@@ -24,7 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg.types.datetime import TimestamptzLoader
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, OutageError
 from atlas.json_file import MAX_DIGITS, is_too_deep
 
 Connection = psycopg.Connection[TupleRow]
@@ -147,9 +147,9 @@ def connect(db_url: str) -> Connection:
         reason = " ".join(str(error).split())
         for secret in (parts.get("password"), parts.get("sslpassword")):
             reason = reason.replace(str(secret), "***") if secret else reason
-        raise AtlasError(
-            f"can't open {place}: {reason}; is it running, is db_url right?"
-        ) from error
+        # A server that answers refuses who asks: that is a matter of db_url.
+        kind = AtlasError if "FATAL" in str(error) else OutageError
+        raise kind(f"can't open {place}: {reason}; is it running, is db_url right?") from error
     connection.adapters.register_loader("jsonb", _JsonbLoader)
     connection.adapters.register_loader("timestamptz", _InstantLoader)
     with explained(place):
@@ -239,7 +239,8 @@ def explained(place: str) -> Iterator[None]:
     except UnicodeEncodeError as error:
         raise AtlasError(f"{place}: {error.object!r} is no text that it can hold") from error
     except psycopg.Error as error:
-        raise AtlasError(f"{place}: {_first_line(error)}") from error
+        kind = OutageError if isinstance(error, psycopg.OperationalError) else AtlasError
+        raise kind(f"{place}: {_first_line(error)}") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

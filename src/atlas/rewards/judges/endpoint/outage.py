@@ -16,7 +16,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from atlas.errors import AtlasError
+from atlas.errors import OutageError
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
@@ -140,7 +140,7 @@ class OutageWatch:
     def _stop_if_too_late(self) -> None:
         assert self._since is not None
         if self._num_trials >= _MIN_TRIALS and self._clock() - self._since >= self._deadline_s:
-            raise AtlasError(
+            raise OutageError(
                 f"{self._account()}, and it has not recovered in {self._deadline_s:.0f} s; mend it "
                 "(or lower concurrency, or raise max_abstention_rate) and run the same command "
                 "again"
