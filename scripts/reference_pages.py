@@ -1,6 +1,6 @@
-"""The pages that are made from the code: ``docs/configuration.md`` and ``docs/metrics.md``.
+"""The pages that are made from the code: ``configuration.md``, ``metrics.md``, ``api.md``.
 
-``python scripts/reference_pages.py`` (``make docs``) writes both anew; a test compares them
+``python scripts/reference_pages.py`` (``make docs``) writes them anew; a test compares them
 with what it would write. Keys are shown where they are declared, so that what several jobs have in
 common is read once.
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 
+import atlas
 from atlas.config import JOBS, KeyInfo, Part, keys_of
 from atlas.run.metric_names import METRICS
 
@@ -41,7 +42,20 @@ def metrics_page() -> str:
     return "\n".join(sections)
 
 
-PAGES = {"configuration.md": configuration_page, "metrics.md": metrics_page}
+def api_page() -> str:
+    """Return the made part of ``docs/api.md``."""
+    rows = []
+    for name, module in atlas.PUBLIC.items():
+        summary = (inspect.getdoc(getattr(atlas, name)) or "").split("\n\n")[0]
+        rows.append((f"`{name}`", " ".join(summary.split()).replace("``", "`"), f"`{module}`"))
+    return _table(("Name", "What it is", "Module"), rows)
+
+
+PAGES = {
+    "configuration.md": configuration_page,
+    "metrics.md": metrics_page,
+    "api.md": api_page,
+}
 """File in ``docs/`` -> what makes the part below the mark."""
 
 

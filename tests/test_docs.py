@@ -22,6 +22,7 @@ import typer.main
 from scripts.reference_pages import PAGES as MADE
 from scripts.reference_pages import renewed
 
+import atlas
 from atlas.cli.app import app
 from atlas.config import (
     BaseModelConfig,
@@ -50,7 +51,8 @@ PAGES = sorted(
 PLACES = (ROOT, ROOT / "src", ATLAS)
 """Where a path in a page may begin."""
 
-COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+GROUP: Any = typer.main.get_command(app)
+COMMANDS: dict[str, Any] = dict(GROUP.commands)
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 CONFIGS = {
     "quickstart": (QuickstartConfig, "quickstart"),
@@ -152,9 +154,12 @@ def _wrong_make(words: Sequence[str]) -> list[str]:
 
 
 def _wrong_atlas(words: Sequence[str]) -> list[str]:
-    name, *rest = words
-    if name == "--help":
+    own = {option for parameter in GROUP.params for option in parameter.opts} | {"--help"}
+    while words and words[0] in own:
+        words = words[1:]
+    if not words:
         return []
+    name, *rest = words
     if name not in COMMANDS:
         return [f"atlas {name}"]
     command = COMMANDS[name]
@@ -189,6 +194,8 @@ def wrong_python(text: str) -> list[str]:
 
 def _names_in(module: str) -> set[str]:
     """Return the names that a module defines or imports, without importing it."""
+    if module == "atlas":
+        return {*atlas.PUBLIC}
     place = ROOT / "src" / module.replace(".", "/")
     file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     names: set[str] = set()
@@ -400,6 +407,8 @@ def test_rule_on_paths_bites() -> None:
         ("```sh\natlas \\\n  grow\n```", ["atlas grow"]),
         ("`atlas report --all`", ["atlas report --all"]),
         ("`atlas review list --limit 3`", []),
+        ("`atlas --debug report runs/x` or `atlas --version`", []),
+        ("`atlas --debug grow`", ["atlas grow"]),
         ("`atlas review list --lim 3`", ["atlas review list --lim"]),
         ("`atlas review forget 3`", ["atlas review forget"]),
         ('`make quickstart ARGS="seed=1 --fresh"`', []),
