@@ -7,12 +7,15 @@ wait, obey the endpoint's rate-limit headers together, and are counted.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import random
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 
@@ -62,7 +65,10 @@ class Endpoint:
             base_url=config.base_url,
             max_retries=0,
             http_client=openai.DefaultAsyncHttpxClient(
-                timeout=config.timeout_s, event_hooks={"response": [self._obey]}
+                timeout=config.timeout_s,
+                event_hooks={"response": [self._obey]},
+                # The company's proxy, which http_proxy names, doesn't know this machine.
+                trust_env=not _is_here(config.base_url),
             ),
         )
         self._dialect = Dialect(structured=config.structured_output == "auto")
@@ -274,3 +280,11 @@ def _read(answer: object) -> Reply | Failure:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _is_here(url: str | None) -> bool:
+    """Return whether an address is one of this machine."""
+    host = urlsplit(url or "").hostname or ""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")

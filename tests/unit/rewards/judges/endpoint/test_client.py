@@ -227,3 +227,28 @@ def test_nobody_there_is_said_at_once() -> None:
         url = server.url
     with pytest.raises(AtlasError, match=f"m at {url}: no connection"):
         ask(server, base_url=url, model="m")
+
+
+def test_a_proxy_is_not_asked_for_a_judge_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody is there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with JudgeServer(always(says("Fine."))) as server:
+        (reply,), _ = ask(server)
+    assert isinstance(reply, Reply)
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("http://localhost/v1", True),
+        ("https://api.example.com/v1", False),
+        ("http://10.0.0.1/v1", False),
+        ("http://localhost.example.com/v1", False),
+    ],
+)
+def test_which_addresses_are_this_machine_s(url: str, here: bool) -> None:
+    assert client._is_here(url) is here
