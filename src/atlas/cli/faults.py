@@ -67,7 +67,7 @@ def _told(error: Exception) -> int:
         sys.stderr.write(printable(_traceback(error)))
     known = error if isinstance(error, AtlasError) else _outage(error)
     if known is None:
-        from atlas.config.grammar.masking import mask_secrets
+        from atlas.masking import mask_secrets
 
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         complain(f"{_rank()}a fault of Atlas: {mask_secrets(what)}; {_kept(error)}")
@@ -117,7 +117,7 @@ def _report(error: Exception, folder: Path | None) -> str:
     from importlib import metadata
 
     from atlas import __version__
-    from atlas.config.grammar.masking import mask_secrets
+    from atlas.masking import mask_secrets
 
     versions = [f"atlas {__version__}", f"Python {platform.python_version()}", platform.platform()]
     for package in _PACKAGES:
@@ -139,6 +139,6 @@ def _report(error: Exception, folder: Path | None) -> str:
 def _traceback(error: Exception) -> str:
     import traceback
 
-    from atlas.config.grammar.masking import mask_secrets
+    from atlas.masking import mask_secrets
 
     return mask_secrets("".join(traceback.format_exception(error)))
