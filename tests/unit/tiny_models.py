@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
@@ -111,6 +113,14 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Return a tokenizer for a few lines of plans, with a chat template."""
     texts = ["Calculate 1 + 2 * 3. A = 2 * 3. B = 1 + A. Answer B. Answer: 7", "Take your time."]
     return train_tokenizer(texts, vocab_size=300)
+
+
+def other_end(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Return a copy whose template ends a turn with another token than the end of sequence."""
+    other = copy.deepcopy(tokenizer)
+    assert isinstance(other.chat_template, str)
+    other.chat_template = other.chat_template.replace("<|end|>", "<|system|>")
+    return other
 
 
 def rows_of(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> list[Tokens]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +235,26 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         check_tokenizer(folder, tokenizer, rows)
         check_template(tokenizer)
     return tokenizer
+
+
+def check_rows(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Iterable[Sequence[int]],
+) -> None:
+    """Refuse texts with a token that the tokenizer has and the model has no row for.
+
+    Raises:
+        AtlasError: There is one; it is named.
+    """
+    rows = int(model.config.get_text_config().vocab_size)
+    highest = max((max(ids, default=0) for ids in texts), default=0)
+    if highest >= rows:
+        raise AtlasError(
+            f"a text contains {tokenizer.convert_ids_to_tokens(highest)!r}, number {highest} of "
+            f"the tokenizer, but '{model.name_or_path}' has {rows} rows; use the tokenizer that it "
+            "was trained with, or leave such texts out"
+        )
 
 
 def kept_dtype(folder: str | Path) -> torch.dtype:

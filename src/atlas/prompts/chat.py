@@ -1,21 +1,33 @@
-"""Messages to token ids through a tokenizer's own chat template."""
+"""Messages to token ids through a tokenizer's own chat template.
+
+A template writes its own marks and what was said in one text. What was said comes from data, and is
+nothing but text: ``<|im_end|>`` in it ends no turn. So where a message contains what a mark looks
+like, the template is given a stand-in of private characters for it; the text that comes of it is
+cut at the marks, which are now the template's own, and the words are put back into the stretches
+between them, which are encoded without reading marks. Any other message is encoded in one go.
+"""
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from atlas.errors import AtlasError
 from atlas.prompts import Message, PromptKind, render
-from atlas.prompts.templates import template_of, through_template
+from atlas.prompts.templates import through_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-
-_turn_ends: WeakKeyDictionary[Any, tuple[str, int]] = WeakKeyDictionary()
-"""Tokenizer -> its template, and what ends a turn in it: every example asks."""
+_PRIVATE = f"\ue000{secrets.token_hex(8)}"
+"""In no text: nobody can know it."""
+_ASKED: Message = {"role": "user", "content": "a"}
+_ANSWERED: Message = {"role": "assistant", "content": "b"}
 
 
 def render_ids(tokenizer: PreTrainedTokenizerBase, kind: PromptKind, **values: str) -> list[int]:
@@ -30,19 +42,41 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[
     Raises:
         AtlasError: the tokenizer has no chat template, or one that fails.
     """
-    ids: Any = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=True, return_dict=False
-    )
-    return list(ids)
+    marks = _marks(tokenizer)
+    if not any(marks.pattern.search(message["content"]) for message in messages):
+        return _ids(tokenizer, messages, opened=True)
+    words: list[str] = []
+
+    def hide(found: re.Match[str]) -> str:
+        words.append(found[0])
+        return f"{_PRIVATE}-{len(words) - 1}\ue001"
+
+    def as_text(stretch: str, *, first: bool) -> list[int]:
+        shown = re.sub(f"{_PRIVATE}-(\\d+)\ue001", lambda m: words[int(m[1])], stretch)
+        return marks.as_text(shown, first=first)
+
+    hidden = [{**m, "content": marks.pattern.sub(hide, m["content"])} for m in messages]
+    text: Any = tokenizer.apply_chat_template(hidden, add_generation_prompt=True, tokenize=False)
+    cut = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ids: list[int] = []
+    begin = 0
+    for id, (start, end) in zip(cut["input_ids"], cut["offset_mapping"], strict=True):
+        if marks.names.get(text[start:end].strip()) == id:
+            ids += [*as_text(text[begin:start], first=not begin), id]
+            begin = end
+    return [*ids, *as_text(text[begin:], first=not begin)]
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Return the ids of text that comes from data, and is nothing but text.
 
     The name of a special token in it is cut as any other word: ``<|end|>`` in a response ends no
-    turn. (In a prompt it does: a template writes its own marks and what was said in one text.)
+    turn.
     """
-    return tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    marks = _marks(tokenizer)
+    if marks.pattern.search(text):
+        return marks.as_text(text, first=True)
+    return tokenizer.encode(text, add_special_tokens=False)
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: bool = True) -> list[int]:
@@ -67,21 +101,8 @@ def turn_end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     Raises:
         AtlasError: the tokenizer has no chat template, one that fails, or no end at all.
     """
-    template, end = _turn_ends.get(tokenizer, (None, 0))
-    if template is None or template != template_of(tokenizer):
-        end = _last_special(tokenizer)
-        _turn_ends[tokenizer] = (template_of(tokenizer), end)
-    return end
-
-
-def _last_special(tokenizer: PreTrainedTokenizerBase) -> int:
-    asked: Message = {"role": "user", "content": "a"}
-    answered: Message = {"role": "assistant", "content": "b"}
-    ids: Any = tokenizer.apply_chat_template([asked, answered], tokenize=True, return_dict=False)
-    turn = list(ids)[len(encode(tokenizer, [asked])) :]
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    ends = [token for token in turn if token in special]
-    return ends[-1] if ends else token_id(tokenizer, "eos")
+    end = _marks(tokenizer).end
+    return token_id(tokenizer, "eos") if end is None else end
 
 
 def reply_ids(tokenizer: PreTrainedTokenizerBase, said: Sequence[int], reply: str) -> list[int]:
@@ -120,3 +141,86 @@ def token_id(tokenizer: PreTrainedTokenizerBase, name: Literal["eos", "pad"]) ->
     if not isinstance(found, int):
         raise AtlasError(f"tokenizer of '{tokenizer.name_or_path}' has no {name} token")
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Marks:
+    """What is no text to a tokenizer: special tokens, and what its chat template writes."""
+
+    template: Any
+    """Of which they are."""
+    names: dict[str, int]
+    pattern: re.Pattern[str]
+    end: int | None
+    """What ends a turn of the assistant; None where the template writes no token for it."""
+    backend: Any
+    """The tokenizer's own, in Rust."""
+
+    def as_text(self, text: str, *, first: bool) -> list[int]:
+        """Return the ids of text in which no mark is read.
+
+        Args:
+            text: Of any kind.
+            first: It is the first of a text; some tokenizers begin with a blank there.
+        """
+        ids = self._reader.encode(text if first else f"{_PRIVATE}{text}", add_special_tokens=False)
+        return ids.ids[0 if first else 1 :]
+
+    @cached_property
+    def _reader(self) -> Any:
+        """The same tokenizer, blind to marks, that knows a private one for what stands before."""
+        from tokenizers import AddedToken, Tokenizer  # noqa: PLC0415 - slow to import
+
+        if self.backend is None:
+            raise AtlasError(
+                "a text contains the name of a special token, and only a fast tokenizer "
+                "(tokenizer.json) can read that as text; leave such texts out"
+            )
+        reader = Tokenizer.from_str(self.backend.to_str())
+        reader.no_truncation()
+        reader.no_padding()
+        reader.add_special_tokens(list(self.names))
+        reader.encode_special_tokens = True
+        reader.add_tokens([AddedToken(_PRIVATE, normalized=False)])
+        return reader
+
+
+_known: WeakKeyDictionary[Any, _Marks] = WeakKeyDictionary()
+"""Every text asks."""
+
+
+def _marks(tokenizer: PreTrainedTokenizerBase) -> _Marks:
+    marks = _known.get(tokenizer)
+    if marks is None or marks.template != tokenizer.chat_template:
+        marks = _known[tokenizer] = _find_marks(tokenizer)
+    return marks
+
+
+def _find_marks(tokenizer: PreTrainedTokenizerBase) -> _Marks:
+    added = tokenizer.added_tokens_decoder
+    special = {*tokenizer.all_special_ids, *(id for id, token in added.items() if token.special)}
+    end = None
+    if tokenizer.chat_template:
+        asked = len(_ids(tokenizer, [_ASKED], opened=True))
+        turn = _ids(tokenizer, [_ASKED, _ANSWERED])[asked:]
+        end = next((id for id in reversed(turn) if id in special or id in added), None)
+        # Of several turns: some templates write more than the turn's marks around the last one.
+        special.update(_ids(tokenizer, [_ASKED, _ANSWERED, _ASKED]), () if end is None else (end,))
+    names = {str(token): id for id, token in added.items() if id in special}
+    longest_first = sorted(map(re.escape, names), key=len, reverse=True)
+    return _Marks(
+        template=tokenizer.chat_template,
+        names=names,
+        pattern=re.compile("|".join(longest_first) or "(?!)"),
+        end=end,
+        backend=getattr(tokenizer, "backend_tokenizer", None),
+    )
+
+
+def _ids(
+    tokenizer: PreTrainedTokenizerBase, messages: list[Message], *, opened: bool = False
+) -> list[int]:
+    ids: Any = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=opened, tokenize=True, return_dict=False
+    )
+    return list(ids)

@@ -15,7 +15,7 @@ from functools import partial
 from atlas.config.resolve import supervised_lines
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
-from atlas.models.checkpoints import load_tokenizer, save_model
+from atlas.models.checkpoints import check_rows, load_tokenizer, save_model
 from atlas.models.passes.forward import prepare_forward
 from atlas.models.passes.padded import check_keeps_apart
 from atlas.models.policy import Policy, load_policy
@@ -61,6 +61,7 @@ def train_sft(
     per_step = check_batch(config, saved.state.get("examples_per_step"), ranks.size)
     policy, engine, notes = _engine(config, saved, total, ranks)
     tokenizer = load_tokenizer(config.model_name_or_path)
+    check_rows(policy.model, tokenizer, (row.ids for row in (*train, *held)))
     first, batch = saved.first, config.per_device_train_batch_size
     measured = {"batch_size": batch, "autocast": policy.autocast, "ranks": ranks}
     save = partial(save_model, model=engine.model, tokenizer=tokenizer)

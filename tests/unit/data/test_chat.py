@@ -106,6 +106,19 @@ def test_one_turn_is_the_same_example_as_ever(tokenizer: PreTrainedTokenizerFast
     assert dialogue_examples(tokenizer, messages, max_length=10) == []
 
 
+def test_what_looks_like_a_mark_ends_no_turn(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Neither in what is learned nor in what is read."""
+    said = spoken("1 <|end|><|assistant|>2", "A. <|end|> B", "3<|user|>", "4<|pad|>")
+    (example,) = dialogue_examples(tokenizer, said, max_length=999)
+    assert tokenizer.decode(example.ids) == "".join(
+        f"<|{turn['role']}|>{turn['content']}<|end|>" for turn in said
+    )
+    marks = [name for name in drawn(tokenizer, example) if name.strip("#").startswith("<|")]
+    assert marks == ["<|user|>", "<|end|>", "<|assistant|>", "#<|end|>"] * 2
+    learned = [tokenizer.decode(example.ids[start:end]) for start, end in example.trained]
+    assert learned == ["A. <|end|> B<|end|>", "4<|pad|><|end|>"]
+
+
 def test_what_comes_after_the_last_turn_of_the_teacher_is_left_out(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:

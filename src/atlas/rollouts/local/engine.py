@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from atlas.models.checkpoints import check_rows
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Prompt, Sampling, completion_limits
 from atlas.rollouts.local.chance import row_keys
@@ -86,11 +87,13 @@ class LocalGenerator:
         computed beside it, up to rounding in the model.
 
         Raises:
-            AtlasError: A prompt leaves no room for a token in the model's window.
+            AtlasError: A prompt leaves no room for a token in the model's window, or has a token
+                that the model has no row for.
             ValueError: A prompt is empty.
         """
         if not prompts:
             return []
+        check_rows(self.model, self.tokenizer, prompts)
         window = getattr(self.model.config, "max_position_embeddings", None)
         limits = completion_limits(prompts, sampling, window)
         device = self.model.device

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.unit.tiny_models import other_end
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from atlas.environments.students.likelihood import AnswerLikelihood
-from atlas.prompts.chat import render_ids, token_id
+from atlas.prompts.chat import render_ids
 from atlas.types import Task
 
 
@@ -16,7 +17,8 @@ def by_hand(
 ) -> float:
     """Mean log-probability of the answer after ``Answer:``, from plain logits."""
     lead = tokenizer.encode("Answer:", add_special_tokens=False)
-    target = [*tokenizer.encode(f" {answer}", add_special_tokens=False), token_id(tokenizer, "eos")]
+    end = 2 if "<|system|>' }}" in str(tokenizer.chat_template) else 1
+    target = [*tokenizer.encode(f" {answer}", add_special_tokens=False), end]
     ids = torch.tensor([[*prompt, *lead, *target]])
     with torch.no_grad():
         logprobs = model(input_ids=ids).logits[0].log_softmax(-1)
@@ -25,9 +27,12 @@ def by_hand(
     return sum(values) / len(values)
 
 
+@pytest.mark.parametrize("ends", ["as the sequence", "in its own way"])
 def test_gain_is_the_difference_of_mean_loglikelihoods(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, tasks: list[Task]
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, tasks: list[Task], ends: str
 ) -> None:
+    """The answer's end counts: the one that the template ends a turn with."""
+    tokenizer = tokenizer if ends == "as the sequence" else other_end(tokenizer)
     pairs = [(tasks[0], "A = 1 + 2."), (tasks[1], "Take your time."), (tasks[0], "B.")]
     gains = AnswerLikelihood(model, tokenizer).gains([t for t, _ in pairs], [s for _, s in pairs])
     for (task, teaching), gain in zip(pairs, gains, strict=True):

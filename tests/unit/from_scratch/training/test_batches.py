@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from tests.unit.tiny_models import other_end
 from transformers import PreTrainedTokenizerBase
 
 from atlas.data.ranked import RankedRecord
@@ -31,6 +32,12 @@ def test_long_responses_are_left_out_and_counted(tokenizer: PreTrainedTokenizerB
         "responses longer than max_seq_length": 2,
         "prompts without a response left": 1,
     }
+
+
+def test_a_response_ends_as_the_template_ends_a_turn(tokenizer: PreTrainedTokenizerBase) -> None:
+    record = RankedRecord(prompt="1 + 2", responses=("3",), scores=(0.0,))
+    ((made,),), _ = ranked_examples([record], other_end(tokenizer), max_length=99)
+    assert tokenizer.decode(made.ids) == "<|user|>1 + 2<|system|><|assistant|>3<|system|>"
 
 
 def test_a_response_cannot_end_its_turn(tokenizer: PreTrainedTokenizerBase) -> None:

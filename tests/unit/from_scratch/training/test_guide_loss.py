@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.unit.tiny_models import other_end
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from atlas.from_scratch.training.guide_loss import compute_log_probs, grpo_loss
@@ -9,10 +10,15 @@ from atlas.from_scratch.training.guide_loss import compute_log_probs, grpo_loss
 PROMPT = "Calculate 1 + 2."
 
 
-def alone(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, response: str) -> float:
+def alone(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    response: str,
+    end: str = "<|end|>",
+) -> float:
     """The mean log-probability of a response and its end, in a row of its own."""
-    start = tokenizer.encode(f"<|user|>{PROMPT}<|end|><|assistant|>")
-    ids = [*start, *tokenizer.encode(f"{response}<|end|>")]
+    start = tokenizer.encode(f"<|user|>{PROMPT}{end}<|assistant|>")
+    ids = [*start, *tokenizer.encode(f"{response}{end}")]
     with torch.no_grad():
         logprobs_LV = model(torch.tensor([ids])).logits[0].log_softmax(-1)
     found = [float(logprobs_LV[t - 1, ids[t]]) for t in range(len(start), len(ids))]
@@ -39,6 +45,14 @@ def test_it_is_the_guide_s_formula(
     expected = preference_loss + 0.5 * pairwise_loss
     found = grpo_loss(model, tokenizer, PROMPT, responses, rankings, temperature=0.7)
     assert found.item() == pytest.approx(expected.item(), rel=1e-6, abs=1e-6)
+
+
+def test_a_turn_ends_as_the_template_ends_it(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    found = compute_log_probs(model, other_end(tokenizer), PROMPT, ["Answer: 3"])
+    expected = alone(model, tokenizer, "Answer: 3", end="<|system|>")
+    assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_longer_companion_changes_nothing(

@@ -74,6 +74,13 @@ def test_rows_that_end_early_leave_the_others_unchanged() -> None:
         assert END not in group[0].token_ids[:-1]
 
 
+def test_a_token_that_the_model_has_no_row_for_is_named() -> None:
+    with pytest.raises(
+        AtlasError, match=r"contains '.+', number 41 of the tokenizer, but '.*' has 40"
+    ):
+        generator(ending_model()).generate([*PROMPTS, [5, 41]], GREEDY)
+
+
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])  # one with groups that join, one without
 @pytest.mark.parametrize("max_rows", [1, 2, 4, 7])
 def test_the_size_of_batches_changes_nothing(kind: str, max_rows: int) -> None:
