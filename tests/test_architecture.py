@@ -67,7 +67,7 @@ NARROWER = {
 
 PARSERS = {
     "json_file.py": "the reader of JSON",
-    "config/grammar/yaml_file.py": "the reader of YAML",
+    "yaml_file.py": "the reader of YAML",
     "rewards/sandbox/candidate.py": "its own process is written to by ours alone",
     "rewards/sandbox/checker.py": "its own process is written to by ours alone",
     "rewards/sandbox/forks.py": "lines between our own processes, limited there",

@@ -19,7 +19,7 @@ MODULES = sorted(
 
 
 def test_there_are_examples() -> None:
-    assert {"atlas.types", "atlas.session", "atlas.rewards.verifiers.verdict"} <= set(MODULES)
+    assert {"atlas.types", "atlas.session", "atlas.rewards.verifiers.answers"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from atlas.config import GRPOConfig, QuickstartConfig, SFTConfig, load_config
     from atlas.data.samples import Samples, TraceDataset
     from atlas.data.sft import Dialogue
-    from atlas.environments.loading import load_student, load_teacher
+    from atlas.environments.loading import load_actor, load_student
     from atlas.environments.teaching.one_lesson import give_lesson
     from atlas.errors import AtlasError, OutageError
     from atlas.report import write_report
@@ -73,7 +73,7 @@ PUBLIC = {
     "TraceDataset": "atlas.data.samples",
     "Dialogue": "atlas.data.sft",
     "load_student": "atlas.environments.loading",
-    "load_teacher": "atlas.environments.loading",
+    "load_actor": "atlas.environments.loading",
     "give_lesson": "atlas.environments.teaching.one_lesson",
     "ControlClient": "atlas.serve.control",
 }
@@ -107,9 +107,9 @@ __all__ = (
     "get_session_by_id",
     "get_training_sessions",
     "give_lesson",
+    "load_actor",
     "load_config",
     "load_student",
-    "load_teacher",
     "paginate_sessions",
     "read_lineage",
     "write_jsonl",

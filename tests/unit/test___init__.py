@@ -12,7 +12,7 @@ import pytest
 import atlas
 
 HEAVY = {"ControlClient", "Dialogue", "Samples", "TraceDataset", "give_lesson"}
-HEAVY |= {"load_student", "load_teacher"}
+HEAVY |= {"load_student", "load_actor"}
 """Names that compute with models, or name what does: they may load torch."""
 
 

@@ -119,7 +119,8 @@ def _content(value: object) -> str | None:
         return value or ""
     parts = value if isinstance(value, list) else [None]
     texts = [part.get("text") if isinstance(part, dict) else None for part in parts]
-    return "".join(texts) if all(isinstance(text, str) for text in texts) else None
+    said = [text for text in texts if isinstance(text, str)]
+    return "".join(said) if len(said) == len(texts) else None
 
 
 def _text(value: object) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from atlas.environments.students.student import Student
+from atlas.errors import AtlasError
+from atlas.json_file import parse_json
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.prompts import template
 from atlas.rewards.verifiers import verified
@@ -93,15 +95,23 @@ class Baselines:
 
     def _read(self) -> dict[str, Baseline]:
         files = sorted(self._folder.glob("*.jsonl")) if self._folder is not None else []
-        lines = [line for file in files for line in file.read_text("utf-8").split("\n") if line]
-        records = [json.loads(line) for line in lines]
-        return {
-            record["task"]: Baseline(
-                alone=Attempt(**record["alone"]), approach=Utterance(**record["approach"])
-            )
-            for record in records
-            if record["key"] == self._key
-        }
+        known: dict[str, Baseline] = {}
+        for file in files:
+            for number, line in enumerate(file.read_bytes().splitlines(), start=1):
+                where = f"{file}, line {number}"
+                record = parse_json(line, where)
+                try:
+                    if record["key"] == self._key:
+                        known[record["task"]] = Baseline(
+                            alone=Attempt(**record["alone"]),
+                            approach=Utterance(**record["approach"]),
+                        )
+                except (KeyError, TypeError) as error:
+                    raise AtlasError(
+                        f"{where} doesn't say what the student does alone; remove {file}, and it "
+                        "is asked again"
+                    ) from error
+        return known
 
     def _write(self, folder: Path, found: Mapping[str, Baseline]) -> None:
         """Keep a lot; an attempt that abstained is asked for again by the next run."""
