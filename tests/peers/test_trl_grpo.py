@@ -235,7 +235,7 @@ def test_a_temperature_divides_the_logits_on_both_sides(folder: Path, loss_type:
 def test_advantages(folder: Path, scale: AdvantageScale) -> None:
     verdict, inputs = trl(folder, STEP, scale_rewards=scale, beta=0.0, **TRL_SETTINGS["dapo"])
     torch.testing.assert_close(
-        inputs["advantages"].double(), advantages_of(STEP, scale), rtol=1e-5, atol=1e-6
+        inputs["advantages"].double(), advantages_of(STEP, scale).squeeze(1), rtol=1e-5, atol=1e-6
     )
     assert_equal(ours(folder, STEP, settings_of("dapo"), scale=scale), verdict)
 
@@ -246,7 +246,7 @@ def test_advantages_with_an_abstention(folder: Path, scale: AdvantageScale) -> N
     step = replace(STEP, rewards=[None, *STEP.rewards[1:]])  # pyright: ignore[reportArgumentType]
     inputs = Oracle(folder, step, scale_rewards=scale, beta=0.0).inputs()
     rewards_PG = torch.tensor([math.nan, *STEP.rewards[1:]], dtype=torch.float64).view(-1, G)
-    found = group_advantages(rewards_PG, ~rewards_PG.isnan(), scale).advantages_PG.view(-1, 1)
+    found = group_advantages(rewards_PG, ~rewards_PG.isnan(), scale).advantages_PG.view(-1)
     torch.testing.assert_close(inputs["advantages"].double(), found, rtol=1e-5, atol=1e-6)
 
 

@@ -16,7 +16,11 @@ from atlas.rewards.judges.judge import Judge, judge_messages
 from atlas.rewards.judges.rim import RIMReward
 from atlas.rewards.judges.verdict import verdict_schema
 
-LINES = (ROOT / "tests" / "unit" / "rewards" / "injection_attacks.jsonl").read_text().splitlines()
+LINES = (
+    (ROOT / "tests" / "unit" / "rewards" / "judges" / "injection_attacks.jsonl")
+    .read_text()
+    .splitlines()
+)
 ATTACKS = {attack["name"]: attack["text"] for attack in map(json.loads, LINES)}
 FENCE, NONCE = "0123456789abcdef", "0a1b2c3d4e5f"
 JUDGE = Judge(name="process", criteria="Is the reasoning good?")

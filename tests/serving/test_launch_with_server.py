@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 from tests.integration.test_training_commands import sessions
 from tests.serving.conftest import ROOT
-from tests.unit.cli.test_launch_with_server import free_pair
+from tests.unit.cli.serve.test_launch_with_server import free_pair
 
 from atlas.serve.interpreter import Interpreter
 from atlas.traces.jsonl import write_jsonl

@@ -12,7 +12,7 @@ import pytest
 import atlas
 
 HEAVY = {"ControlClient", "Dialogue", "Samples", "TraceDataset", "give_lesson"}
-HEAVY |= {"load_student", "load_actor"}
+HEAVY |= {"load_actor", "load_student"}
 """Names that compute with models, or name what does: they may load torch."""
 
 

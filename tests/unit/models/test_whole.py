@@ -236,7 +236,7 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "no such rotation": (values(CONFIG, rope_parameters={"rope_type": "nope"}), "nope"),
     "a rotation as text": (values(CONFIG, rope_parameters={"rope_theta": "x"}), "model"),
     "a negative rotation": (values(CONFIG, rope_parameters={"rope_theta": -1.0}), "tells no"),
-    "a norm of NaN": (values(CONFIG, rms_norm_eps=float("nan")), "tells no token"),
+    "a norm of NaN": (values(CONFIG, rms_norm_eps=float("nan")), "NaN is no JSON"),
     "an end as text": (values(CONFIG, eos_token_id="x"), "eos_token_id"),
     "attention from the hub": (values(CONFIG, attn_implementation="a/b"), "code of a/b"),
     "code beside it": (

@@ -171,7 +171,7 @@ def test_a_damaged_file_is_named_on_the_page(fake_run):
     words = _words(write_report(fake_run).read_text())
 
     assert "Files that could not be read" in words
-    assert "claims.json isn't JSON" in words
+    assert "claims.json can't be read as JSON" in words
 
 
 def test_any_number_of_arms_has_its_columns(tmp_path):

@@ -59,7 +59,7 @@ def packed_rows(
         waiting += [*text_ids(tokenizer, text), end]
         whole = len(waiting) // length * length
         rows += [
-            Tokens(ids=tuple(waiting[i : i + length]), trained=((1, length),))
+            Tokens(ids=tuple(waiting[i : i + length]), trained=((1, length),) if length > 1 else ())
             for i in range(0, whole, length)
         ]
         waiting = waiting[whole:]

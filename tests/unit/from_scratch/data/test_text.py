@@ -30,7 +30,7 @@ def test_documents_are_packed_without_gaps_and_end(tokenizer: PreTrainedTokenize
     flat = [i for text in texts for i in (*tokenizer.encode(text), end)]
     rows = packed_rows(iter(texts), tokenizer, length=3)
     assert [i for row in rows for i in row.ids] == flat[: len(flat) // 3 * 3]
-    assert {(len(row.ids), row.prompt_length) for row in rows} == {(3, 0)}
+    assert {(len(row.ids), row.trained) for row in rows} == {(3, ((1, 3),))}
     with pytest.raises(AtlasError, match="fewer than one row of 100"):
         packed_rows(iter(texts), tokenizer, length=100)
 

@@ -108,6 +108,7 @@ def test_a_fork_that_the_machine_gives_no_time_is_starved(
     file.write_text(WORKER.replace("seen = []", patch))
     worker = JailedWorker(str(file), what="the tests")
     slept, after = worker.ask(["time.sleep(30)", "1"])
-    assert slept.starved.startswith("the machine gave no time")
+    # On a busy machine its process may not have been there by then.
+    assert slept.starved.startswith(("the machine gave no time", "no process could be started"))
     assert after.value == 1
     worker.close()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from atlas.rewards.verifiers import verify_all
 from atlas.rewards.verifiers.independent import independent_verifier
-from atlas.rewards.verifiers.registry import find_verifier
 from atlas.types import Task
 
 
@@ -24,4 +24,6 @@ from atlas.types import Task
 )
 def test_another_verifier_is_asked(family: str, reference: str, answer: str, right: bool) -> None:
     task = Task(question="?", answer=reference, family=family)
-    assert find_verifier(independent_verifier(task))(task, f"Answer: {answer}").correct is right
+    assert (
+        verify_all([task], [f"Answer: {answer}"], name_of=independent_verifier)[0].correct is right
+    )
