@@ -62,5 +62,5 @@ def test_a_teacher_that_is_not_there_is_one_line(
     done = CliRunner().invoke(app, ["evaluate", "./nowhere"])
     assert isinstance(done.exception, AtlasError)
     (line,) = str(done.exception).splitlines()
-    assert "no tokenizer can be loaded from './nowhere': there is no such folder" in line
+    assert "no model can be loaded from './nowhere': there is no such folder" in line
     assert not (tmp_path / "runs").exists()
