@@ -36,7 +36,7 @@ def test_stopped_killed_and_gone_on_with(tmp_path: Path) -> None:
     wait_for(has_step(run, done + 1), [second])
     second.rank(1).kill()
     code, _, complained = second.end()
-    assert code == 2
+    assert code == 3
     assert "atlas: rank 1 was killed (SIGKILL)" in complained.splitlines()
 
     code, said, complained = Started(command).end()
