@@ -57,7 +57,7 @@ class PolicyServer:
 
 @dataclass(kw_only=True, slots=True)
 class ServedPolicy:
-    """A policy engine (`policy_engine.py`) on servers.
+    """A policy engine (engine.py) on servers.
 
     ``publish`` and ``revive`` may be called in different threads; ``training`` keeps both from
     reading weights while they change.

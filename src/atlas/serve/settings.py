@@ -19,7 +19,6 @@ from atlas.serve.interpreter import Interpreter
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CPU_CACHE_GB = 1
 """For keys and values on a CPU, where ``VLLM_CPU_KVCACHE_SPACE`` says nothing else."""
 

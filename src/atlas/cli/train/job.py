@@ -107,11 +107,11 @@ def begin(config: TrainConfig, kind: str, *, fresh: bool) -> Begun:
     Raises:
         AtlasError: It is finished, can't be used, or was begun with other settings.
     """
+    from atlas.models.checkpoints import check_model
+
     run = RunDir.create(config.output_dir, kind, fresh=fresh)
     if run.stage_done(kind):
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
-    from atlas.models.checkpoints import check_model
-
     for key in ("model_name_or_path", "student_model"):
         if getattr(config, key, None):
             check_model(getattr(config, key))

@@ -9,7 +9,7 @@ Input: a session. Output: a `Reference` or None. Taken, first found:
 3. The final answer of a session that went well: as it is read anywhere, or all of it.
    ``metadata.reference_from`` of the task then names the session: it is a belief, not the truth.
 
-For 2 and 3 an answer is right where it says the same (rewards/verifiers.py). A final answer of
+For 2 and 3 an answer is right where it says the same (verifiers/reference.py). A final answer of
 more than 200 characters is no answer that another one could repeat; such a task is left out.
 Of several sessions on one task the best kind counts, then the best reward, then the later number.
 """

@@ -19,7 +19,6 @@ _LARGEST = 3000
 _HIGHEST = 10_000
 """Power of a letter."""
 _DEEPEST = 60
-_ENDS = (r"\rangle", r"\rfloor", r"\rceil")
 _TIMES, _OVER = ("*", r"\cdot", r"\times"), ("/", r"\div")
 _SCALE = Symbol("log", positive=True)
 """1 over the logarithm of the base that ``log`` has where none is written: 10, e or 2."""
