@@ -16,6 +16,7 @@ import ctypes
 import gc
 import json
 import logging
+import math
 import os
 import select
 import signal
@@ -164,7 +165,8 @@ def _child(work: Work, items: Sequence[Any], share: list[int], write_fd: int) ->
     sys.stdin, sys.stdout, sys.stderr = None, Nowhere(), Nowhere()  # type: ignore[assignment]
     os.environ.clear()
     try:
-        seconds = int(WALL_SECONDS * (len(share) + 1))
+        # The kernel counts whole seconds: a part of one would be none, and the end at once.
+        seconds = math.ceil(WALL_SECONDS * (len(share) + 1))
         close_jail(memory_mb=_address_space_mb() + _MEMORY_MB, cpu_seconds=seconds)
     except OSError as error:
         os.write(3, str(error).encode() + b"\n")

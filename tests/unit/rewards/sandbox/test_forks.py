@@ -104,11 +104,10 @@ def test_a_fork_that_the_machine_gives_no_time_is_starved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "worker.py"
-    patch = "seen = []\nfrom atlas.rewards.sandbox import forks\nforks.WALL_SECONDS = 0.3\n"
+    patch = "seen = []\nfrom atlas.rewards.sandbox import forks\nforks.WALL_SECONDS = 3\n"
     file.write_text(WORKER.replace("seen = []", patch))
     worker = JailedWorker(str(file), what="the tests")
     slept, after = worker.ask(["time.sleep(30)", "1"])
-    # On a busy machine its process may not have been there by then.
-    assert slept.starved.startswith(("the machine gave no time", "no process could be started"))
+    assert slept.starved == "the machine gave no time to score it within 3 s"
     assert after.value == 1
     worker.close()
