@@ -30,8 +30,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from atlas.config.engine import EngineChoice
 from atlas.config.grpo import GRPOConfig
+from atlas.config.parts.engine import EngineChoice
 from atlas.config.resolve import resolve
 from atlas.data.tasks import mixed_tasks
 from atlas.parallel.distributed import joined

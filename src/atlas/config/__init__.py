@@ -8,10 +8,10 @@ from atlas.config.evaluate import EvaluateConfig
 from atlas.config.grammar.compose import Composed, compose_config, load_config
 from atlas.config.grammar.schema import KeyInfo, Part, keys_of
 from atlas.config.grpo import GRPOConfig
+from atlas.config.parts.run import RunConfig
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.ranked import RankedConfig
 from atlas.config.resolve import ConfigRow, explain, resolve, section, to_yaml
-from atlas.config.run import RunConfig
 from atlas.config.sft import SFTConfig
 
 JOBS: dict[str, type[RunConfig]] = {

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atlas.config.grammar.schema import key, like
-from atlas.config.optim import LrSchedulerType, OptimConfig
-from atlas.config.record import RecordConfig
-from atlas.config.run import RunConfig
+from atlas.config.parts.optim import LrSchedulerType, OptimConfig
+from atlas.config.parts.record import RecordConfig
+from atlas.config.parts.run import RunConfig
 from atlas.errors import AtlasError
 
 Precision = Literal["bf16", "float32"]

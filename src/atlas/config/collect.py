@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from atlas.config.grammar.schema import key, like
-from atlas.config.run import RunConfig
-from atlas.config.sampling import DialogueConfig
-from atlas.config.tasks import TasksConfig
+from atlas.config.parts.run import RunConfig
+from atlas.config.parts.sampling import DialogueConfig
+from atlas.config.parts.tasks import TasksConfig
 from atlas.errors import AtlasError
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from atlas.config.grammar.schema import key, like, required
-from atlas.config.run import RunConfig
-from atlas.config.sampling import DialogueConfig
-from atlas.config.tasks import TasksConfig
+from atlas.config.parts.run import RunConfig
+from atlas.config.parts.sampling import DialogueConfig
+from atlas.config.parts.tasks import TasksConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from atlas.config.environments import check_environment
 from atlas.config.grammar.schema import key, like
-from atlas.config.loss import LossConfig
-from atlas.config.reward import RewardConfig
-from atlas.config.rollout_servers import RolloutConfig
-from atlas.config.sampling import SamplingConfig
+from atlas.config.parts.environments import check_environment
+from atlas.config.parts.loss import LossConfig
+from atlas.config.parts.reward import RewardConfig
+from atlas.config.parts.rollout_servers import RolloutConfig
+from atlas.config.parts.sampling import SamplingConfig
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 

@@ -12,10 +12,10 @@ from typing import Literal
 
 from atlas.config.grammar.schema import key, like
 from atlas.config.grpo import GRPOConfig
-from atlas.config.loss import AdvantageScale
-from atlas.config.optim import MatmulPrecision
-from atlas.config.rollout_servers import RolloutEngine
-from atlas.config.run import RunConfig
+from atlas.config.parts.loss import AdvantageScale
+from atlas.config.parts.optim import MatmulPrecision
+from atlas.config.parts.rollout_servers import RolloutEngine
+from atlas.config.parts.run import RunConfig
 from atlas.config.sft import SFTConfig
 
 

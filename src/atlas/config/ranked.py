@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal, Self
 
 from atlas.config.grammar.schema import key, like
-from atlas.config.optim import LrSchedulerType, OptimConfig
-from atlas.config.record import RecordConfig
-from atlas.config.run import RunConfig
+from atlas.config.parts.optim import LrSchedulerType, OptimConfig
+from atlas.config.parts.record import RecordConfig
+from atlas.config.parts.run import RunConfig
 from atlas.errors import AtlasError
 
 ModelSize = Literal["nano", "micro", "small", "125M", "350M", "1.1B"]

@@ -13,7 +13,7 @@ import yaml
 
 from atlas.config.grammar.schema import keys_of
 from atlas.config.grpo import GRPOConfig
-from atlas.config.run import RunConfig
+from atlas.config.parts.run import RunConfig
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
 from atlas.masking import mask_secrets

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atlas.config.data import DataConfig
-from atlas.config.engine import EngineConfig, shares_weights
-from atlas.config.model import ModelConfig
-from atlas.config.optim import OptimConfig
-from atlas.config.record import RecordConfig
-from atlas.config.run import RunConfig
+from atlas.config.parts.data import DataConfig
+from atlas.config.parts.engine import EngineConfig, shares_weights
+from atlas.config.parts.model import ModelConfig
+from atlas.config.parts.optim import OptimConfig
+from atlas.config.parts.record import RecordConfig
+from atlas.config.parts.run import RunConfig
 from atlas.errors import AtlasError
 
 

@@ -11,9 +11,9 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
-from atlas.config.data import DATA_KEYS, DataConfig, resolve_source
 from atlas.config.grammar.own_code import load_named
 from atlas.config.grammar.targets import SOURCES
+from atlas.config.parts.data import DATA_KEYS, DataConfig, resolve_source
 from atlas.data.samples import TraceDataset, Use, restricted
 from atlas.errors import AtlasError
 

@@ -23,9 +23,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from atlas.config.environments import ENVIRONMENTS
 from atlas.config.grammar.own_code import load_named, load_own
 from atlas.config.grpo import GRPOConfig
+from atlas.config.parts.environments import ENVIRONMENTS
 from atlas.environments.actor import Actor
 from atlas.environments.lengths import LengthProbe, longest_first, probed
 from atlas.environments.metrics import mean

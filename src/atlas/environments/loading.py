@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from atlas.config.answers import AUTO
 from atlas.config.grpo import GRPOConfig
+from atlas.config.parts.answers import AUTO
 from atlas.environments.actor import Actor
 from atlas.environments.students.likelihood import AnswerLikelihood
 from atlas.environments.students.model import ModelStudent

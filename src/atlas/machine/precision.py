@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from atlas.config.optim import MatmulPrecision
+    from atlas.config.parts.optim import MatmulPrecision
 
 
 _CPUINFO = Path("/proc/cpuinfo")

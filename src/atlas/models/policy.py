@@ -21,7 +21,7 @@ import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available
 
-from atlas.config.model import AttnImplementation, ModelConfig
+from atlas.config.parts.model import AttnImplementation, ModelConfig
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 from atlas.machine.precision import computes_bf16, set_matmul_precision, training_device

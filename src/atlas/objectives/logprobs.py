@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from atlas.objectives.logit_change import LogitChange
+from atlas.objectives.head import LogitChange
 from atlas.objectives.projection import ChunkedProjection, accurate_dtype
 
 CHUNK_LOGITS = 2**22

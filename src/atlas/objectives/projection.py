@@ -2,8 +2,8 @@
 
     z = y(W h + b) / temperature          logprob[n] = z[target] - logsumexp(z)
 
-where ``y`` is the identity but for the models that logit_change.py describes. ``W`` may be kept in
-bfloat16 where ``h`` is float32 (mixed.py).
+where ``y`` is the identity but for the models that head.py describes. ``W`` may be kept in
+bfloat16 where ``h`` is float32 (head.py).
 
 Forward, a chunk's logits live until its log-probabilities are read off. Backward, they are computed
 once more and turned into their own gradient in place, unless they are few altogether: then their
@@ -25,8 +25,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from atlas.objectives.logit_change import LogitChange
-from atlas.objectives.mixed import mixed_linear, mixed_matmul
+from atlas.objectives.head import LogitChange, mixed_linear, mixed_matmul
 
 
 class ChunkedProjection(torch.autograd.Function):

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from atlas.config.engine import EngineConfig, chosen_engine, read_deepspeed_file, zero_stage
 from atlas.config.grammar.schema import keys_of
 from atlas.config.grpo import GRPOConfig, computes_whole
+from atlas.config.parts.engine import EngineConfig, chosen_engine, read_deepspeed_file, zero_stage
 from atlas.config.sft import SFTConfig
 from atlas.config.train import TrainConfig, check_sharing, unshareable
 from atlas.errors import AtlasError

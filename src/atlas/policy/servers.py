@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.config.grpo import GRPOConfig
-from atlas.config.rollout_servers import RolloutConfig
+from atlas.config.parts.rollout_servers import RolloutConfig
 from atlas.errors import AtlasError, OutageError
 from atlas.machine.shipped import model_path
 from atlas.models.passes.reference import Adapted

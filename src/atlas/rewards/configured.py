@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from atlas.config.grpo import GRPOConfig
-from atlas.config.reward import RewardConfig
+from atlas.config.parts.reward import RewardConfig
 from atlas.rewards.composition import OWN, Part, Reward, Scorer, composition
 from atlas.rewards.overlong import Overlong
 from atlas.rewards.own import load_reward

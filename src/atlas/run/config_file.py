@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from atlas.config.parts.run import RunConfig
 from atlas.config.resolve import shown_values, to_yaml
-from atlas.config.run import RunConfig
 from atlas.errors import AtlasError
 from atlas.run.files import write_atomic
 from atlas.yaml_file import read_yaml

@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from atlas.config.record import RecordConfig
+from atlas.config.parts.record import RecordConfig
 from atlas.models.checkpoints import (
     damaged_checkpoints,
     load_state,

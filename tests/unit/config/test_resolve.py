@@ -15,8 +15,8 @@ from atlas.config import (
     section,
     to_yaml,
 )
+from atlas.config.parts.run import RunConfig
 from atlas.config.resolve import batch_lines
-from atlas.config.run import RunConfig
 from atlas.errors import AtlasError
 
 

@@ -8,7 +8,7 @@ from typing import get_args
 from tests.unit.tiny_models import tiny_model, tiny_tokenizer
 
 from atlas.config.grpo import GRPOConfig
-from atlas.config.rollout_servers import RolloutEngine
+from atlas.config.parts.rollout_servers import RolloutEngine
 from atlas.policy.engine import POLICY_ENGINES, ToSample, policy_engine
 from atlas.rollouts.generator import Sampling
 

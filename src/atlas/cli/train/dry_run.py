@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from atlas.config import GRPOConfig, SFTConfig
-    from atlas.config.data import DataConfig
+    from atlas.config.parts.data import DataConfig
     from atlas.data.samples import TraceDataset, Use
     from atlas.planning.run_plan import RunPlan
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from atlas.cli.terminal import StageBar, say
-from atlas.config.engine import chosen_engine
+from atlas.config.parts.engine import chosen_engine
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 from atlas.machine.hub import refuse_missing

@@ -17,8 +17,8 @@ from atlas.config.grammar.nested import flattened
 from atlas.config.grammar.overrides import COMMAND_LINE, GROUPS, chosen_files, parse_overrides
 from atlas.config.grammar.places import ROOT, find_config_dir, find_run_file, first_file
 from atlas.config.grammar.schema import KeyInfo, convert, keys_of, nearest, shortened
+from atlas.config.parts.run import RunConfig
 from atlas.config.resolve import resolve
-from atlas.config.run import RunConfig
 from atlas.errors import AtlasError
 from atlas.yaml_file import read_yaml
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any, Final
 
-from atlas.config.data import DATA_KEYS
 from atlas.config.grammar.schema import KeyInfo, nearest
+from atlas.config.parts.data import DATA_KEYS
 from atlas.errors import AtlasError
 
 NESTED: Final = "make_dataset_fn"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atlas.config.answers import AUTO
+from atlas.config.parts.answers import AUTO
 from atlas.environments.actor import Actor
 from atlas.environments.lengths import LengthProbe, longest_first, probed
 from atlas.environments.students.likelihood import AnswerLikelihood

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from atlas.config.answers import AUTO
+from atlas.config.parts.answers import AUTO
 from atlas.environments.lengths import LengthProbe
 from atlas.types import Attempt, Task, Utterance
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
 from atlas.models.passes.proof import disagreement, evaluating, few_ids
-from atlas.objectives.logit_change import LogitChange
+from atlas.objectives.head import LogitChange
 from atlas.objectives.logprobs import selected_logprobs
 
 _changes: WeakKeyDictionary[nn.Module, LogitChange] = WeakKeyDictionary()

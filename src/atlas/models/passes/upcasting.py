@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from atlas.objectives.mixed import mixed_linear, mixed_matmul
+from atlas.objectives.head import mixed_linear, mixed_matmul
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from transformers import PreTrainedModel
 
-from atlas.config.engine import chosen_engine, read_deepspeed_file, shares_weights
+from atlas.config.parts.engine import chosen_engine, read_deepspeed_file, shares_weights
 from atlas.config.train import TrainConfig, check_sharing
 from atlas.machine.precision import training_device
 from atlas.parallel.distributed import ALONE, Ranks

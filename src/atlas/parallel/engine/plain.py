@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from atlas.config.optim import LrSchedulerType
+from atlas.config.parts.optim import LrSchedulerType
 from atlas.errors import AtlasError
 from atlas.parallel.engine.protocol import StepInfo
 from atlas.parallel.engine.schedule import rate_factor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from atlas.config.optim import LrSchedulerType
+from atlas.config.parts.optim import LrSchedulerType
 
 
 def rate_factor(

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from atlas.config.reward import RewardConfig
+from atlas.config.parts.reward import RewardConfig
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rewards.composition import JUDGES, Scorer
 from atlas.rewards.judges.endpoint.budget import Usage

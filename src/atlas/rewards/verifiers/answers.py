@@ -29,7 +29,7 @@ from typing import Any
 
 import regex
 
-from atlas.config.answers import AUTO
+from atlas.config.parts.answers import AUTO
 
 _NOT_SAID = re.compile(r"\A.*</think>|<think>.*\Z", re.DOTALL)
 _END_TOKENS = re.compile(r"(?:\s*(?:<\|[^|<>\n]*\|>|</s>|<end_of_turn>|<eos>))+\s*\Z")

@@ -37,7 +37,7 @@ class JailedWorker:
     """Asks a worker; threads take turns.
 
     Args:
-        file: Beside this one, or anywhere by its whole path.
+        file: From the folder of this one, or anywhere by its whole path.
         what: What it does, for messages: "mathematics", for example.
     """
 

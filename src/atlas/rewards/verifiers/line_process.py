@@ -38,7 +38,7 @@ class LineProcess:
     """One worker, started by the first question; threads take turns.
 
     Args:
-        file: Beside this one, or anywhere by its whole path.
+        file: From the folder of this one, or anywhere by its whole path.
         start_limit: Seconds that it may take to start, added to the first question's limit.
     """
 

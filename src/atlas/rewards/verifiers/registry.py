@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from atlas.config.answers import AUTO, check_answer_format
+from atlas.config.parts.answers import AUTO, check_answer_format
 from atlas.errors import AtlasError
 from atlas.rewards.verifiers.answers import Reading, read_answer, read_block
 from atlas.rewards.verifiers.exact import exact_verdict
 from atlas.rewards.verifiers.json_schema import json_verdict
-from atlas.rewards.verifiers.maths import math_verdict, math_verdicts
-from atlas.rewards.verifiers.numeric import numeric_verdict
+from atlas.rewards.verifiers.maths.verifier import math_verdict, math_verdicts
+from atlas.rewards.verifiers.numeric.verifier import numeric_verdict
 from atlas.rewards.verifiers.pattern import regex_verdict
 from atlas.rewards.verifiers.python_tests import python_verdict
 from atlas.rewards.verifiers.reasoning import (

@@ -16,10 +16,10 @@ from atlas.config import (
     load_config,
     to_yaml,
 )
-from atlas.config.data import DataConfig
 from atlas.config.grammar.compose import job_of
 from atlas.config.grammar.overrides import GROUPS
 from atlas.config.grammar.targets import source_name
+from atlas.config.parts.data import DataConfig
 from atlas.errors import AtlasError
 
 CONFIGS = Path(__file__).resolve().parents[4] / "configs"

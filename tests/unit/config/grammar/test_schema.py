@@ -6,7 +6,7 @@ import pytest
 
 from atlas.config import JOBS, GRPOConfig, QuickstartConfig, SFTConfig, keys_of
 from atlas.config.grammar.schema import convert, key, like
-from atlas.config.run import RunConfig
+from atlas.config.parts.run import RunConfig
 from atlas.errors import AtlasError
 
 

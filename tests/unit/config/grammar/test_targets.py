@@ -7,8 +7,8 @@ import inspect
 
 import pytest
 
-from atlas.config.data import DATA_KEYS
 from atlas.config.grammar.targets import SOURCES, source_name
+from atlas.config.parts.data import DATA_KEYS
 from atlas.errors import AtlasError
 
 

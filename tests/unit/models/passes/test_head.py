@@ -17,7 +17,7 @@ from transformers import (
 from atlas.errors import AtlasError
 from atlas.models.passes.forward import logprobs
 from atlas.models.passes.head import logit_change
-from atlas.objectives.logit_change import LogitChange
+from atlas.objectives.head import LogitChange
 
 _SHAPE: dict[str, Any] = {
     "vocab_size": VOCAB,

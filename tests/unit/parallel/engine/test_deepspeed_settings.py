@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from atlas.config.engine import read_deepspeed_file
+from atlas.config.parts.engine import read_deepspeed_file
 from atlas.errors import AtlasError
 from atlas.parallel.engine.deepspeed_settings import OurKeys, deepspeed_settings
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.config.answers import check_answer_format
+from atlas.config.parts.answers import check_answer_format
 from atlas.rewards.verifiers.answers import Reading, bare, read_answer, read_block
 
 ENDINGS = [

@@ -1,8 +1,8 @@
 r"""The answer is mathematically equal to the reference: ``\frac{1}{2}`` is ``0.5``.
 
 Fractions, roots, powers, intervals, sets, lists, matrices, equations and expressions with letters;
-LaTeX or plain. Both are read whole (`maths_text`) and compared exactly (`maths_equal`), in a jailed
-process (`maths_worker`), so that any thread may ask and none waits for ever. An answer that isn't
+LaTeX or plain. Both are read whole (`text`) and compared exactly (`equal`), in a jailed
+process (`worker`), so that any thread may ask and none waits for ever. An answer that isn't
 understood is wrong; a reference that isn't is an abstention. An answer that takes too long is
 wrong, if the reference doesn't.
 """
@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from atlas.rewards.verifiers.jailed import JailedWorker, Reply
-from atlas.rewards.verifiers.numeric import readings
-from atlas.rewards.verifiers.quantity import Quantity, read_quantity
+from atlas.rewards.verifiers.numeric.quantity import Quantity, read_quantity
+from atlas.rewards.verifiers.numeric.units import find_unit
+from atlas.rewards.verifiers.numeric.verifier import readings
 from atlas.rewards.verifiers.reference import says_the_same
-from atlas.rewards.verifiers.units import find_unit
 from atlas.rewards.verifiers.verdict import Verdict, cannot_tell, right_or_wrong, unread
 from atlas.types import Task
 
@@ -37,7 +37,7 @@ _DEGREES = re.compile(r"(?:\^\s*(?:\\circ|\{\s*\\circ\s*\})|°|\\degree)\s*$")
 _ANGLES = re.compile(r"\\?pi\b|π|rad|sin|cos|tan|cot|sec|csc")
 _NO_UNIT = re.compile(r"\b(?:and|or|not|if|million|thousand|hundred|billion|is|the answer)\b|^$")
 
-_worker = JailedWorker("maths_worker.py", what="mathematics")
+_worker = JailedWorker("maths/worker.py", what="mathematics")
 
 
 def math_verdict(task: Task, answer: str) -> Verdict:

@@ -8,7 +8,7 @@ import pytest
 
 from atlas.config import GRPOConfig, load_config
 
-PRESETS = Path(__file__).resolve().parents[3] / "configs" / "trainer" / "reward"
+PRESETS = Path(__file__).resolve().parents[4] / "configs" / "trainer" / "reward"
 OWN = ("uplift", "hybrid", "rim_offline")
 
 

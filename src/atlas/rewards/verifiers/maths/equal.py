@@ -12,7 +12,7 @@ from typing import Any
 import sympy
 from sympy import Expr, Rational, Symbol
 
-from atlas.rewards.verifiers.maths_text import Node
+from atlas.rewards.verifiers.maths.text import Node
 
 _DIGITS = 60
 _AGREE = 50

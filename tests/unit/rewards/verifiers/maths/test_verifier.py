@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from atlas.rewards.verifiers import maths
 from atlas.rewards.verifiers.jailed import Reply
-from atlas.rewards.verifiers.maths import math_verdict, math_verdicts
+from atlas.rewards.verifiers.maths import verifier
+from atlas.rewards.verifiers.maths.verifier import math_verdict, math_verdicts
 from atlas.types import Task
 
 
@@ -70,7 +70,7 @@ def test_a_reference_that_is_no_mathematics_says_nothing_about_the_answer() -> N
 def test_an_answer_that_takes_too_long_is_wrong_unless_the_reference_does_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(maths, "CPU_SECONDS", 1.0)
+    monkeypatch.setattr(verifier, "CPU_SECONDS", 1.0)
     slow = Task(question="?", answer="10", family="math")
     found = math_verdict(slow, r"\sin(e^{9^6})")
     assert (found.score, found.parsed) == (0.0, True)
@@ -83,13 +83,13 @@ def test_many_answers_are_compared_in_one_call_in_their_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[int] = []
-    ask = maths._worker.ask
+    ask = verifier._worker.ask
 
     def counted(items: list[tuple[str, str]], **settings: float) -> list[Reply]:
         calls.append(len(items))
         return ask(items, **settings)
 
-    monkeypatch.setattr(maths._worker, "ask", counted)
+    monkeypatch.setattr(verifier._worker, "ask", counted)
     tasks = [Task(question="?", answer=str(n % 3), family="math") for n in range(12)]
     answers = ["no answer", *[r"\sqrt{4}"] * 11]
     scores = [verdict.score for verdict in math_verdicts(tasks, answers)]

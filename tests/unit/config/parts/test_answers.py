@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.config.answers import ANSWER_FORMATS, check_answer_format
 from atlas.config.evaluate import EvaluateConfig
+from atlas.config.parts.answers import ANSWER_FORMATS, check_answer_format
 from atlas.config.resolve import resolve
 from atlas.errors import AtlasError
 

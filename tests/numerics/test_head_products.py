@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from atlas.objectives import mixed
+from atlas.objectives import head
+from atlas.objectives.head import mixed_linear, mixed_matmul
 from atlas.objectives.logprobs import selected_logprobs
-from atlas.objectives.mixed import mixed_linear, mixed_matmul
 
 
 @pytest.fixture(params=[1, 20, 2**23])
 def slices(request, monkeypatch) -> None:
-    monkeypatch.setattr(mixed, "SLICE_NUMBERS", request.param)
+    monkeypatch.setattr(head, "SLICE_NUMBERS", request.param)
 
 
 @pytest.mark.usefixtures("slices")

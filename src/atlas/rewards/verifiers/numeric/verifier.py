@@ -16,8 +16,8 @@ import math
 from fractions import Fraction
 from typing import Any
 
-from atlas.rewards.verifiers.quantity import Quantity, read_quantity
-from atlas.rewards.verifiers.units import find_unit
+from atlas.rewards.verifiers.numeric.quantity import Quantity, read_quantity
+from atlas.rewards.verifiers.numeric.units import find_unit
 from atlas.rewards.verifiers.verdict import Verdict, cannot_tell, right_or_wrong, unread
 from atlas.types import Task
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from atlas.config.engine import EngineConfig, chosen_engine, read_deepspeed_file
+from atlas.config.parts.engine import EngineConfig, chosen_engine, read_deepspeed_file
 from atlas.errors import AtlasError
 
 ZERO2 = "configs/deepspeed/zero2.json"

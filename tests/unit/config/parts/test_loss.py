@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from atlas.config import loss
+from atlas.config.parts import loss
 from atlas.objectives import advantages, kl, loss_types
 
 

@@ -19,8 +19,8 @@ from itertools import pairwise
 
 from atlas.rewards.leaks.number_words import number_words_to_digits
 from atlas.rewards.verifiers.answers import bare
+from atlas.rewards.verifiers.numeric.units import Unit, find_unit
 from atlas.rewards.verifiers.reference import plain_letters
-from atlas.rewards.verifiers.units import Unit, find_unit
 
 _SCALES = {
     **{"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9},

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from atlas.rewards.verifiers.numeric import numeric_verdict
+from atlas.rewards.verifiers.numeric.verifier import numeric_verdict
 from atlas.types import Task
 
 

@@ -1,8 +1,8 @@
 r"""A process that compares mathematical answers, each in a jailed fork: JSON in, JSON out.
 
-Run as a file, by `atlas.rewards.verifiers.maths`. SymPy takes some answers for ever or all memory;
-what it does, it does in the jail (`forks`), and text that it would evaluate is checked first
-(`sympy_guard`), though none is handed to it. An item is a reference and an answer::
+Run as a file, by `atlas.rewards.verifiers.maths.verifier`. SymPy takes some answers for ever or all
+memory; what it does, it does in the jail (`forks`), and text that it would evaluate is checked
+first (`sympy_guard`), though none is handed to it. An item is a reference and an answer::
 
     {"items": [["\\frac{1}{2}", "0.5"]], "cpu_seconds": 10.0, "children": 1}
     {"results": [{"value": {"reference": true, "answer": true, "right": true}}]}
@@ -15,8 +15,8 @@ from typing import Any
 
 from atlas.rewards.sandbox.forks import Work, serve
 from atlas.rewards.sandbox.sympy_guard import guard_sympy, import_sympy
-from atlas.rewards.verifiers.maths_equal import are_equal
-from atlas.rewards.verifiers.maths_text import Node, read_maths
+from atlas.rewards.verifiers.maths.equal import are_equal
+from atlas.rewards.verifiers.maths.text import Node, read_maths
 
 
 def prepare(_: Mapping[str, Any]) -> Work:

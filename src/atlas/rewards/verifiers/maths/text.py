@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atlas.rewards.verifiers.maths_expression import FUNCTIONS, ExpressionParser, Unreadable
+from atlas.rewards.verifiers.maths.expression import FUNCTIONS, ExpressionParser, Unreadable
 
 _MOST_TOKENS = 1500
 

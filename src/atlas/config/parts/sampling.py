@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
-from atlas.config.answers import AUTO, check_answer_format
 from atlas.config.grammar.schema import Part, key
+from atlas.config.parts.answers import AUTO, check_answer_format
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Mathematical answers: read whole, compared exactly, in a jailed process."""
