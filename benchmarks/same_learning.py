@@ -32,7 +32,7 @@ from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
 from atlas.rollouts.local.sampler import draw
 from atlas.run.seeding import derive_seed
-from atlas.training.update import update
+from atlas.training.update import UpdateSettings, update
 from atlas.types import Tokens
 
 console = Console(highlight=False, width=120)
@@ -157,7 +157,8 @@ class Learner:
             for row, (prompt, ids, sampled) in enumerate(samples)
         ]
         # A budget that cuts the step into several micro-batches.
-        update(self.engine, self.reference, made, SETTINGS, temperature=1.0, max_tokens=300)
+        settings = UpdateSettings(loss=SETTINGS, temperature=1.0, max_tokens=300)
+        update(self.engine, self.reference, made, settings)
 
     def _update_plainly(
         self, samples: Samples, advantages_B: torch.Tensor, used_B: torch.Tensor

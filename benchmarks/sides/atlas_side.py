@@ -14,7 +14,7 @@ from atlas.parallel.engine.plain import PlainEngine
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
 from atlas.training.samples import train_samples
-from atlas.training.update import update
+from atlas.training.update import UpdateSettings, update
 from atlas.types import Completion, Episode, Score, Task
 from sides import machine
 from sides.models import DTYPES, make_prompts
@@ -43,7 +43,9 @@ def run(
         compile_training(model)
     generator = LocalGenerator(model, tokenizer)
     sampling = Sampling(max_new_tokens=workload.max_new_tokens, temperature=1.0)
-    settings = LossSettings(loss_type="dapo", beta=BETA)
+    settings = UpdateSettings(
+        loss=LossSettings(loss_type="dapo", beta=BETA), temperature=1.0, max_tokens=MAX_TOKENS
+    )
     size = workload.num_prompts
     prompts = make_prompts(size * total, workload.prompt_length, model.config.vocab_size)
     steps_s, generate_s, lengths = [], [], []
@@ -58,7 +60,7 @@ def run(
         generated = machine.now()
         groups = [_group(members) for members in completions]
         samples, _ = train_samples(groups, scale="group", mask_truncated=False)
-        update(engine, reference, samples, settings, temperature=1.0, max_tokens=MAX_TOKENS)
+        update(engine, reference, samples, settings)
         steps_s.append(machine.now() - started)
         generate_s.append(generated - started)
         lengths += [completion.num_tokens for members in completions for completion in members]

@@ -29,7 +29,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from atlas.objectives.loss_types import LossType
-from atlas.training.update import update
+from atlas.training.update import UpdateSettings, update
 from atlas.types import Tokens
 
 LOSS_TYPES = get_args(LossType)
@@ -51,9 +51,9 @@ def step(
         HoldingEngine(model),
         reference,
         samples,
-        loss_settings(loss_type),
-        temperature=TEMPERATURE,
-        max_tokens=max_tokens,
+        UpdateSettings(
+            loss=loss_settings(loss_type), temperature=TEMPERATURE, max_tokens=max_tokens
+        ),
     )
     return metrics["train/loss"], gradients_of(model)
 

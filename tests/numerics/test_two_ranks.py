@@ -22,7 +22,7 @@ from tests.numerics.step_parts import (
 
 from atlas.models.passes.shared_prefix import siblings
 from atlas.objectives.loss_types import LossType
-from atlas.training.update import update
+from atlas.training.update import UpdateSettings, update
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 SECONDS = 300
@@ -63,9 +63,7 @@ def test_two_ranks_have_the_gradients_of_one(found: dict[str, Any], loss_type: L
         HoldingEngine(model),
         reference,
         samples,
-        loss_settings(loss_type),
-        temperature=TEMPERATURE,
-        max_tokens=999,
+        UpdateSettings(loss=loss_settings(loss_type), temperature=TEMPERATURE, max_tokens=999),
     )
     together = found[loss_type]
     assert together["loss"].item() == pytest.approx(metrics["train/loss"], rel=1e-6)

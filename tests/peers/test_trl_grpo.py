@@ -36,7 +36,7 @@ from atlas.objectives.loss import LossInputs, grpo_loss
 from atlas.objectives.loss_types import LossSettings, LossType
 from atlas.objectives.reduction import StepCounts, count
 from atlas.training.samples import train_samples
-from atlas.training.update import update
+from atlas.training.update import UpdateSettings, update
 from atlas.types import Completion, Episode, Score, Task
 
 TOLERANCE = 1e-5
@@ -351,9 +351,7 @@ def updated(
         engine,
         reference if settings.beta else None,
         samples,
-        settings,
-        temperature=temperature,
-        max_tokens=max_tokens,
+        UpdateSettings(loss=settings, temperature=temperature, max_tokens=max_tokens),
     )
     return Verdict(
         loss=torch.tensor(metrics["train/loss"], dtype=torch.float64),

@@ -39,7 +39,6 @@ from atlas.models.passes.reference import Adapted
 from atlas.models.policy import load_policy, trains_in_bf16
 from atlas.models.rounding import round_products
 from atlas.models.whole import adapter_base
-from atlas.objectives.loss_types import LossSettings
 from atlas.parallel.distributed import ALONE, Ranks, agreed
 from atlas.parallel.engine.choice import engine_for, loading_device
 from atlas.parallel.engine.protocol import Engine
@@ -54,10 +53,11 @@ from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
+from atlas.training.loop import Learned, Loop
 from atlas.training.resuming import Resumable, resumable
 from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts
 from atlas.training.samples import train_samples
-from atlas.training.update import update
+from atlas.training.update import UpdateSettings, update
 from atlas.training.watch import RewardWatch, set_aside
 from atlas.types import Episode, Task
 
@@ -164,28 +164,38 @@ def train_grpo(
 def _take_steps(
     training: Training, saved: Resumable, sink: MetricSink, progress: Progress, stop: StopRequest
 ) -> dict[str, float]:
-    """Take the steps that are left; return the figures of the last one."""
+    """Take the steps that are left; return the figures of the last line of metrics."""
     config, total = training.config, training.config.max_steps
     watch, num_skipped = RewardWatch(saved.state.get("watch")), int(saved.state.get("skipped", 0))
-    figures: dict[str, float] = {}
-    progress.begin(total - saved.first)
     rollouts = Ahead(
         lambda step: _rolled_out(training, step), ahead=config.async_rollouts, last=total
     )
+
+    def learn(step: int, _: int) -> Learned:
+        nonlocal num_skipped
+        figures = _watched_step(training, watch, rollouts, step)
+        for warning in watch.warnings():
+            sink.note(f"warning: {warning}")
+        num_skipped += "train/loss" not in figures
+        gain = "uplift" if "train/uplift" in figures else "reward"
+        return Learned(metrics=figures, note=f"{gain} {figures[f'train/{gain}']:+.2f}")
+
+    def after_step(step: int) -> None:
+        kept = {"skipped": num_skipped, "watch": watch.state(), **training.environment.state()}
+        saved.save_if_due(step, training.engine, training.actor.tokenizer, **kept)
+
+    loop = Loop(
+        sink=sink,
+        progress=progress,
+        stop=stop,
+        logging_steps=config.logging_steps,
+        first_step=saved.first,
+        after_step=after_step,
+    )
+    progress.begin(total - saved.first)
     with contextlib.closing(rollouts):
-        for step in range(saved.first + 1, total + 1):
-            stop.check()
-            figures = _watched_step(training, watch, rollouts, step)
-            for warning in watch.warnings():
-                sink.note(f"warning: {warning}")
-            num_skipped += "train/loss" not in figures
-            gain = "uplift" if "train/uplift" in figures else "reward"
-            progress.advance(note=f"{gain} {figures[f'train/{gain}']:+.2f}")
-            if step % config.logging_steps == 0:
-                sink.log(step, figures)
-            kept = {"skipped": num_skipped, "watch": watch.state(), **training.environment.state()}
-            saved.save_if_due(step, training.engine, training.actor.tokenizer, **kept)
-    return {**figures, "steps": total, "skipped_steps": num_skipped}
+        line = loop.run(range(saved.first, total), learn)
+    return {**line, "steps": total, "skipped_steps": num_skipped}
 
 
 def _finish(training: Training, figures: Mapping[str, float]) -> Mapping[str, float]:
@@ -359,11 +369,7 @@ def _step(training: Training, rollouts: Rollouts, step: int) -> dict[str, float]
             training.engine,
             training.reference,
             samples,
-            LossSettings.of(config),
-            temperature=config.temperature,
-            max_tokens=config.max_tokens_per_micro_batch,
-            num_iterations=config.num_iterations,
-            autocast=training.autocast,
+            UpdateSettings.of(config, autocast=training.autocast),
             dropout_seed=derive_seed(config.seed, "dropout", step),
             ranks=ranks,
         )

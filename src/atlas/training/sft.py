@@ -30,6 +30,7 @@ from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
 from atlas.training.best import BestModel
 from atlas.training.evaluations import Evaluations
+from atlas.training.loop import Loop
 from atlas.training.micro_batches import fullness, pack
 from atlas.training.resuming import Resumable, resumable
 from atlas.training.supervised import Step, evaluation_loss, run_steps
@@ -89,14 +90,16 @@ def train_sft(
         last = run_steps(
             engine,
             _epochs(rows, config, first=first, total=total, num_processes=ranks.size),
-            first_step=first,
-            sink=sink,
-            progress=progress,
-            stop=stop,
-            logging_steps=config.logging_steps,
+            Loop(
+                sink=sink,
+                progress=progress,
+                stop=stop,
+                logging_steps=config.logging_steps,
+                first_step=first,
+                after_step=after_step,
+            ),
             autocast=policy.autocast,
             dropout_seed=derive_seed(config.seed, "dropout"),
-            after_step=after_step,
             ranks=ranks,
         )
         sink.note(evaluations.verdict)

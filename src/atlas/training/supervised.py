@@ -1,4 +1,4 @@
-"""Learning from examples, for the SFT warm-up and for the base model: one loop, two callers.
+"""Learning from examples, for the SFT warm-up, the base model and text: what a step does.
 
 Input: an engine and its optimiser steps as lists of micro-batches of `Tokens`. Output: a trained
 model and its metrics. The loss of a step is the mean over its trained tokens, however the step is
@@ -10,7 +10,7 @@ Shapes: B rows, T tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import torch
@@ -23,11 +23,8 @@ from atlas.models.passes.forward import logprobs
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
-from atlas.run.metrics import MetricSink
-from atlas.run.progress import Progress
 from atlas.run.seeding import derive_seed
-from atlas.run.stopping import StopRequest
-from atlas.training.log_window import LogWindow
+from atlas.training.loop import Learned, Loop, learned
 from atlas.types import Tokens
 
 Step = Sequence[Sequence[Tokens]]
@@ -37,15 +34,10 @@ Step = Sequence[Sequence[Tokens]]
 def run_steps(
     engine: Engine,
     steps: Iterable[Step],
+    loop: Loop,
     *,
-    first_step: int,
-    sink: MetricSink,
-    progress: Progress,
-    stop: StopRequest,
-    logging_steps: int,
     autocast: bool = False,
     dropout_seed: int = 0,
-    after_step: Callable[[int], None] = lambda step: None,
     ranks: Ranks = ALONE,
 ) -> float:
     """Train through the steps.
@@ -54,26 +46,17 @@ def run_steps(
         engine: Holds model and optimiser.
         steps: What each optimiser step learns from, over all ranks; a rank takes its share of the
             micro-batches, of which each has as many.
-        first_step: Steps that were done before, by a run that this one goes on from.
-        sink: Takes the metrics every ``logging_steps`` steps.
-        progress: Told of every step.
-        stop: Asked before every step.
-        logging_steps: Steps between two lines of metrics; they hold means over these steps.
+        loop: Logs, saves and stops.
         autocast: Compute in bfloat16 where that is safe; weights stay as they are.
         dropout_seed: Of the dropout of the model's adapter, if it has any.
-        after_step: Called with the number of steps done, to save checkpoints.
         ranks: Who trains together.
 
     Returns:
-        The mean loss of the last logged steps.
+        The mean loss of the last logged steps; NaN where no step was left.
     """
     share_of = partial(_share, autocast=autocast, device=engine.device)
-    window = LogWindow(sink)
-    step = first_step
-    for step, batches in enumerate(steps, start=first_step + 1):
-        if stop.asked and step > first_step + 1:
-            after_step(step - 1)  # asked while the data was made: save what is done
-        stop.check()
+
+    def learn(step: int, batches: Step) -> Learned:
         trained = sum(example.num_trained for batch in batches for example in batch)
         loss = 0.0
         first, mine = ranks.share(batches)
@@ -89,13 +72,9 @@ def run_steps(
             info = engine.step()
         loss = ranks.sums({"loss": loss}, f"loss of step {step}")["loss"]
         num_tokens = sum(len(example.ids) for batch in batches for example in batch)
-        window.add({"train/loss": loss}, info, num_tokens=num_tokens)
-        progress.advance(note=f"loss {loss:.3f}")
-        if step % logging_steps == 0:
-            window.log(step)
-        after_step(step)
-    window.log(step)  # what the last whole window left over
-    return window.loss
+        return learned({"train/loss": loss}, info, num_tokens=num_tokens)
+
+    return loop.run(steps, learn).get("train/loss", math.nan)
 
 
 def _share(

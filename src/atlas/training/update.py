@@ -18,11 +18,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from atlas.config.grpo import GRPOConfig
 from atlas.machine.precision import computing
 from atlas.models.lora import adapter_dropout
 from atlas.models.passes.forward import logprobs
@@ -56,31 +58,49 @@ class _Part:
     """0 where it only keeps other ranks company."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpdateSettings:
+    """What an update minimises, and how it computes it."""
+
+    loss: LossSettings
+    temperature: float
+    """That the completions were sampled at."""
+    max_tokens: int
+    """Of one micro-batch: all that the forward pass computes."""
+    num_iterations: int = 1
+    """Optimiser steps on the same samples."""
+    autocast: bool = False
+    """Compute in bfloat16 where that is safe; weights stay as they are."""
+
+    @classmethod
+    def of(cls, config: GRPOConfig, *, autocast: bool) -> Self:
+        """Return the settings of a configuration."""
+        return cls(
+            loss=LossSettings.of(config),
+            temperature=config.temperature,
+            max_tokens=config.max_tokens_per_micro_batch,
+            num_iterations=config.num_iterations,
+            autocast=autocast,
+        )
+
+
 def update(
     engine: Engine,
     reference: PreTrainedModel | None,
     samples: Sequence[Tokens],
-    settings: LossSettings,
+    settings: UpdateSettings,
     *,
-    temperature: float,
-    max_tokens: int,
-    num_iterations: int = 1,
-    autocast: bool = False,
     dropout_seed: int = 0,
     ranks: Ranks = ALONE,
 ) -> Mapping[str, float]:
-    """Take ``num_iterations`` optimiser steps.
+    """Take the optimiser steps of one step of GRPO.
 
     Args:
         engine: Holds the policy.
         reference: The policy that the KL is measured to, or the policy itself where it has an
             adapter that can be switched off; None with beta 0.
         samples: All samples of the step, of all ranks; those without an advantage are left out.
-        settings: Of the loss.
-        temperature: That the teachings were sampled at.
-        max_tokens: Tokens of one micro-batch: all that the forward pass computes.
-        num_iterations: Optimiser steps on the same samples.
-        autocast: Compute in bfloat16 where that is safe; weights stay as they are.
+        settings: Of the loss, and of what computes it.
         dropout_seed: Of the dropout of the policy's adapter, if it has any.
         ranks: Who trains together; each computes its share of the samples.
 
@@ -93,18 +113,19 @@ def update(
     if not groups:
         return {}
     counts = _counts(groups)
-    shares = dealt(groups, max_tokens, ranks.size, shared=shares_prefixes(engine.trained))
-    with computing(engine.device, autocast):
-        parts = [_part(engine, reference, batch, temperature) for batch in shares[ranks.rank]]
+    shares = dealt(groups, settings.max_tokens, ranks.size, shared=shares_prefixes(engine.trained))
+    with computing(engine.device, settings.autocast):
+        parts = [
+            _part(engine, reference, batch, settings.temperature) for batch in shares[ranks.rank]
+        ]
     # Ranks exchange weights and gradients in each pass, so that all take as many.
     num_passes = max(map(len, shares))
     empty = [_empty_part(engine.device)] * (num_passes - len(parts))
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
     norm = rate = 0.0
-    outputs_of = partial(
-        _outputs, counts=counts, settings=settings, temperature=temperature, autocast=autocast
-    )
+    num_iterations = settings.num_iterations
+    outputs_of = partial(_outputs, counts=counts, settings=settings)
     for iteration in range(num_iterations):
         for place, part in enumerate([*parts, *empty]):
             # The same draws in every iteration: the ratio is to compare the same network.
@@ -190,15 +211,13 @@ def _outputs(
     *,
     part: _Part,
     counts: StepCounts,
-    settings: LossSettings,
-    temperature: float,
-    autocast: bool,
+    settings: UpdateSettings,
 ) -> tuple[Tensor, LossOutputs, Tensor, Tensor]:
     """Return one micro-batch's share of the loss, all of it, entropy and log-probabilities."""
     device = part.mask_BT.device
-    with computing(device, autocast):
+    with computing(device, settings.autocast):
         policy = logprobs(
-            model, part.rows, temperature=temperature, with_entropy=True, device=device
+            model, part.rows, temperature=settings.temperature, with_entropy=True, device=device
         )
     if not part.weight:
         zero = policy.logprobs_BT.sum() * 0
@@ -214,7 +233,7 @@ def _outputs(
             rollout_logprobs_BT=part.rollout_BT,
             ref_logprobs_BT=part.ref_BT,
         ),
-        settings,
+        settings.loss,
     )
     assert policy.entropy_BT is not None  # it was asked for
     entropy = policy.entropy_BT.sum() / max(counts.num_tokens, 1)

@@ -15,6 +15,7 @@ from atlas.run.metrics import MetricSink
 from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import StopRequest
+from atlas.training.loop import Loop
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 from atlas.types import Tokens
 
@@ -34,15 +35,8 @@ def train(model: LlamaForCausalLM, steps: list[Step], folder: Path) -> float:
     engine = engine_of(model)
     run = RunDir.create(folder, "sft")
     with MetricSink(run, stage="sft", total_steps=len(steps)) as sink:
-        return run_steps(
-            engine,
-            steps,
-            first_step=0,
-            sink=sink,
-            progress=Silent(),
-            stop=StopRequest(),
-            logging_steps=1,
-        )
+        loop = Loop(sink=sink, progress=Silent(), stop=StopRequest(), logging_steps=1)
+        return run_steps(engine, steps, loop)
 
 
 def test_the_loss_is_that_of_transformers(model: LlamaForCausalLM) -> None:

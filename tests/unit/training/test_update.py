@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM
 from atlas.models.passes.forward import logprobs
 from atlas.objectives.loss_types import LossSettings
 from atlas.parallel.engine.plain import PlainEngine
-from atlas.training.update import live_groups, update
+from atlas.training.update import UpdateSettings, live_groups, update
 from atlas.types import Tokens
 
 
@@ -54,10 +54,14 @@ def take_step(
             engine,
             reference,
             samples,
-            LossSettings(loss_type="dapo", beta=beta, epsilon_low=epsilon, epsilon_high=epsilon),
-            temperature=1.0,
-            max_tokens=max_tokens,
-            num_iterations=num_iterations,
+            UpdateSettings(
+                loss=LossSettings(
+                    loss_type="dapo", beta=beta, epsilon_low=epsilon, epsilon_high=epsilon
+                ),
+                temperature=1.0,
+                max_tokens=max_tokens,
+                num_iterations=num_iterations,
+            ),
         )
     )
 

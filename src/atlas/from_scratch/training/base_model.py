@@ -32,6 +32,7 @@ from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
+from atlas.training.loop import Loop
 from atlas.training.micro_batches import micro_batches
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import Step, run_steps
@@ -83,17 +84,15 @@ def train_base_model(
     steps = itertools.islice(_steps(config, tokenizer), first, config.max_steps)
     total = config.max_steps
     with MetricSink(run, stage="base_model", total_steps=total, resume_step=first or None) as sink:
-        loss = run_steps(
-            engine,
-            steps,
-            first_step=first,
+        loop = Loop(
             sink=sink,
             progress=progress,
             stop=stop,
             logging_steps=config.logging_steps,
-            autocast=config.precision == "bf16",
+            first_step=first,
             after_step=lambda step: saved.save_if_due(step, engine, tokenizer),
         )
+        loss = run_steps(engine, steps, loop, autocast=config.precision == "bf16")
     save_model(run.final, model, tokenizer)
     return {
         "parameters": model.num_parameters(),

@@ -1,4 +1,4 @@
-"""Learning from prompts with ranked responses: one loop, two objectives.
+"""Learning from prompts with ranked responses: what a step does, with two objectives.
 
 Input: an engine, the examples of each optimiser step. Output: a trained model and its metrics.
 
@@ -12,6 +12,7 @@ Shapes: P prompts, K responses, B = P * K rows, T tokens.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +27,7 @@ from atlas.models.passes.shared_prefix import shares_prefixes
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.objectives.ranked import LogprobReduction, ranked_loss, response_logprobs
 from atlas.parallel.engine.protocol import Engine
-from atlas.run.metrics import MetricSink
-from atlas.run.progress import Progress
-from atlas.run.stopping import StopRequest
-from atlas.training.log_window import LogWindow
+from atlas.training.loop import Learned, Loop, learned
 from atlas.training.micro_batches import Group, micro_batches, num_tokens
 
 Share = tuple[Tensor, Mapping[str, Tensor]]
@@ -87,13 +85,7 @@ def run_group_steps(
     steps: Iterable[Sequence[Group]],
     objective: Objective,
     precision: Precision,
-    *,
-    first_step: int,
-    sink: MetricSink,
-    progress: Progress,
-    stop: StopRequest,
-    logging_steps: int,
-    after_step: Callable[[int], None] = lambda step: None,
+    loop: Loop,
 ) -> float:
     """Train through the steps.
 
@@ -102,31 +94,17 @@ def run_group_steps(
         steps: The examples of each optimiser step.
         objective: What is minimised.
         precision: Of the passes.
-        first_step: Steps that were done before, by a run that this one goes on from.
-        sink: Takes the metrics every ``logging_steps`` steps, as means over them.
-        progress: Told of every step.
-        stop: Asked before every step.
-        logging_steps: Steps between two lines of metrics.
-        after_step: Called with the number of steps done, to save checkpoints.
+        loop: Logs, saves and stops.
 
     Returns:
-        The mean loss of the last logged steps.
+        The mean loss of the last logged steps; NaN where no step was left.
     """
-    window = LogWindow(sink)
-    number = first_step
-    for number, examples in enumerate(steps, start=first_step + 1):
-        if stop.asked and number > first_step + 1:
-            after_step(number - 1)  # asked while the data was made: save what is done
-        stop.check()
-        shares = backward(engine, examples, objective, precision)
-        info = engine.step()
-        window.add(shares, info, num_tokens=num_tokens(examples, shared=True))
-        progress.advance(note=f"loss {shares['train/loss']:.3f}")
-        if number % logging_steps == 0:
-            window.log(number)
-        after_step(number)
-    window.log(number)  # what the last whole window left over
-    return window.loss
+
+    def learn(step: int, examples: Sequence[Group]) -> Learned:
+        metrics = backward(engine, examples, objective, precision)
+        return learned(metrics, engine.step(), num_tokens=num_tokens(examples, shared=True))
+
+    return loop.run(steps, learn).get("train/loss", math.nan)
 
 
 def backward(

@@ -44,6 +44,7 @@ from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
+from atlas.training.loop import Loop
 from atlas.training.micro_batches import Group
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import run_steps
@@ -51,8 +52,8 @@ from atlas.types import Tokens
 
 MakeModel = Callable[[], PreTrainedModel]
 Figures = Mapping[str, float]
-Loop = Callable[..., float]
-"""(engine, steps done before, what every loop is told by name) -> mean loss at the end."""
+Stage = Callable[[PlainEngine, Loop], float]
+"""Takes the steps that are left; returns the mean loss at the end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,11 +102,11 @@ def pretrain(job: Training, model: MakeModel, examples: Sequence[Group]) -> Figu
     cut = token_steps(examples, tokens=config.pretrain_tokens_per_step, seed=config.seed)
     total = max(1, math.ceil(len(cut) * config.pretrain_epochs))
 
-    def loop(engine: PlainEngine, first: int, **common: Any) -> float:
-        steps = repeated_steps(cut, num_steps=total, first=first, seed=config.seed)
-        return run_group_steps(engine, steps, likelihood_objective, job.precision, **common)
+    def learn(engine: PlainEngine, loop: Loop) -> float:
+        steps = repeated_steps(cut, num_steps=total, first=loop.first_step, seed=config.seed)
+        return run_group_steps(engine, steps, likelihood_objective, job.precision, loop)
 
-    return _stage(job, "pretrain", model, loop, total=total)
+    return _stage(job, "pretrain", model, learn, total=total)
 
 
 def pretrain_on_text(job: Training, model: MakeModel, rows: Sequence[Tokens]) -> Figures:
@@ -119,12 +120,11 @@ def pretrain_on_text(job: Training, model: MakeModel, rows: Sequence[Tokens]) ->
     )
     total = max(1, math.ceil(len(cut) * config.pretrain_epochs))
 
-    def loop(engine: PlainEngine, first: int, **common: Any) -> float:
-        steps = repeated_steps(cut, num_steps=total, first=first, seed=config.seed)
-        autocast = job.precision.autocast
-        return run_steps(engine, steps, autocast=autocast, **common)
+    def learn(engine: PlainEngine, loop: Loop) -> float:
+        steps = repeated_steps(cut, num_steps=total, first=loop.first_step, seed=config.seed)
+        return run_steps(engine, steps, loop, autocast=job.precision.autocast)
 
-    return _stage(job, "pretrain", model, loop, total=total)
+    return _stage(job, "pretrain", model, learn, total=total)
 
 
 def rank(job: Training, model: MakeModel, examples: Sequence[Group]) -> Figures:
@@ -136,17 +136,17 @@ def rank(job: Training, model: MakeModel, examples: Sequence[Group]) -> Figures:
     config = job.config
     total = num_ranked_steps(config, len(examples))
 
-    def loop(engine: PlainEngine, first: int, **common: Any) -> float:
+    def learn(engine: PlainEngine, loop: Loop) -> float:
         steps = ranked_steps(
             examples,
             batch_size=config.batch_size,
             num_steps=total,
-            first=first,
+            first=loop.first_step,
             seed=config.seed,
         )
-        return run_group_steps(engine, steps, objective_of(config), job.precision, **common)
+        return run_group_steps(engine, steps, objective_of(config), job.precision, loop)
 
-    return _stage(job, "ranked", model, loop, total=total)
+    return _stage(job, "ranked", model, learn, total=total)
 
 
 def num_ranked_steps(config: RankedConfig, num_prompts: int) -> int:
@@ -156,7 +156,12 @@ def num_ranked_steps(config: RankedConfig, num_prompts: int) -> int:
 
 
 def _stage(
-    job: Training, name: Literal["pretrain", "ranked"], model: MakeModel, loop: Loop, *, total: int
+    job: Training,
+    name: Literal["pretrain", "ranked"],
+    model: MakeModel,
+    learn: Stage,
+    *,
+    total: int,
 ) -> Figures:
     """Run a stage from its newest checkpoint to its end, and save the model that comes of it."""
     config = job.config
@@ -175,16 +180,15 @@ def _stage(
     first = saved.first
     job.progress.begin(total - first)
     with MetricSink(job.run, stage=name, total_steps=total, resume_step=first or None) as sink:
-        loss = loop(
-            engine,
-            first,
-            first_step=first,
+        loop = Loop(
             sink=sink,
             progress=job.progress,
             stop=job.stop,
             logging_steps=config.logging_steps,
+            first_step=first,
             after_step=lambda step: saved.save_if_due(step, engine, job.tokenizer),
         )
+        loss = learn(engine, loop)
     folder = pretrained_folder(job.run) if name == "pretrain" else job.run.final
     save_model(folder, engine.model, job.tokenizer)
     return {"loss": loss, "steps": total}

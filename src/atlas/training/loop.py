@@ -1,0 +1,127 @@
+"""Going through the steps of a training: stop where asked, learn, log, save.
+
+Input: what each optimiser step learns from, and what learns from it. Output: lines for the
+`MetricSink`, each the means over the steps since the last one. SFT, the base model, GRPO and the
+ranked stages differ in what a step does, and go through their steps here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from atlas.parallel.engine.protocol import StepInfo
+from atlas.run.metrics import MetricSink
+from atlas.run.progress import Progress
+from atlas.run.stopping import StopRequest
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Learned:
+    """What one optimiser step gave."""
+
+    metrics: Mapping[str, float]
+    """By name, as in ``train/loss``; a line has their means."""
+    note: str
+    """Shown beside the progress: ``loss 0.412``."""
+    latest: Mapping[str, float] = field(default_factory=dict)
+    """Of which a line has the last, the learning rate for example."""
+    num_tokens: int | None = None
+    """That were computed, for ``train/tokens_per_second`` of a line; None: it says so itself."""
+
+
+def learned(metrics: Mapping[str, float], info: StepInfo, *, num_tokens: int) -> Learned:
+    """Return a step of one pass through its data.
+
+    Args:
+        metrics: ``train/loss`` among them.
+        info: Of the optimiser's step.
+        num_tokens: That were computed.
+    """
+    return Learned(
+        metrics=metrics,
+        note=f"loss {metrics['train/loss']:.3f}",
+        latest={"train/grad_norm": info.grad_norm, "train/learning_rate": info.learning_rate},
+        num_tokens=num_tokens,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loop:
+    """How a training goes through its steps, whatever it learns from."""
+
+    sink: MetricSink
+    """Takes the metrics."""
+    progress: Progress
+    """Told of every step."""
+    stop: StopRequest
+    """Asked before every step."""
+    logging_steps: int
+    """Steps between two lines of metrics."""
+    first_step: int = 0
+    """Steps that were done before, by a run that this one goes on from."""
+    after_step: Callable[[int], None] = lambda step: None
+    """Called with the number of steps done, to save checkpoints."""
+
+    def run(self, steps: Iterable[S], learn: Callable[[int, S], Learned]) -> Mapping[str, float]:
+        """Take the steps that are left.
+
+        Args:
+            steps: What each of them learns from.
+            learn: Takes the number of the step, from 1, and what it learns from.
+
+        Returns:
+            The last line of metrics; empty where no step was left.
+
+        Raises:
+            Stopped: The user asked to stop; what was done is saved.
+        """
+        window = _Window()
+        line: dict[str, float] = {}
+        step = self.first_step
+        for step, data in enumerate(steps, start=self.first_step + 1):
+            if self.stop.asked and step > self.first_step + 1:
+                self.after_step(step - 1)  # asked while the data was made: save what is done
+            self.stop.check()
+            found = learn(step, data)
+            window.add(found)
+            self.progress.advance(note=found.note)
+            if step % self.logging_steps == 0:
+                line, window = window.line(), _Window()
+                self.sink.log(step, line)
+            self.after_step(step)
+        if window.num_steps:  # what the last whole window left over
+            line = window.line()
+            self.sink.log(step, line)
+        return line
+
+
+class _Window:
+    """The steps between two lines."""
+
+    def __init__(self) -> None:
+        self.num_steps = 0
+        self._values: dict[str, list[float]] = defaultdict(list)
+        self._latest: dict[str, float] = {}
+        self._num_tokens = 0
+        self._started = time.monotonic()
+
+    def add(self, found: Learned) -> None:
+        self.num_steps += 1
+        self._latest |= found.latest
+        self._num_tokens += found.num_tokens or 0
+        for name, value in found.metrics.items():
+            self._values[name].append(value)
+
+    def line(self) -> dict[str, float]:
+        """Return means over the steps that have a figure: some have no loss, or no canary."""
+        means = {name: sum(values) / len(values) for name, values in self._values.items()}
+        if self._num_tokens:
+            spent = time.monotonic() - self._started
+            means["train/tokens_per_second"] = self._num_tokens / spent
+        return {**means, **self._latest}

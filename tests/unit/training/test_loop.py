@@ -1,0 +1,63 @@
+"""Going through steps: lines are means, nothing is forgotten at the end, and a stop saves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atlas.run.metrics import MetricSink
+from atlas.run.progress import Silent
+from atlas.run.run_dir import RunDir
+from atlas.run.stopping import Stopped, StopRequest
+from atlas.training.loop import Learned, Loop
+
+
+def gone_through(folder: Path, found: list[dict[str, float]], **options: Any) -> list[Any]:
+    """Take a step for each figures; return what the last line was, then all lines."""
+    run = RunDir.create(folder, "sft")
+    with MetricSink(run, stage="sft", total_steps=len(found)) as sink:
+        loop = Loop(
+            **{"sink": sink, "progress": Silent(), "stop": StopRequest(), "logging_steps": 2}
+            | options
+        )
+        last = loop.run(found, lambda _, metrics: Learned(metrics=metrics, note=""))
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    return [last, *lines]
+
+
+def test_a_line_holds_the_means_since_the_last_one_over_the_steps_that_have_a_figure(
+    tmp_path: Path,
+) -> None:
+    steps = [{"train/loss": 1.0}, {"train/loss": 3.0, "canary/accuracy": 0.5}, {"train/loss": 7.0}]
+    last, first, rest = gone_through(tmp_path / "run", steps)
+    assert (first["step"], first["train/loss"], first["canary/accuracy"]) == (2, 2.0, 0.5)
+    assert (rest["step"], rest["train/loss"]) == (3, 7.0)
+    assert "canary/accuracy" not in rest
+    assert last == {"train/loss": 7.0}
+
+
+def test_where_no_step_is_left_there_is_no_line(tmp_path: Path) -> None:
+    assert gone_through(tmp_path / "run", []) == [{}]
+
+
+def test_a_stop_that_is_asked_for_while_data_is_made_saves_what_is_done(tmp_path: Path) -> None:
+    stop, saved = StopRequest(), list[int]()
+
+    def steps() -> Iterator[dict[str, float]]:
+        yield {"train/loss": 1.0}
+        stop.asked = True
+        yield {"train/loss": 1.0}
+
+    run = RunDir.create(tmp_path / "run", "sft")
+    with MetricSink(run, stage="sft", total_steps=2) as sink:
+        loop = Loop(
+            sink=sink, progress=Silent(), stop=stop, logging_steps=1, after_step=saved.append
+        )
+        with pytest.raises(Stopped):
+            loop.run(steps(), lambda _, metrics: Learned(metrics=metrics, note=""))
+    assert saved == [1, 1]
+    assert len(run.metrics.read_text().splitlines()) == 1
