@@ -66,7 +66,7 @@ class LocalPolicy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ToSample:
+class PolicyParts:
     """The policy as an engine is made from it."""
 
     config: GRPOConfig
@@ -79,12 +79,12 @@ class ToSample:
     ranks: Ranks = ALONE
 
 
-def _local(policy: ToSample) -> PolicyEngine:
+def _local(policy: PolicyParts) -> PolicyEngine:
     dtype = torch.bfloat16 if trains_in_bf16(policy.config) else None
     return LocalPolicy(generator=LocalGenerator(policy.model, policy.tokenizer, dtype=dtype))
 
 
-def _vllm(policy: ToSample) -> ServedPolicy:
+def _vllm(policy: PolicyParts) -> ServedPolicy:
     from atlas.policy.servers import open_served_policy  # noqa: PLC0415 - slow to import
 
     return open_served_policy(
@@ -98,11 +98,14 @@ def _vllm(policy: ToSample) -> ServedPolicy:
     )
 
 
-POLICY_ENGINES: Mapping[str, Callable[[ToSample], PolicyEngine]] = {"local": _local, "vllm": _vllm}
+POLICY_ENGINES: Mapping[str, Callable[[PolicyParts], PolicyEngine]] = {
+    "local": _local,
+    "vllm": _vllm,
+}
 """By the value of ``rollout_engine``."""
 
 
-def policy_engine(policy: ToSample) -> PolicyEngine:
+def policy_engine(policy: PolicyParts) -> PolicyEngine:
     """Return the engine that the configuration names.
 
     Raises:

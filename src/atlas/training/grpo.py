@@ -13,39 +13,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
-from atlas.config.grpo import GRPOConfig, computes_whole
+from atlas.config.grpo import GRPOConfig
 from atlas.config.resolve import batch_lines
-from atlas.environments.actor import Actor
-from atlas.environments.environment import Context, Environment, load_environment
+from atlas.environments.environment import Context
 from atlas.environments.lengths import check_lengths
-from atlas.environments.loading import window_of
 from atlas.environments.rollout import act, roll_out
 from atlas.errors import AtlasError
-from atlas.machine.precision import training_device
-from atlas.models.checkpoints import load_model, load_tokenizer, save_model, step_name
-from atlas.models.passes.forward import prepare_forward
-from atlas.models.passes.reference import Adapted
-from atlas.models.policy import load_policy, trains_in_bf16
-from atlas.models.rounding import round_products
-from atlas.models.whole import adapter_base
+from atlas.models.checkpoints import load_tokenizer, save_model, step_name
+from atlas.models.policy import trains_in_bf16
 from atlas.parallel.distributed import ALONE, Ranks, agreed
-from atlas.parallel.engine.choice import engine_for, loading_device
-from atlas.parallel.engine.protocol import Engine
 from atlas.parallel.sink import sink_on
 from atlas.policy.ahead import Ahead
-from atlas.policy.engine import PolicyEngine, ToSample, policy_engine
-from atlas.rollouts.generator import Sampling
 from atlas.run.files import write_atomic
 from atlas.run.lineage import lineage_files
 from atlas.run.metrics import MetricSink
@@ -53,34 +36,18 @@ from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
+from atlas.training.grpo_parts import Training, load_training
 from atlas.training.loop import Learned, Loop
 from atlas.training.resuming import Resumable, resumable
 from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts
 from atlas.training.samples import train_samples
+from atlas.training.task_order import chosen_tasks, coming_tasks
 from atlas.training.update import UpdateSettings, update
 from atlas.training.watch import RewardWatch, set_aside
 from atlas.types import Episode, Task
 
 Group = tuple[Episode, ...]
 Rollouts = Ahead[list[Group]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Training:
-    """Everything that a step needs."""
-
-    run: RunDir
-    config: GRPOConfig
-    ranks: Ranks
-    engine: Engine
-    reference: PreTrainedModel | None
-    environment: Environment[Any]
-    actor: Actor
-    policy: PolicyEngine
-    tasks: Sequence[Task]
-    canary: Sequence[Task]
-    autocast: bool
-    """The update computes in bfloat16 where that is safe."""
 
 
 def train_grpo(
@@ -140,7 +107,7 @@ def train_grpo(
         state=saved.state,
     )
     with contextlib.ExitStack() as held:
-        training = _prepare(held, context, saved.folder, tasks, canary)
+        training = load_training(held, context, saved.folder, tasks, canary)
         saved.restore(training.engine)
         _publish(training, saved.first)
         for line in _check(training, saved.first):
@@ -215,74 +182,6 @@ def _finish(training: Training, figures: Mapping[str, float]) -> Mapping[str, fl
         extra={"trainer_state.json": text, **lineage_files(training.run.path)},
     )
     return figures
-
-
-def _prepare(
-    held: contextlib.ExitStack,
-    context: Context,
-    checkpoint: Path | None,
-    tasks: Sequence[Task],
-    canary: Sequence[Task],
-) -> Training:
-    """Load all that takes part; ``held`` stops judges, and servers that were started here."""
-    config, ranks = context.config, context.ranks
-    environment = load_environment(context)
-    held.enter_context(contextlib.closing(environment))
-    dressed = load_policy(config, checkpoint, device=loading_device(config, ranks.size))
-    model, sampling = dressed.model, Sampling.of(config)
-    policy = policy_engine(
-        ToSample(
-            config=config,
-            model=model,
-            tokenizer=context.tokenizer,
-            sampling=sampling,
-            log=context.run.path / "server.log",
-            say=context.say,
-            ranks=ranks,
-        )
-    )
-    held.enter_context(contextlib.closing(policy))
-    engine = engine_for(
-        model,
-        config,
-        total_steps=config.max_steps * config.num_iterations,
-        ranks=ranks,
-        whole=computes_whole(config),
-        ready=prepare_forward,
-        say=context.say,
-    )
-    for line in dressed.lines:
-        context.say(line)
-    return Training(
-        run=context.run,
-        config=config,
-        ranks=ranks,
-        engine=engine,
-        reference=_reference(config, model),
-        environment=environment,
-        actor=Actor(
-            generator=policy.generator,
-            tokenizer=context.tokenizer,
-            sampling=sampling,
-            window=window_of(engine.model),
-        ),
-        policy=policy,
-        tasks=tasks,
-        canary=canary,
-        autocast=dressed.autocast,
-    )
-
-
-def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | None:
-    if not config.beta:
-        return None
-    # With its adapter switched off, the policy itself is what it started from, if that was new.
-    if isinstance(model, Adapted) and adapter_base(config.model_name_or_path) is None:
-        return model
-    model = load_model(config.model_name_or_path, device=training_device())
-    model.requires_grad_(False)
-    prepare_forward(model)  # in float32, where a difference shows
-    return round_products(model) if trains_in_bf16(config) else model
 
 
 def _check(training: Training, first: int) -> list[str]:
@@ -388,30 +287,3 @@ def _step(training: Training, rollouts: Rollouts, step: int) -> dict[str, float]
         "time/waiting": ranks.waited - waited,
         "train/tokens_per_second": num_tokens / (updated - started),
     }
-
-
-def chosen_tasks(tasks: Sequence[Task], config: GRPOConfig, step: int) -> list[Task]:
-    """Return the tasks of a step: a walk through all of them, in a new order each epoch."""
-    size = config.prompts_per_step
-    chosen: list[Task] = []
-    for place in range((step - 1) * size, step * size):
-        epoch, index = divmod(place, len(tasks))
-        chosen.append(tasks[_order(len(tasks), config.seed, epoch)[index]])
-    return chosen
-
-
-def coming_tasks(tasks: Sequence[Task], config: GRPOConfig, first: int) -> list[Task]:
-    """Return the tasks of all steps after the first ones, each once, in the order given."""
-    coming: set[str] = set()
-    for step in range(first + 1, config.max_steps + 1):
-        coming |= {task.id for task in chosen_tasks(tasks, config, step)}
-        if len(coming) == len(tasks):
-            break
-    return [task for task in tasks if task.id in coming]
-
-
-@lru_cache(maxsize=2)  # a step may reach into the next epoch
-def _order(size: int, seed: int, epoch: int) -> Sequence[int]:
-    order = list(range(size))
-    random.Random(derive_seed(seed, "grpo order", epoch)).shuffle(order)
-    return order

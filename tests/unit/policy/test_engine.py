@@ -9,7 +9,7 @@ from tests.unit.tiny_models import tiny_model, tiny_tokenizer
 
 from atlas.config.grpo import GRPOConfig
 from atlas.config.parts.rollout_servers import RolloutEngine
-from atlas.policy.engine import POLICY_ENGINES, ToSample, policy_engine
+from atlas.policy.engine import POLICY_ENGINES, PolicyParts, policy_engine
 from atlas.rollouts.generator import Sampling
 
 
@@ -19,7 +19,7 @@ def test_every_value_of_the_key_has_an_engine() -> None:
 
 def test_the_local_engine_stamps_what_it_samples_with_the_published_version() -> None:
     engine = policy_engine(
-        ToSample(
+        PolicyParts(
             config=GRPOConfig(model_name_or_path="base", student_model="base"),
             model=tiny_model(vocab_size=len(tiny_tokenizer())),
             tokenizer=tiny_tokenizer(),

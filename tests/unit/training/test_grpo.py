@@ -19,7 +19,8 @@ from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest
-from atlas.training.grpo import chosen_tasks, train_grpo
+from atlas.training.grpo import train_grpo
+from atlas.training.task_order import chosen_tasks
 from atlas.types import Task
 
 
@@ -84,7 +85,7 @@ def test_an_adapter_is_reinforced_and_its_reference_is_the_model_without_it(
     """Two models are loaded, the student and the policy; none for the reference."""
     adapter = {"use_peft": True, "lora_r": 4, "lora_alpha": 8, "learning_rate": 1e-2}
     loaded = []
-    for module in ("training.grpo", "models.policy", "environments.loading"):
+    for module in ("training.grpo_parts", "models.policy", "environments.loading"):
         monkeypatch.setattr(
             f"atlas.{module}.load_model",
             lambda *args, **options: loaded.append(args) or load_model(*args, **options),
