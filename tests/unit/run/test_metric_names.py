@@ -38,8 +38,8 @@ def test_no_name_stands_twice() -> None:
 
 
 def test_every_name_is_written_by_some_code() -> None:
-    """Its last part stands in quotes; update.py puts ``train/`` before those of the loss."""
-    here = PACKAGE / "runtime" / "metric_names.py"
+    """It, or what ``train/`` (update.py) or ``canary/`` (grpo.py) is put before, is in quotes."""
+    here = PACKAGE / "run" / "metric_names.py"
     code = "".join(
         path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path != here
     )
@@ -48,7 +48,8 @@ def test_every_name_is_written_by_some_code() -> None:
         for metric in METRICS
         if not any(
             quoted in code
-            for stem in (metric.name.rstrip("*"), metric.name.removeprefix("train/"))
+            for before in ("", "train/", "canary/")
+            for stem in (metric.name.rstrip("*").removeprefix(before),)
             for quoted in (f'"{stem}"', f'"{stem}{{')
         )
     ]
