@@ -284,8 +284,6 @@ def test_prompts_have_the_placeholders_that_the_code_fills_in() -> None:
 
 @pytest.mark.parametrize("room", LIGHT)
 def test_light_rooms_import_without_torch(room: str) -> None:
-    if not (ATLAS / f"{room}.py").is_file() and not (ATLAS / room / "__init__.py").is_file():
-        pytest.skip(f"atlas.{room} isn't written yet")
     code = f"import sys, atlas.{room}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code],
