@@ -55,7 +55,7 @@ fix: $(DEV)  ## Mend what ruff can mend
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
-docs: $(BASE)  ## Write docs/configuration.md and docs/metrics.md anew from the code
+docs: $(BASE)  ## Write configuration.md, metrics.md and api.md of docs/ anew from the code
 	@$(BIN)/python scripts/reference_pages.py
 
 bench: $(BENCH)  ## Every benchmark, one after the other

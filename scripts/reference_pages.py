@@ -15,6 +15,7 @@ from pathlib import Path
 
 import atlas
 from atlas.config import JOBS, KeyInfo, Part, keys_of
+from atlas.config.rim import EndpointConfig, JudgeConfig, RIMSettings
 from atlas.run.metric_names import METRICS
 
 MARK = "<!-- from here on made by make docs: edit the code instead -->"
@@ -27,10 +28,17 @@ _STAGES = {
     "ranked": "From scratch",
 }
 
+_JUDGES = {
+    "Judges: flat keys": RIMSettings,
+    "Judges: an endpoint": EndpointConfig,
+    "Judges: one judge": JudgeConfig,
+}
+
 
 def configuration_page() -> str:
     """Return the made part of ``docs/configuration.md``."""
-    return "\n".join([*map(_job_section, JOBS), *map(_shared_section, _shared_classes())])
+    parts = {_title(part): part for part in _shared_classes()} | _JUDGES
+    return "\n".join([*map(_job_section, JOBS), *map(_section, parts, parts.values())])
 
 
 def metrics_page() -> str:
@@ -78,9 +86,8 @@ def _job_section(job: str) -> str:
     return f"## Job {job}\n\n{_summary(config_class)}{rest}\n\n{_keys_table(config_class)}"
 
 
-def _shared_section(config_class: type[Part]) -> str:
-    heading = f"## {_title(config_class)}\n\n{_summary(config_class)}"
-    return f"{heading}\n\n{_keys_table(config_class)}"
+def _section(title: str, config_class: type[Part]) -> str:
+    return f"## {title}\n\n{_summary(config_class)}\n\n{_keys_table(config_class)}"
 
 
 def _shared_classes() -> list[type[Part]]:
@@ -106,7 +113,7 @@ def _link(config_class: type[Part]) -> str:
 
 
 def _summary(config_class: type[Part]) -> str:
-    return (config_class.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+    return " ".join((config_class.__doc__ or "").split("\n\n")[0].split()).replace("``", "`")
 
 
 def _keys_table(config_class: type[Part]) -> str:

@@ -28,7 +28,7 @@ SECTIONS = ("active_judges", "judges", "small", "large")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EndpointConfig(Part):
-    """One model behind an OpenAI-compatible endpoint."""
+    """One model behind an OpenAI-compatible endpoint: ``small`` or ``large``."""
 
     base_url: str = key(
         "http://localhost:8100/v1",
@@ -72,7 +72,7 @@ class JudgeConfig(Part):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RIMSettings(Part):
-    """The flat keys."""
+    """The flat keys of a file of judges, such as ``configs/rim_config.yaml``."""
 
     temperatures: tuple[float, ...] = key(
         (0.2, 0.5, 0.8), "One sample of the small model at each; more samples cost more.", ge=0
