@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart test peers serving distributed check fix docs bench base-model serve-env clean help
+.PHONY: quickstart test peers serving distributed reliability check fix docs bench base-model serve-env clean help
 
 VENV := .venv
 SERVE_VENV := .serve-venv
@@ -34,13 +34,16 @@ base-model: $(BASE)  ## Train the small base model again from random weights
 
 test: $(DEV)  ## Every test (ARGS="-k grpo" for some)
 	@$(BIN)/python -m pytest tests --ignore tests/peers --ignore tests/serving \
-		--ignore tests/distributed $(ARGS)
+		--ignore tests/distributed --ignore tests/reliability $(ARGS)
 
 peers: $(BENCH)  ## The tests that compare with TRL
 	@$(BIN)/python -m pytest tests/peers $(ARGS)
 
 serving: $(DEV) $(SERVE)  ## The tests against a real vLLM server on the CPU
 	@$(BIN)/python -m pytest tests/serving $(ARGS)
+
+reliability: $(DEV)  ## Runs that are killed, and must end as if they hadn't been
+	@$(BIN)/python -m pytest tests/reliability $(ARGS)
 
 distributed: $(SHARED)  ## The tests in which several processes train together
 	@$(BIN)/python -m pytest tests/distributed $(ARGS)

@@ -20,6 +20,7 @@ from atlas.cli.options import command_app
 
 COMMANDS: Final[Mapping[str, str]] = {
     "quickstart": "train.quickstart",
+    "resume": "train.resume",
     "collect": "train.collect",
     "sft": "train.sft",
     "grpo": "train.grpo",

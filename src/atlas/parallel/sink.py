@@ -17,7 +17,7 @@ class SilentSink(MetricSink):
     def __init__(self, run: RunDir, **options: Any) -> None:
         """Open nothing."""
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def log(self, step: int, metrics: Mapping[str, float], *, chain: str | None = None) -> None:
         """Take them."""
 
     def note(self, text: str) -> None:

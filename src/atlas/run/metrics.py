@@ -105,18 +105,20 @@ class MetricSink:
             self._events = SummaryWriter(str(events), purge_step=purge_step)
         self.note(f"go on after step {resume_step}" if resume_step else "start")
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+    def log(self, step: int, metrics: Mapping[str, float], *, chain: str | None = None) -> None:
         """Write the numbers of one step.
 
         Args:
             step: Optimiser steps done, from 1; 0 for what was measured before the first.
             metrics: By name, as in ``train/loss``. What is not finite becomes null in the file.
+            chain: The hash over all steps so far; None where nothing was learned.
 
         Raises:
             AtlasError: The disk is full.
         """
         now = time.time()
         line = {"step": step, "time": now, "stage": self._stage}
+        line |= {"chain": chain} if chain else {}
         finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
         values = {name: finite.get(name) for name in metrics}
         with disk_errors(self._run.metrics):

@@ -2,7 +2,8 @@
 
 Input: the loss after each measurement. Output: ``checkpoints/best``, a model folder that says in
 ``best.json`` which step it is and what its loss was. The folder is the only memory of it: a run
-that goes on from a checkpoint compares with what is there.
+that goes on from a checkpoint compares with what is there. It stays when the run has ended: a kill
+between the last model and the mark that the run is finished must not lose it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from atlas.errors import AtlasError
 from atlas.json_file import read_json
-from atlas.models.checkpoints import copy_model, is_whole
+from atlas.models.checkpoints import is_whole
 from atlas.parallel.distributed import ALONE, Ranks
 
 _RECORD = "best.json"
@@ -57,7 +58,7 @@ class BestModel:
         kept = self._read() if resumed and ranks.is_main else None
         self.best: Measured | None = ranks.broadcast(kept, "the best model so far")
         if not self.best:
-            self.forget()
+            self._forget()
 
     def offer(self, step: int, eval_loss: float) -> bool:
         """Keep the model as it is now if its loss is the lowest so far; tell whether it is."""
@@ -69,13 +70,7 @@ class BestModel:
             self._save(self.folder, extra={_RECORD: json.dumps(asdict(self.best)) + "\n"})
         return True
 
-    def publish(self, folder: Path, extra: dict[str, str]) -> None:
-        """Write what is kept as the final model, with these text files."""
-        if self._writes:
-            copy_model(self.folder, folder, with_bin=True, extra=extra)
-
-    def forget(self) -> None:
-        """Delete what is kept."""
+    def _forget(self) -> None:
         if self._writes:
             shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -36,6 +36,7 @@ from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
+from atlas.training.chain import Chain, digest
 from atlas.training.grpo_parts import Training, load_training
 from atlas.training.loop import Learned, Loop
 from atlas.training.resuming import Resumable, resumable
@@ -108,7 +109,7 @@ def train_grpo(
     )
     with contextlib.ExitStack() as held:
         training = load_training(held, context, saved.folder, tasks, canary)
-        saved.restore(training.engine)
+        chain = saved.restore(training.engine, config)
         _publish(training, saved.first)
         for line in _check(training, saved.first):
             say(line)
@@ -124,12 +125,17 @@ def train_grpo(
         )
         for line in said:
             sink.note(line)
-        figures = _take_steps(training, saved, sink, progress, stop)
+        figures = _take_steps(training, saved, chain, sink, progress, stop)
     return _finish(training, figures)
 
 
 def _take_steps(
-    training: Training, saved: Resumable, sink: MetricSink, progress: Progress, stop: StopRequest
+    training: Training,
+    saved: Resumable,
+    chain: Chain,
+    sink: MetricSink,
+    progress: Progress,
+    stop: StopRequest,
 ) -> dict[str, float]:
     """Take the steps that are left; return the figures of the last line of metrics."""
     config, total = training.config, training.config.max_steps
@@ -140,12 +146,13 @@ def _take_steps(
 
     def learn(step: int, _: int) -> Learned:
         nonlocal num_skipped
-        figures = _watched_step(training, watch, rollouts, step)
+        figures, learned_from = _watched_step(training, watch, rollouts, step)
         for warning in watch.warnings():
             sink.note(f"warning: {warning}")
         num_skipped += "train/loss" not in figures
         gain = "uplift" if "train/uplift" in figures else "reward"
-        return Learned(metrics=figures, note=f"{gain} {figures[f'train/{gain}']:+.2f}")
+        note = f"{gain} {figures[f'train/{gain}']:+.2f}"
+        return Learned(metrics=figures, note=note, learned_from=learned_from)
 
     def after_step(step: int) -> None:
         kept = {"skipped": num_skipped, "watch": watch.state(), **training.environment.state()}
@@ -155,6 +162,7 @@ def _take_steps(
         sink=sink,
         progress=progress,
         stop=stop,
+        chain=chain,
         logging_steps=config.logging_steps,
         first_step=saved.first,
         after_step=after_step,
@@ -209,9 +217,12 @@ def _check(training: Training, first: int) -> list[str]:
 
 def _watched_step(
     training: Training, watch: RewardWatch, rollouts: Rollouts, step: int
-) -> dict[str, float]:
-    """Take a step; its figures with those of the watch and, where due, the canary."""
-    figures = _step(training, rollouts, step)
+) -> tuple[dict[str, float], str]:
+    """Take a step; its figures with those of the watch and, where due, the canary.
+
+    The digest of what it learned from comes with them.
+    """
+    figures, learned_from = _step(training, rollouts, step)
     figures |= watch.after_step(figures)
     if training.canary and step % training.config.canary_steps == 0:
         environment, seed = training.environment, derive_seed(training.config.seed, "canary", step)
@@ -225,7 +236,7 @@ def _watched_step(
         )
         figures[f"canary/{environment.accuracy}"] = accuracy
         figures |= watch.look(step, accuracy, len(training.canary))
-    return figures
+    return figures, learned_from
 
 
 def _publish(training: Training, version: int) -> Mapping[str, float]:
@@ -249,7 +260,8 @@ def _rolled_out(training: Training, step: int) -> list[Group]:
     )
 
 
-def _step(training: Training, rollouts: Rollouts, step: int) -> dict[str, float]:
+def _step(training: Training, rollouts: Rollouts, step: int) -> tuple[dict[str, float], str]:
+    """Take a step; returns its figures, and the digest of its samples."""
     config, ranks = training.config, training.ranks
     started, waited = time.monotonic(), ranks.waited
     own = rollouts.take(step)
@@ -277,7 +289,7 @@ def _step(training: Training, rollouts: Rollouts, step: int) -> dict[str, float]
     if ranks.is_main:
         write_rollouts(training.run.rollouts / f"{step_name(step)}.parquet", groups)
     num_tokens = sum(sample.num_trained for sample in samples)
-    return {
+    figures = {
         **rollout_metrics(groups, advantages),
         **training.environment.metrics(groups, step),
         **learned,
@@ -287,3 +299,4 @@ def _step(training: Training, rollouts: Rollouts, step: int) -> dict[str, float]
         "time/waiting": ranks.waited - waited,
         "train/tokens_per_second": num_tokens / (updated - started),
     }
+    return figures, digest(samples)

@@ -17,6 +17,8 @@ from atlas.parallel.engine.protocol import StepInfo
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Progress
 from atlas.run.stopping import StopRequest
+from atlas.training.chain import Chain, digest
+from atlas.types import Tokens
 
 S = TypeVar("S")
 
@@ -29,23 +31,29 @@ class Learned:
     """By name, as in ``train/loss``; a line has their means."""
     note: str
     """Shown beside the progress: ``loss 0.412``."""
+    learned_from: str
+    """Digest of the data, for the chain."""
     latest: Mapping[str, float] = field(default_factory=dict)
     """Of which a line has the last, the learning rate for example."""
     num_tokens: int | None = None
     """That were computed, for ``train/tokens_per_second`` of a line; None: it says so itself."""
 
 
-def learned(metrics: Mapping[str, float], info: StepInfo, *, num_tokens: int) -> Learned:
+def learned(
+    metrics: Mapping[str, float], info: StepInfo, rows: Iterable[Tokens], *, num_tokens: int
+) -> Learned:
     """Return a step of one pass through its data.
 
     Args:
         metrics: ``train/loss`` among them.
         info: Of the optimiser's step.
+        rows: That it learned from.
         num_tokens: That were computed.
     """
     return Learned(
         metrics=metrics,
         note=f"loss {metrics['train/loss']:.3f}",
+        learned_from=digest(rows),
         latest={"train/grad_norm": info.grad_norm, "train/learning_rate": info.learning_rate},
         num_tokens=num_tokens,
     )
@@ -61,6 +69,8 @@ class Loop:
     """Told of every step."""
     stop: StopRequest
     """Asked before every step."""
+    chain: Chain
+    """Grows with every step."""
     logging_steps: int
     """Steps between two lines of metrics."""
     first_step: int = 0
@@ -90,14 +100,15 @@ class Loop:
             self.stop.check()
             found = learn(step, data)
             window.add(found)
+            self.chain.add(step, found.learned_from, found.metrics)
             self.progress.advance(note=found.note)
             if step % self.logging_steps == 0:
                 line, window = window.line(), _Window()
-                self.sink.log(step, line)
+                self.sink.log(step, line, chain=self.chain.head)
             self.after_step(step)
         if window.num_steps:  # what the last whole window left over
             line = window.line()
-            self.sink.log(step, line)
+            self.sink.log(step, line, chain=self.chain.head)
         return line
 
 

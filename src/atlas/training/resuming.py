@@ -16,6 +16,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from atlas.config.parts.record import RecordConfig
+from atlas.config.parts.run import RunConfig
 from atlas.models.checkpoints import (
     damaged_checkpoints,
     load_state,
@@ -30,6 +31,7 @@ from atlas.parallel.engine.protocol import Engine
 from atlas.run.lineage import lineage_files
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import StopRequest
+from atlas.training.chain import Chain, fingerprint
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +95,7 @@ class Resumable:
         """What was saved there; empty where the run starts anew."""
         self.first = int(self.state.get("step", 0))
         """Steps that were done before."""
+        self._chain: Chain | None = None
         self._checkpoints = checkpoints
         self._total_steps = total_steps
         self._save_steps = save_steps
@@ -101,14 +104,21 @@ class Resumable:
         self._extra = extra
         self._ranks = ranks
 
-    def restore(self, engine: Engine) -> None:
-        """Give optimiser and schedule their state back, where there is one."""
+    def restore(self, engine: Engine, config: RunConfig) -> Chain:
+        """Give optimiser and schedule their state back, where there is one.
+
+        Returns:
+            The chain of what was done; checkpoints keep it from here on.
+        """
         if self.first:
             try:
                 engine.load_state(self._of_engine)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 raise not_a_state(self.folder or self._checkpoints, error) from error
             self._of_engine = {}
+        head = self.state.get("chain")
+        self._chain = Chain(head, config, partial(fingerprint, engine.trained))
+        return self._chain
 
     def save_if_due(
         self, step: int, engine: Engine, tokenizer: PreTrainedTokenizerBase, **kept: Any
@@ -118,7 +128,8 @@ class Resumable:
         due = self._save_steps and step % self._save_steps == 0
         if (due or self._stop.asked) and step < self._total_steps:
             engine.refresh()
-            state = {"step": step, "engine": engine.state(), **kept}
+            chain = self._chain.head if self._chain else None
+            state = {"step": step, "engine": engine.state(), "chain": chain, **kept}
             if self._ranks.is_main:
                 folder = self._checkpoints / step_name(step)
                 save_checkpoint(folder, engine.model, tokenizer, state, extra=self._extra)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from atlas.config.resolve import supervised_lines
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
-from atlas.models.checkpoints import check_rows, load_tokenizer, save_model
+from atlas.models.checkpoints import check_rows, copy_model, load_tokenizer, save_model
 from atlas.models.passes.forward import prepare_forward
 from atlas.models.passes.padded import check_keeps_apart
 from atlas.models.policy import Policy, load_policy
@@ -61,10 +63,11 @@ def train_sft(
     saved = resumable(run, config, total_steps=total, stop=stop, ranks=ranks)
     per_step = check_batch(config, saved.state.get("examples_per_step"), ranks.size)
     policy, engine, notes = _engine(config, saved, total, ranks)
+    chain = saved.restore(engine, config)
     tokenizer = load_tokenizer(config.model_name_or_path)
     check_rows(policy.model, tokenizer, (row.ids for row in (*train, *held)))
-    first, batch = saved.first, config.per_device_train_batch_size
-    measured = {"batch_size": batch, "autocast": policy.autocast, "ranks": ranks}
+    first, size = saved.first, config.per_device_train_batch_size
+    passes: Any = {"autocast": policy.autocast, "ranks": ranks}
     save = partial(save_model, model=engine.model, tokenizer=tokenizer)
     best = BestModel(
         run.checkpoints, resumed=bool(first), save=save, refresh=engine.refresh, ranks=ranks
@@ -74,7 +77,7 @@ def train_sft(
         for line in (*notes, *_opening_lines(train, rows, total, config, ranks.size)):
             sink.note(line)
         evaluations = Evaluations(
-            measure=partial(evaluation_loss, engine, held, **measured),
+            measure=partial(evaluation_loss, engine, held, batch_size=size, **passes),
             best=best if config.load_best_model_at_end else None,
             sink=sink,
             every=config.eval_steps,
@@ -94,22 +97,19 @@ def train_sft(
                 sink=sink,
                 progress=progress,
                 stop=stop,
+                chain=chain,
                 logging_steps=config.logging_steps,
                 first_step=first,
                 after_step=after_step,
             ),
-            autocast=policy.autocast,
             dropout_seed=derive_seed(config.seed, "dropout"),
-            ranks=ranks,
+            **passes,
         )
         sink.note(evaluations.verdict)
     engine.refresh()
-    extra = lineage_files(run.path) if ranks.is_main else {}
-    if evaluations.chosen.step != total:
-        best.publish(run.final, extra)
-    elif ranks.is_main:
-        save(run.final, with_bin=True, extra=extra)
-    best.forget()
+    if ranks.is_main:
+        chosen = None if evaluations.chosen.step == total else best.folder
+        _write_final(run, save, chosen)
     return {
         "examples": len(train),
         "held_out_examples": len(held),
@@ -117,6 +117,15 @@ def train_sft(
         "train_loss": last,
         **evaluations.figures,
     }
+
+
+def _write_final(run: RunDir, save: Callable[..., None], best: Path | None) -> None:
+    """Write the trained model as it is now, or the best one that was kept."""
+    options = {"with_bin": True, "extra": lineage_files(run.path)}
+    if best is None:
+        save(run.final, **options)
+    else:
+        copy_model(best, run.final, **options)
 
 
 def num_steps(num_rows: int, config: SFTConfig, *, world_size: int = 1) -> int:
@@ -175,7 +184,6 @@ def _engine(
         ready=prepare_forward,
         say=notes.append,
     )
-    saved.restore(engine)
     return policy, engine, notes
 
 

@@ -9,11 +9,21 @@ from typing import Any
 
 import pytest
 
+from atlas.config.parts.run import RunConfig
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest
+from atlas.training.chain import Chain
 from atlas.training.loop import Learned, Loop
+
+
+def chain(head: str | None = None) -> Chain:
+    return Chain(head, RunConfig(output_dir="run"), lambda: "weights")
+
+
+def learn(step: int, metrics: dict[str, float]) -> Learned:
+    return Learned(metrics=metrics, note="", learned_from="data")
 
 
 def gone_through(folder: Path, found: list[dict[str, float]], **options: Any) -> list[Any]:
@@ -21,10 +31,18 @@ def gone_through(folder: Path, found: list[dict[str, float]], **options: Any) ->
     run = RunDir.create(folder, "sft")
     with MetricSink(run, stage="sft", total_steps=len(found)) as sink:
         loop = Loop(
-            **{"sink": sink, "progress": Silent(), "stop": StopRequest(), "logging_steps": 2}
+            **{
+                "sink": sink,
+                "progress": Silent(),
+                "stop": StopRequest(),
+                "chain": chain(),
+                "logging_steps": 2,
+            }
             | options
         )
-        last = loop.run(found, lambda _, metrics: Learned(metrics=metrics, note=""))
+        last = loop.run(
+            found, lambda _, metrics: Learned(metrics=metrics, note="", learned_from="data")
+        )
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     return [last, *lines]
 
@@ -38,6 +56,19 @@ def test_a_line_holds_the_means_since_the_last_one_over_the_steps_that_have_a_fi
     assert (rest["step"], rest["train/loss"]) == (3, 7.0)
     assert "canary/accuracy" not in rest
     assert last == {"train/loss": 7.0}
+
+
+def test_the_chain_of_a_line_is_that_of_its_step_and_goes_on_from_where_it_was(
+    tmp_path: Path,
+) -> None:
+    steps = [{"train/loss": 1.0}, {"train/loss": 2.0}]
+    _, first, second = gone_through(tmp_path / "whole", steps, logging_steps=1)
+    _, again = gone_through(
+        tmp_path / "rest", steps[1:], logging_steps=1, first_step=1, chain=chain(first["chain"])
+    )
+    assert again["chain"] == second["chain"] != first["chain"]
+    _, other, _ = gone_through(tmp_path / "other", [{"train/loss": 9.0}, steps[1]], logging_steps=1)
+    assert other["chain"] != first["chain"]
 
 
 def test_where_no_step_is_left_there_is_no_line(tmp_path: Path) -> None:
@@ -55,9 +86,16 @@ def test_a_stop_that_is_asked_for_while_data_is_made_saves_what_is_done(tmp_path
     run = RunDir.create(tmp_path / "run", "sft")
     with MetricSink(run, stage="sft", total_steps=2) as sink:
         loop = Loop(
-            sink=sink, progress=Silent(), stop=stop, logging_steps=1, after_step=saved.append
+            sink=sink,
+            progress=Silent(),
+            stop=stop,
+            chain=chain(),
+            logging_steps=1,
+            after_step=saved.append,
         )
         with pytest.raises(Stopped):
-            loop.run(steps(), lambda _, metrics: Learned(metrics=metrics, note=""))
+            loop.run(
+                steps(), lambda _, metrics: Learned(metrics=metrics, note="", learned_from="data")
+            )
     assert saved == [1, 1]
     assert len(run.metrics.read_text().splitlines()) == 1

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from atlas.config.parts.run import RunConfig
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.run.stopping import StopRequest
 from atlas.training.resuming import Resumable
+
+CONFIG = RunConfig(output_dir="run")
 
 
 def resumable(folder: Path, stop: StopRequest, save_steps: int = 2) -> Resumable:
@@ -27,7 +30,7 @@ def test_checkpoints_fall_due_and_the_newest_is_gone_on_from(
     engine = PlainEngine(model, learning_rate=1e-3, total_steps=6)
     saved = resumable(tmp_path, StopRequest())
     assert (saved.folder, saved.state, saved.first) == (None, {}, 0)
-    saved.restore(engine)
+    saved.restore(engine, CONFIG)
     for step in range(1, 7):
         engine.step()
         saved.save_if_due(step, engine, tokenizer, skipped=step - 1)
@@ -38,7 +41,7 @@ def test_checkpoints_fall_due_and_the_newest_is_gone_on_from(
     assert again.folder == tmp_path / "step_000004"
     assert (again.first, again.state["skipped"]) == (4, 3)
     other = PlainEngine(model, learning_rate=1e-3, total_steps=6)
-    again.restore(other)
+    again.restore(other, CONFIG)
     assert other.state()["schedule"]["last_epoch"] == 4
 
 

@@ -10,11 +10,13 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from atlas.config.parts.run import RunConfig
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import StopRequest
+from atlas.training.chain import Chain
 from atlas.training.loop import Loop
 from atlas.training.supervised import Step, evaluation_loss, run_steps
 from atlas.types import Tokens
@@ -34,8 +36,9 @@ def train(model: LlamaForCausalLM, steps: list[Step], folder: Path) -> float:
     """Run the steps; returns the last loss."""
     engine = engine_of(model)
     run = RunDir.create(folder, "sft")
+    chain = Chain(None, RunConfig(output_dir="run"), lambda: "")
     with MetricSink(run, stage="sft", total_steps=len(steps)) as sink:
-        loop = Loop(sink=sink, progress=Silent(), stop=StopRequest(), logging_steps=1)
+        loop = Loop(sink=sink, progress=Silent(), stop=StopRequest(), chain=chain, logging_steps=1)
         return run_steps(engine, steps, loop)
 
 

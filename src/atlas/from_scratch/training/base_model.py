@@ -78,7 +78,7 @@ def train_base_model(
         max_grad_norm=config.max_grad_norm,
         betas=(0.9, 0.95),
     )
-    saved.restore(engine)
+    chain = saved.restore(engine, config)
 
     progress.begin(config.max_steps - first)
     steps = itertools.islice(_steps(config, tokenizer), first, config.max_steps)
@@ -88,6 +88,7 @@ def train_base_model(
             sink=sink,
             progress=progress,
             stop=stop,
+            chain=chain,
             logging_steps=config.logging_steps,
             first_step=first,
             after_step=lambda step: saved.save_if_due(step, engine, tokenizer),

@@ -176,7 +176,7 @@ def _stage(
     dtype = weights_dtype(job.bf16_weights)
     start = load_model(saved.folder, dtype=dtype) if saved.folder else model()
     engine = _engine(job, start, name, total)
-    saved.restore(engine)
+    chain = saved.restore(engine, config)
     first = saved.first
     job.progress.begin(total - first)
     with MetricSink(job.run, stage=name, total_steps=total, resume_step=first or None) as sink:
@@ -184,6 +184,7 @@ def _stage(
             sink=sink,
             progress=job.progress,
             stop=job.stop,
+            chain=chain,
             logging_steps=config.logging_steps,
             first_step=first,
             after_step=lambda step: saved.save_if_due(step, engine, job.tokenizer),
