@@ -33,7 +33,7 @@ base-model: $(BASE)  ## Train the small base model again from random weights
 	@$(BIN)/atlas base-model $(ARGS)
 
 test: $(DEV)  ## Every test (ARGS="-k grpo" for some)
-	@$(BIN)/python -m pytest tests --ignore tests/peers --ignore tests/serving \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile tests --ignore tests/peers --ignore tests/serving \
 		--ignore tests/distributed --ignore tests/reliability $(ARGS)
 
 peers: $(BENCH)  ## The tests that compare with TRL
