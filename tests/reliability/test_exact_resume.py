@@ -142,9 +142,9 @@ def results(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("job", COMMANDS)
 def test_a_killed_run_ends_as_the_one_that_nobody_killed(
-    job: str, forks: Forks, inputs: Path, tmp_path: Path
+    job: str, forks: Forks, inputs: Path, server_folder: Path
 ) -> None:
-    whole = begun(inputs, tmp_path / "whole")
+    whole = begun(inputs, server_folder / "whole")
     straight = forks.run(whole, *COMMANDS[job])
     assert straight.code == 0, (whole / "output.txt").read_text()
     expected, num_events = results(whole), int((whole / "events.txt").read_text())
@@ -158,7 +158,7 @@ def test_a_killed_run_ends_as_the_one_that_nobody_killed(
     kills += [{"seconds": straight.seconds * chosen.random()} for _ in range(KILLS_BY_TIME)]
     fallen = 0
     for number, kill in enumerate(kills):
-        folder = begun(inputs, tmp_path / f"killed_{number}")
+        folder = begun(inputs, server_folder / f"killed_{number}")
         fallen += forks.run(folder, *COMMANDS[job], **kill).signal == KILLED
         kept = (folder / "run" / "config.yaml").exists()
         again = forks.run(folder, *(("resume", "run") if kept else COMMANDS[job]))

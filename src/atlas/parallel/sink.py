@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from atlas.config.train import TrainConfig
@@ -22,6 +23,10 @@ class SilentSink(MetricSink):
 
     def note(self, text: str) -> None:
         """Take it."""
+
+    def keep(self, name: str, text: str) -> Path:
+        """Forget it."""
+        return Path(name)
 
     def close(self) -> None:
         """Close nothing."""

@@ -135,6 +135,12 @@ class MetricSink:
         with disk_errors(self._run.log):
             append_line(self._log, stamped(self._stage, text))
 
+    def keep(self, name: str, text: str) -> Path:
+        """Write a file into the run directory; returns its path."""
+        path = self._run.path / name
+        write_atomic(path, text)
+        return path
+
     def close(self) -> None:
         """Close all files; nothing is lost where this is never called."""
         with disk_errors(self._run.tensorboard):

@@ -36,7 +36,7 @@ from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
-from atlas.training.chain import Chain, digest
+from atlas.training.chain import Chain
 from atlas.training.grpo_parts import Training, load_training
 from atlas.training.loop import Learned, Loop
 from atlas.training.resuming import Resumable, resumable
@@ -45,7 +45,7 @@ from atlas.training.samples import train_samples
 from atlas.training.task_order import chosen_tasks, coming_tasks
 from atlas.training.update import UpdateSettings, update
 from atlas.training.watch import RewardWatch, set_aside
-from atlas.types import Episode, Task
+from atlas.types import Episode, Task, Tokens
 
 Group = tuple[Episode, ...]
 Rollouts = Ahead[list[Group]]
@@ -146,13 +146,13 @@ def _take_steps(
 
     def learn(step: int, _: int) -> Learned:
         nonlocal num_skipped
-        figures, learned_from = _watched_step(training, watch, rollouts, step)
+        figures, samples = _watched_step(training, watch, rollouts, step)
         for warning in watch.warnings():
             sink.note(f"warning: {warning}")
         num_skipped += "train/loss" not in figures
         gain = "uplift" if "train/uplift" in figures else "reward"
         note = f"{gain} {figures[f'train/{gain}']:+.2f}"
-        return Learned(metrics=figures, note=note, learned_from=learned_from)
+        return Learned(metrics=figures, note=note, rows=samples)
 
     def after_step(step: int) -> None:
         kept = {"skipped": num_skipped, "watch": watch.state(), **training.environment.state()}
@@ -217,12 +217,12 @@ def _check(training: Training, first: int) -> list[str]:
 
 def _watched_step(
     training: Training, watch: RewardWatch, rollouts: Rollouts, step: int
-) -> tuple[dict[str, float], str]:
+) -> tuple[dict[str, float], list[Tokens]]:
     """Take a step; its figures with those of the watch and, where due, the canary.
 
-    The digest of what it learned from comes with them.
+    Its samples come with them.
     """
-    figures, learned_from = _step(training, rollouts, step)
+    figures, samples = _step(training, rollouts, step)
     figures |= watch.after_step(figures)
     if training.canary and step % training.config.canary_steps == 0:
         environment, seed = training.environment, derive_seed(training.config.seed, "canary", step)
@@ -236,7 +236,7 @@ def _watched_step(
         )
         figures[f"canary/{environment.accuracy}"] = accuracy
         figures |= watch.look(step, accuracy, len(training.canary))
-    return figures, learned_from
+    return figures, samples
 
 
 def _publish(training: Training, version: int) -> Mapping[str, float]:
@@ -260,8 +260,10 @@ def _rolled_out(training: Training, step: int) -> list[Group]:
     )
 
 
-def _step(training: Training, rollouts: Rollouts, step: int) -> tuple[dict[str, float], str]:
-    """Take a step; returns its figures, and the digest of its samples."""
+def _step(
+    training: Training, rollouts: Rollouts, step: int
+) -> tuple[dict[str, float], list[Tokens]]:
+    """Take a step; returns its figures and its samples."""
     config, ranks = training.config, training.ranks
     started, waited = time.monotonic(), ranks.waited
     own = rollouts.take(step)
@@ -299,4 +301,4 @@ def _step(training: Training, rollouts: Rollouts, step: int) -> tuple[dict[str, 
         "time/waiting": ranks.waited - waited,
         "train/tokens_per_second": num_tokens / (updated - started),
     }
-    return figures, digest(samples)
+    return figures, samples

@@ -7,12 +7,16 @@ ranked stages differ in what a step does, and go through their steps here.
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
+from atlas.errors import AtlasError
+from atlas.models.checkpoints import step_name
 from atlas.parallel.engine.protocol import StepInfo
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Progress
@@ -21,6 +25,9 @@ from atlas.training.chain import Chain, digest
 from atlas.types import Tokens
 
 S = TypeVar("S")
+
+MOST_SKIPPED = 3
+"""Steps in a row whose gradients may be not finite."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,16 +38,21 @@ class Learned:
     """By name, as in ``train/loss``; a line has their means."""
     note: str
     """Shown beside the progress: ``loss 0.412``."""
-    learned_from: str
-    """Digest of the data, for the chain."""
+    rows: Sequence[Tokens]
+    """What it learned from."""
     latest: Mapping[str, float] = field(default_factory=dict)
     """Of which a line has the last, the learning rate for example."""
     num_tokens: int | None = None
     """That were computed, for ``train/tokens_per_second`` of a line; None: it says so itself."""
 
+    @property
+    def skipped(self) -> bool:
+        """Whether the gradients were not finite, so that the weights stayed as they were."""
+        return not math.isfinite({**self.metrics, **self.latest}.get("train/grad_norm", 0.0))
+
 
 def learned(
-    metrics: Mapping[str, float], info: StepInfo, rows: Iterable[Tokens], *, num_tokens: int
+    metrics: Mapping[str, float], info: StepInfo, rows: Sequence[Tokens], *, num_tokens: int
 ) -> Learned:
     """Return a step of one pass through its data.
 
@@ -53,7 +65,7 @@ def learned(
     return Learned(
         metrics=metrics,
         note=f"loss {metrics['train/loss']:.3f}",
-        learned_from=digest(rows),
+        rows=rows,
         latest={"train/grad_norm": info.grad_norm, "train/learning_rate": info.learning_rate},
         num_tokens=num_tokens,
     )
@@ -89,9 +101,10 @@ class Loop:
             The last line of metrics; empty where no step was left.
 
         Raises:
+            AtlasError: The gradients of several steps in a row were not finite.
             Stopped: The user asked to stop; what was done is saved.
         """
-        window = _Window()
+        window, num_skipped = _Window(), 0
         line: dict[str, float] = {}
         step = self.first_step
         for step, data in enumerate(steps, start=self.first_step + 1):
@@ -100,8 +113,11 @@ class Loop:
             self.stop.check()
             found = learn(step, data)
             window.add(found)
-            self.chain.add(step, found.learned_from, found.metrics)
+            self.chain.add(step, digest(found.rows), found.metrics)
             self.progress.advance(note=found.note)
+            num_skipped = num_skipped + 1 if found.skipped else 0
+            if num_skipped:
+                self._skipped(step, found.rows, num_skipped)
             if step % self.logging_steps == 0:
                 line, window = window.line(), _Window()
                 self.sink.log(step, line, chain=self.chain.head)
@@ -110,6 +126,19 @@ class Loop:
             line = window.line()
             self.sink.log(step, line, chain=self.chain.head)
         return line
+
+    def _skipped(self, step: int, rows: Sequence[Tokens], in_a_row: int) -> None:
+        """Say that a step changed nothing, and keep what it was to learn from."""
+        text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+        kept = self.sink.keep(f"skipped/{step_name(step)}.jsonl", text)
+        self.sink.note(
+            f"warning: step {step} is skipped, its gradients are not finite; its batch: {kept}"
+        )
+        if in_a_row == MOST_SKIPPED:
+            raise AtlasError(
+                f"the gradients of {in_a_row} steps in a row are not finite (the last batch: "
+                f"{kept}); lower learning_rate, or look at the data, and start over with --fresh"
+            )
 
 
 class _Window:

@@ -72,7 +72,7 @@ def run_steps(
             info = engine.step()
         loss = ranks.sums({"loss": loss}, f"loss of step {step}")["loss"]
         num_tokens = sum(len(example.ids) for batch in batches for example in batch)
-        rows = (row for batch in batches for row in batch)
+        rows = [row for batch in batches for row in batch]
         return learned({"train/loss": loss}, info, rows, num_tokens=num_tokens)
 
     return loop.run(steps, learn).get("train/loss", math.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 
 from atlas.config.parts.run import RunConfig
+from atlas.errors import AtlasError
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest
 from atlas.training.chain import Chain
 from atlas.training.loop import Learned, Loop
+from atlas.types import Tokens
 
 
 def chain(head: str | None = None) -> Chain:
@@ -23,7 +26,7 @@ def chain(head: str | None = None) -> Chain:
 
 
 def learn(step: int, metrics: dict[str, float]) -> Learned:
-    return Learned(metrics=metrics, note="", learned_from="data")
+    return Learned(metrics=metrics, note="", rows=[Tokens.of((1,), (2, 3))])
 
 
 def gone_through(folder: Path, found: list[dict[str, float]], **options: Any) -> list[Any]:
@@ -41,7 +44,8 @@ def gone_through(folder: Path, found: list[dict[str, float]], **options: Any) ->
             | options
         )
         last = loop.run(
-            found, lambda _, metrics: Learned(metrics=metrics, note="", learned_from="data")
+            found,
+            lambda _, metrics: Learned(metrics=metrics, note="", rows=[Tokens.of((1,), (2, 3))]),
         )
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     return [last, *lines]
@@ -71,6 +75,19 @@ def test_the_chain_of_a_line_is_that_of_its_step_and_goes_on_from_where_it_was(
     assert other["chain"] != first["chain"]
 
 
+def test_steps_that_are_not_finite_are_skipped_and_kept_and_a_row_of_them_is_the_end(
+    tmp_path: Path,
+) -> None:
+    good, bad = {"train/loss": 1.0, "train/grad_norm": 1.0}, {"train/grad_norm": math.nan}
+    gone_through(tmp_path / "some", [bad, bad, good, bad, bad, good])
+    log = (tmp_path / "some" / "training.log").read_text()
+    assert "warning: step 5 is skipped, its gradients are not finite; its batch: " in log
+    (row,) = (tmp_path / "some" / "skipped" / "step_000005.jsonl").read_text().splitlines()
+    assert json.loads(row)["ids"] == [1, 2, 3]
+    with pytest.raises(AtlasError, match="gradients of 3 steps in a row are not finite"):
+        gone_through(tmp_path / "row", [good, bad, bad, bad, good])
+
+
 def test_where_no_step_is_left_there_is_no_line(tmp_path: Path) -> None:
     assert gone_through(tmp_path / "run", []) == [{}]
 
@@ -95,7 +112,10 @@ def test_a_stop_that_is_asked_for_while_data_is_made_saves_what_is_done(tmp_path
         )
         with pytest.raises(Stopped):
             loop.run(
-                steps(), lambda _, metrics: Learned(metrics=metrics, note="", learned_from="data")
+                steps(),
+                lambda _, metrics: Learned(
+                    metrics=metrics, note="", rows=[Tokens.of((1,), (2, 3))]
+                ),
             )
     assert saved == [1, 1]
     assert len(run.metrics.read_text().splitlines()) == 1

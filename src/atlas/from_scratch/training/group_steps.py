@@ -102,7 +102,7 @@ def run_group_steps(
 
     def learn(step: int, examples: Sequence[Group]) -> Learned:
         metrics = backward(engine, examples, objective, precision)
-        rows = (row for group in examples for row in group)
+        rows = [row for group in examples for row in group]
         return learned(metrics, engine.step(), rows, num_tokens=num_tokens(examples, shared=True))
 
     return loop.run(steps, learn).get("train/loss", math.nan)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from atlas.config.parts.optim import LrSchedulerType
-from atlas.errors import AtlasError
 from atlas.parallel.engine.protocol import StepInfo
 from atlas.parallel.engine.schedule import rate_factor
 from atlas.parallel.engine.stochastic_adamw import StochasticAdamW
@@ -85,20 +84,11 @@ class PlainEngine:
         loss.backward()
 
     def step(self) -> StepInfo:
-        """Clip, update, move the schedule on.
-
-        Raises:
-            AtlasError: The gradients are not finite; the weights are left as they were.
-        """
+        """Clip, update, move the schedule on; what isn't finite updates nothing."""
         norm = self._clip()
-        if not torch.isfinite(norm):
-            self._optimizer.zero_grad(set_to_none=True)
-            raise AtlasError(
-                "the gradients are not finite; lower learning_rate, or resume from the last "
-                "checkpoint"
-            )
         rate = float(self._optimizer.param_groups[0]["lr"])
-        self._optimizer.step()
+        if torch.isfinite(norm):
+            self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad(set_to_none=True)
         return StepInfo(grad_norm=float(norm), learning_rate=rate)

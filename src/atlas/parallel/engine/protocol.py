@@ -18,7 +18,8 @@ class StepInfo:
     """What one optimiser step did."""
 
     grad_norm: float
-    """Global L2 norm of the gradients before clipping."""
+    """Global L2 norm of the gradients before clipping. Where it isn't finite the weights stayed as
+    they were."""
     learning_rate: float
     """The rate that the step used."""
 
