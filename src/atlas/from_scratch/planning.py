@@ -1,6 +1,6 @@
 """What a run will take, before its first step: parameters, memory, and settings that make it fit.
 
-Input: a configuration. Output: a `Plan` that fits, or an error that names the settings that would.
+Input: a configuration. Output: a `FittingPlan`, or an error that names settings that would fit.
 
 Settings that the user left open are chosen here: the first combination that fits, in the order of
 speed. What the user set is never changed::
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 
 from atlas.config.ranked import AUTO, RankedConfig
 from atlas.data.ranked import RankedRecord
@@ -24,12 +25,12 @@ from atlas.machine.precision import computes_bf16
 from atlas.models.checkpoints import load_tokenizer
 from atlas.planning.memory_plan import (
     LIBRARIES,
-    MemoryPlan,
+    DevicePlan,
     ModelShape,
     Precision,
-    Workload,
+    Setup,
     memory_limit,
-    plan_training,
+    plan_device,
 )
 from atlas.planning.model_shapes import shape_of_model
 
@@ -60,21 +61,21 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class FittingPlan:
     """What was found to fit."""
 
     num_parameters: int
     settings: Settings
-    memory: MemoryPlan
+    memory: DevicePlan
     limit: int
     """Bytes."""
     limit_is: str
     """Whose limit it is."""
-    passed_over: tuple[Settings, MemoryPlan] | None
+    passed_over: tuple[Settings, DevicePlan] | None
     """The fastest settings, where they don't fit."""
 
 
-def plan_run(config: RankedConfig, *, longest: int = 0) -> Plan:
+def plan_run(config: RankedConfig, *, longest: int = 0) -> FittingPlan:
     """Return the plan of a run.
 
     Args:
@@ -98,16 +99,14 @@ def plan_run(config: RankedConfig, *, longest: int = 0) -> Plan:
                 f"tokenizer {config.tokenizer} has {entries} entries, but "
                 f"{config.model_name_or_path} knows {shape.vocab}; leave tokenizer out"
             )
-    limit, limit_is = memory_limit()
-    if config.memory_limit_gb:
-        limit, limit_is = int(config.memory_limit_gb * _GB), "memory_limit_gb"
+    limit, limit_is = memory_limit(config.memory_limit_gb)
     candidates = [
         (settings, memory_of(config, settings, longest)) for settings in _candidates(config)
     ]
-    chosen = next((c for c in candidates if c[1].total <= limit), None)
+    chosen = next((c for c in candidates if c[1].peak <= limit), None)
     if chosen is None:
         raise AtlasError(_refusal(config, limit, limit_is, longest))
-    return Plan(
+    return FittingPlan(
         num_parameters=shape.num_parameters,
         settings=chosen[0],
         memory=chosen[1],
@@ -154,20 +153,21 @@ def _entries(tokenizer: str) -> int:
     return len(load_tokenizer(tokenizer))
 
 
-def memory_of(config: RankedConfig, settings: Settings, longest: int) -> MemoryPlan:
+def memory_of(config: RankedConfig, settings: Settings, longest: int) -> DevicePlan:
     """Return what a run takes under some settings."""
     largest_step = config.batch_size * longest or settings.max_tokens
     if "pretrain" in config.stages:
         largest_step = max(largest_step, config.pretrain_tokens_per_step)
         if config.corpus is not None:
             longest = max(longest, config.max_seq_length)  # a row of it
-    work = Workload(
-        precision=settings.precision,
-        gradient_checkpointing=settings.gradient_checkpointing,
+    setup = Setup(
+        shape=shape_of(config),
         tokens=max(min(settings.max_tokens, largest_step), longest),
+        precision=settings.precision,
         computes_bf16=computes_bf16(),
+        gradient_checkpointing=settings.gradient_checkpointing,
     )
-    return plan_training(shape_of(config), work)
+    return plan_device(setup)
 
 
 def answer_rows(config: RankedConfig, settings: Settings, *, longest: int, tokens: int) -> int:
@@ -187,31 +187,31 @@ def answer_rows(config: RankedConfig, settings: Settings, *, longest: int, token
     held = LIBRARIES + 2 * size * shape.num_parameters
     row = 2 * shape.num_layers * shape.kv_width * size * tokens * 3 // 2
     least = min(_ALWAYS_THERE, int(config.memory_limit_gb * _GB) or _ALWAYS_THERE)
-    room = max(least, memory_of(config, settings, longest).total) - held
+    room = max(least, memory_of(config, settings, longest).peak) - held
     return max(1, min(_MOST_ROWS, room // row))
 
 
-def _candidates(config: RankedConfig) -> Iterator[Settings]:
-    """Yield the settings that the configuration leaves open, the fastest first."""
-    given = config.gradient_checkpointing
-    tokens = config.max_tokens_per_micro_batch
-    for precision in _precisions(config):
-        for checkpointing in (False, True) if given is None else (given,):
-            for most in (tokens,) if tokens else _TOKENS:
-                yield Settings(
-                    precision=precision, gradient_checkpointing=checkpointing, max_tokens=most
-                )
-
-
-def _precisions(config: RankedConfig) -> tuple[Precision, ...]:
-    if config.precision != AUTO:
-        return (config.precision,)
+def _candidates(config: RankedConfig) -> list[Settings]:
+    """Return the settings that the configuration leaves open, the fastest first."""
     # Emulated, bfloat16 is a hundred times slower than float32.
-    return ("bf16" if computes_bf16() else "float32", "bf16_weights")
+    open_precisions: tuple[Precision, ...] = (
+        "bf16" if computes_bf16() else "float32",
+        "bf16_weights",
+    )
+    checkpointing, tokens = config.gradient_checkpointing, config.max_tokens_per_micro_batch
+    choices = product(
+        open_precisions if config.precision == AUTO else (config.precision,),
+        (False, True) if checkpointing is None else (checkpointing,),
+        (tokens,) if tokens else _TOKENS,
+    )
+    return [
+        Settings(precision=precision, gradient_checkpointing=recomputed, max_tokens=most)
+        for precision, recomputed, most in choices
+    ]
 
 
 def _refusal(config: RankedConfig, limit: int, limit_is: str, longest: int) -> str:
-    least = min(memory_of(config, s, longest).total for s in _candidates(config))
+    least = min(memory_of(config, s, longest).peak for s in _candidates(config))
     hints = [name for name, other in _changes(config) if _fits(other, limit, longest)]
     hint = f"; it fits with {' or '.join(hints[:2])}" if hints else ""
     return (
@@ -225,7 +225,7 @@ def _model_of(config: RankedConfig) -> str:
 
 
 def _fits(config: RankedConfig, limit: int, longest: int) -> bool:
-    return any(memory_of(config, s, longest).total <= limit for s in _candidates(config))
+    return any(memory_of(config, s, longest).peak <= limit for s in _candidates(config))
 
 
 def _changes(config: RankedConfig) -> Iterator[tuple[str, RankedConfig]]:

@@ -1,18 +1,21 @@
-"""What a training run will hold in memory, before it begins: arithmetic, nothing is allocated.
+"""What one device holds while a model is trained: arithmetic, nothing is allocated.
 
-    weights + gradients + optimiser states      a number of bytes a parameter, by precision
-    activations                                 a number of bytes a token and layer
-    projection                                  a chunk of logits, its gradient and its operands
+    always       weights, optimiser states, reference, student, libraries; where weights are divided
+                 and this device computes with all of them, a whole copy too
+    the update   gradients, activations, projection, layers gathered from other devices
+    rollouts     keys and values of the rows in flight, weights in the precision of sampling
 
-The number of activations kept for the backward pass is counted from a decoder layer of
-`transformers` (norms, rotated queries and keys, attention, gated feed-forward), in units of hidden
-and intermediate width. It is an estimate; the plan's own benchmark compares it with what is used.
+Update and rollouts take turns, so the larger of the two counts. Bytes of weights, gradients and
+states are divided among devices as the engine divides them. The number of activations kept for the
+backward pass is counted from a decoder layer of `transformers` (norms, rotated queries and keys,
+attention, gated feed-forward), in units of hidden and intermediate width, for micro-batches as full
+as the settings allow. It is an estimate; the plan's own benchmark compares it with what is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import psutil
@@ -20,13 +23,10 @@ import psutil
 from atlas.machine.cgroup import cgroup_room
 
 Precision = Literal["float32", "bf16", "bf16_weights"]
+Engine = Literal["plain", "ddp", "fsdp", "deepspeed"]
 
-# Bytes of weight, gradient and the two moments of AdamW.
-_BYTES: Mapping[Precision, tuple[int, int, int]] = {
-    "float32": (4, 4, 8),
-    "bf16": (4, 4, 8),
-    "bf16_weights": (2, 2, 4),
-}
+_FULL = 4
+"""Bytes of a number in float32."""
 _HIDDEN_KEPT = 14
 _INTERMEDIATE_KEPT = 5
 _CHUNK_LOGITS = 2**25
@@ -50,68 +50,204 @@ class ModelShape:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Workload:
-    """How the model is trained."""
+class Setup:
+    """How a model is trained, as far as memory goes."""
 
-    precision: Precision
-    gradient_checkpointing: bool
+    shape: ModelShape
     tokens: int
-    """Of one forward pass."""
+    """Of one forward pass of the update, padding counted."""
+    precision: Precision = "float32"
     computes_bf16: bool = True
-    """False where bfloat16 weights are brought to float32 for every product, and activations are
-    float32 too."""
+    """False where bfloat16 is brought to float32 for every product."""
+    gradient_checkpointing: bool = False
+    num_devices: int = 1
+    engine: Engine = "plain"
+    zero_stage: int = 0
+    """Of DeepSpeed."""
+    offload: bool = False
+    """Optimiser states are in CPU memory; with FSDP the weights too."""
+    lora_rank: int = 0
+    """0: every weight is trained."""
+    four_bits: bool = False
+    """Frozen weights are kept in 4 bits."""
+
+    @property
+    def trained_bytes(self) -> int:
+        """Bytes of a trained weight, of its gradient, and of each of AdamW's two moments."""
+        return 2 if self.precision == "bf16_weights" else _FULL
+
+    @property
+    def computed_bytes(self) -> int:
+        """Bytes of a number that is computed: of activations, of keys and values."""
+        return 2 if self.precision != "float32" and self.computes_bf16 else _FULL
+
+    @property
+    def frozen_bytes(self) -> float:
+        """Bytes of a weight that isn't trained."""
+        if self.four_bits:
+            return 0.56  # with the scale of every block of 64
+        return self.computed_bytes
+
+    @property
+    def trained(self) -> int:
+        """Weights that are trained: all, or those of adapters on every linear layer but the head.
+
+        An adapter of rank r on a layer of a inputs and b outputs has r (a + b) weights.
+        """
+        if not self.lora_rank:
+            return self.shape.num_parameters
+        hidden, kv, wide = self.shape.hidden, self.shape.kv_width, self.shape.intermediate
+        both = 2 * (hidden + hidden) + 2 * (hidden + kv) + 3 * (hidden + wide)
+        return self.lora_rank * both * self.shape.num_layers
+
+    @property
+    def shared(self) -> tuple[bool, bool, bool]:
+        """Whether weights, gradients and states are divided among the devices."""
+        if self.engine == "fsdp":
+            return True, True, True
+        stage = self.zero_stage if self.engine == "deepspeed" else 0
+        return stage >= 3, stage >= 2, stage >= 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MemoryPlan:
-    """Bytes by what they are for.
+class Rollouts:
+    """What is sampled on the same device."""
+
+    shape: ModelShape
+    rows: int
+    tokens: int
+    """Longest row, prompt included."""
+    copied: bool = False
+    """The weights are kept in float32 and sampled from in another precision."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DevicePlan:
+    """Bytes of one device by what they are for, and of this device's share of the CPU's memory.
 
     Example:
-        >>> MemoryPlan(parts={"weights": 4, "gradients": 4}).total
-        8
+        >>> DevicePlan(always={"weights": 4}, update={"activations": 3}, rollouts={"cache": 1}).peak
+        7
     """
 
-    parts: Mapping[str, int]
+    always: Mapping[str, int]
+    update: Mapping[str, int]
+    rollouts: Mapping[str, int] = field(default_factory=dict)
+    on_cpu: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def total(self) -> int:
-        """All parts together."""
-        return sum(self.parts.values())
+    def peak(self) -> int:
+        """Return the most that is held at a time."""
+        turns = max(sum(self.update.values()), sum(self.rollouts.values()))
+        return sum(self.always.values()) + turns
 
 
-def plan_training(shape: ModelShape, work: Workload) -> MemoryPlan:
-    """Return what training takes on one device."""
-    weight, gradient, states = _BYTES[work.precision]
-    return MemoryPlan(
-        parts={
-            "weights": weight * shape.num_parameters,
-            "gradients": gradient * shape.num_parameters,
-            "optimiser states": states * shape.num_parameters,
-            **_copies(shape, work),
-            "activations": activations(shape, work),
-            "projection": projection(shape, work.tokens),
-            "libraries": LIBRARIES,
-        }
+def plan_device(
+    setup: Setup,
+    *,
+    reference: bool = False,
+    student: ModelShape | None = None,
+    whole: bool = False,
+    rollouts: Mapping[str, Rollouts] | None = None,
+) -> DevicePlan:
+    """Return the plan of one device.
+
+    Args:
+        setup: Of the trained model.
+        reference: A frozen copy of it is held for the KL; one with an adapter needs none.
+        student: The frozen student, where it is on the same device.
+        whole: This device computes with the whole model too, as when it samples from it.
+        rollouts: Who samples on this device, by the name that its cache has in the plan; in turn.
+    """
+    weights, gradients, states = _trained_bytes(setup)
+    always = {"weights": 0 if _weights_on_cpu(setup) else weights}
+    if not setup.offload:
+        always["optimiser states"] = states
+    on_cpu = {"optimiser states": states} if setup.offload else {}
+    if _weights_on_cpu(setup):
+        on_cpu |= {"weights": weights, "gradients": gradients}
+    if setup.shared[0] and whole:
+        always["whole copy of the weights"] = _weights(setup)
+    elif setup.shared[0]:  # the first process has it
+        on_cpu["whole copy of the weights"] = _weights(setup) // setup.num_devices
+    if reference and not setup.lora_rank:
+        always["reference"] = _reference(setup)
+    if student:
+        always["student"] = setup.computed_bytes * student.num_parameters
+    always["libraries"] = LIBRARIES
+    turns = [_turn(setup, name, each) for name, each in (rollouts or {}).items()]
+    return DevicePlan(
+        always=always,
+        update={"gradients": gradients, **_passing(setup)},
+        rollouts=max(turns, key=lambda turn: sum(turn.values()), default={}),
+        on_cpu=on_cpu,
     )
 
 
-def _copies(shape: ModelShape, work: Workload) -> dict[str, int]:
-    """Return what autocast keeps for the backward pass: the weights rounded to bfloat16."""
-    if work.precision != "bf16":
-        return {}
-    return {"bfloat16 copies": 2 * shape.num_parameters}
+def _weights_on_cpu(setup: Setup) -> bool:
+    return setup.offload and setup.engine == "fsdp"
 
 
-def activations(shape: ModelShape, work: Workload) -> int:
+def _weights(setup: Setup) -> int:
+    """Return the bytes of all weights."""
+    weights = float(setup.trained_bytes * setup.trained)
+    if setup.lora_rank:
+        weights += setup.shape.num_parameters * setup.frozen_bytes
+    return int(weights)
+
+
+def _reference(setup: Setup) -> int:
+    """Return the bytes of the frozen copy: what is looked up in it, not multiplied, stays whole."""
+    looked_up = setup.shape.vocab * setup.shape.hidden
+    multiplied = setup.shape.num_parameters - looked_up
+    return _FULL * looked_up + setup.computed_bytes * multiplied
+
+
+def _trained_bytes(setup: Setup) -> tuple[int, int, int]:
+    """Return the bytes of weights, gradients and optimiser states on one device."""
+    gradients = setup.trained_bytes * setup.trained
+    parts = _weights(setup), gradients, 2 * gradients
+    return tuple(  # pyright: ignore[reportReturnType]
+        int(part / (setup.num_devices if shared else 1))
+        for part, shared in zip(parts, setup.shared, strict=True)
+    )
+
+
+def _passing(setup: Setup) -> dict[str, int]:
+    """Return what a forward and backward pass holds besides gradients."""
+    shape = setup.shape
+    parts = {"activations": _activations(setup), "projection": _projection(shape, setup.tokens)}
+    if setup.shared[0] and setup.num_devices > 1:
+        # In float32: the layer at work and the next one; embedding and head, which aren't always
+        # one, with their gradients until the pass is over.
+        layer = (shape.num_parameters - shape.vocab * shape.hidden) // shape.num_layers
+        ends = 2 * shape.vocab * shape.hidden
+        parts["gathered layers"] = _FULL * (2 * layer + 2 * ends)
+    if setup.precision == "bf16" and not setup.lora_rank:
+        # Autocast's, kept for the backward pass.
+        parts["bf16 copies of the weights"] = 2 * shape.num_parameters
+    return parts
+
+
+def _turn(setup: Setup, name: str, rollouts: Rollouts) -> dict[str, int]:
+    """Return what is held while one model samples."""
+    shape = rollouts.shape
+    numbers = 2 * shape.num_layers * shape.kv_width * rollouts.rows * rollouts.tokens
+    held = {name: numbers * setup.computed_bytes}
+    if rollouts.copied and setup.computed_bytes < _FULL:
+        held["bf16 copy to sample from"] = setup.computed_bytes * shape.num_parameters
+    return held
+
+
+def _activations(setup: Setup) -> int:
     """Return what the layers keep for the backward pass."""
-    size = 2 if work.precision != "float32" and work.computes_bf16 else 4
+    shape, size = setup.shape, setup.computed_bytes
     layer = (_HIDDEN_KEPT * shape.hidden + _INTERMEDIATE_KEPT * shape.intermediate) * size
     kept = shape.hidden * size * shape.num_layers + layer
-    full = layer * shape.num_layers
-    return work.tokens * (kept if work.gradient_checkpointing else full)
+    return setup.tokens * (kept if setup.gradient_checkpointing else layer * shape.num_layers)
 
 
-def projection(shape: ModelShape, tokens: int) -> int:
+def _projection(shape: ModelShape, tokens: int) -> int:
     """Return what the projection to the vocabulary takes: a chunk of logits and its gradient.
 
     The gradient of the vocabulary's weights is summed up in float32.
@@ -120,14 +256,25 @@ def projection(shape: ModelShape, tokens: int) -> int:
     return chunk * 4 * 2 + shape.vocab * shape.hidden * 4
 
 
-def memory_limit() -> tuple[int, str]:
-    """Return how many bytes a run may take on this machine, and where they are."""
+def memory_limit(memory_limit_gb: float = 0, *, processes: int = 1) -> tuple[int, str]:
+    """Return how many bytes a device may take, and whose limit it is.
+
+    Args:
+        memory_limit_gb: What the user set; 0: what is free on this machine.
+        processes: That share this machine's memory, where there is no GPU.
+    """
     import torch  # noqa: PLC0415 - slow to import, and the arithmetic does without
 
+    if memory_limit_gb:
+        return int(memory_limit_gb * 1e9), "memory_limit_gb"
     if torch.cuda.is_available():
         free, _ = torch.cuda.mem_get_info()
         return free, f"free on {torch.cuda.get_device_name()}"
-    free, room = psutil.virtual_memory().available, cgroup_room()
+    free, where = psutil.virtual_memory().available, "free in this machine's memory"
+    room = cgroup_room()
     if room is not None and room < free:
-        return room, "free in this container's memory"
-    return free, "free in this machine's memory"
+        free, where = room, "free in this container's memory"
+    return (
+        free // processes,
+        where if processes == 1 else f"{where}, shared by {processes} processes",
+    )

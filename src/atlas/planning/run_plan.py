@@ -19,9 +19,17 @@ from atlas.config.sft import SFTConfig
 from atlas.config.train import TrainConfig, check_sharing, unshareable
 from atlas.errors import AtlasError
 from atlas.machine.precision import computes_bf16
-from atlas.planning.memory_plan import ModelShape, Precision, memory_limit
+from atlas.planning.memory_plan import (
+    DevicePlan,
+    Engine,
+    ModelShape,
+    Precision,
+    Rollouts,
+    Setup,
+    memory_limit,
+    plan_device,
+)
 from atlas.planning.model_shapes import shape_of_model
-from atlas.planning.training_plan import DevicePlan, Engine, Rollouts, Setup, plan_device
 
 C = TypeVar("C", bound=TrainConfig)
 
@@ -65,13 +73,13 @@ def plan_run(config: SFTConfig | GRPOConfig, *, num_devices: int, on_node: int) 
     check_sharing(config, num_devices)
     shape = shape_of_model(config.model_name_or_path)
     student = _student_of(config)
-    return _plan(config, shape, student, num_devices, _limit(config, on_node))
+    limit = memory_limit(config.memory_limit_gb, processes=on_node)
+    return _plan(config, shape, student, num_devices, limit)
 
 
-def fitting_settings(
-    config: SFTConfig | GRPOConfig, plan: RunPlan, *, num_devices: int
-) -> list[str]:
+def fitting_settings(config: SFTConfig | GRPOConfig, plan: RunPlan) -> list[str]:
     """Return settings with which the training would fit, each one or a few words."""
+    num_devices = plan.setup.num_devices
     student = _student_of(config)
     limit = plan.limit, plan.limit_is
     found: list[str] = []
@@ -92,9 +100,9 @@ def fitting_settings(
     return found
 
 
-def refusal(config: SFTConfig | GRPOConfig, plan: RunPlan, *, num_devices: int) -> AtlasError:
+def refusal(config: SFTConfig | GRPOConfig, plan: RunPlan) -> AtlasError:
     """Return why a plan is refused, with what would do."""
-    ways = fitting_settings(config, plan, num_devices=num_devices)
+    ways = fitting_settings(config, plan)
     hint = f"; it fits with {' or '.join(ways)}" if ways else "; take a smaller model"
     return AtlasError(
         f"{config.model_name_or_path} needs {plan.device.peak / _GB:.1f} GB a device, but "
@@ -164,20 +172,8 @@ def _plan(
     num_devices: int,
     limit: tuple[int, str],
 ) -> RunPlan:
-    setup = _setup(config, shape, num_devices)
-    device = plan_device(
-        setup,
-        reference=isinstance(config, GRPOConfig) and bool(config.beta),
-        student=student,
-        whole=isinstance(config, GRPOConfig) and computes_whole(config),
-        rollouts=_rollouts(config, shape, student, num_devices),
-    )
-    return RunPlan(setup=setup, device=device, limit=limit[0], limit_is=limit[1])
-
-
-def _setup(config: TrainConfig, shape: ModelShape, num_devices: int) -> Setup:
     engine, stage, offload = _engine(config, num_devices)
-    return Setup(
+    setup = Setup(
         shape=shape,
         tokens=_tokens(config),
         precision=_precision(config),
@@ -189,6 +185,14 @@ def _setup(config: TrainConfig, shape: ModelShape, num_devices: int) -> Setup:
         lora_rank=config.lora_r if config.use_peft else 0,
         four_bits=config.load_in_4bit,
     )
+    device = plan_device(
+        setup,
+        reference=isinstance(config, GRPOConfig) and bool(config.beta),
+        student=student,
+        whole=isinstance(config, GRPOConfig) and computes_whole(config),
+        rollouts=_rollouts(config, shape, student, num_devices),
+    )
+    return RunPlan(setup=setup, device=device, limit=limit[0], limit_is=limit[1])
 
 
 def _tokens(config: TrainConfig) -> int:
@@ -242,12 +246,3 @@ def _rollouts(
             tokens=_PROMPT + config.max_new_tokens + config.student_max_new_tokens,
         )
     return sampled
-
-
-def _limit(config: EngineConfig, on_node: int) -> tuple[int, str]:
-    if config.memory_limit_gb:
-        return int(config.memory_limit_gb * _GB), "memory_limit_gb"
-    free, where = memory_limit()
-    if torch.cuda.is_available() or on_node == 1:
-        return free, where
-    return free // on_node, f"{where}, shared by {on_node} processes"

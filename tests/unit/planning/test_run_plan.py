@@ -37,7 +37,7 @@ def test_eight_billion_weights_in_full_do_not_fit_into_one_gpu() -> None:
     assert not plan.fits
     assert plan.device.always["optimiser states"] == 8 * 8_030_261_248
     assert (plan.limit, plan.limit_is) == (80_000_000_000, "memory_limit_gb")
-    said = str(refusal(sft("memory_limit_gb=80"), plan, num_devices=1))
+    said = str(refusal(sft("memory_limit_gb=80"), plan))
     assert said.startswith(f"{LLAMA} needs ")
     assert " GB a device, but 80.0 GB is memory_limit_gb; it fits with " in said
     assert "use_peft=true" in said
@@ -58,7 +58,7 @@ def test_what_is_named_would_fit_and_the_smallest_change_comes_first() -> None:
     tight = sft(*words, f"memory_limit_gb={limit}")
     plan = planned(tight)
     assert not plan.fits
-    ways = fitting_settings(tight, plan, num_devices=1)
+    ways = fitting_settings(tight, plan)
     assert ways[:2] == ["gradient_checkpointing=true", "per_device_train_batch_size=1"]
     for way in ways[:2]:
         assert planned(sft(*words, f"memory_limit_gb={limit}", *way.split())).fits
@@ -66,7 +66,7 @@ def test_what_is_named_would_fit_and_the_smallest_change_comes_first() -> None:
 
 def test_one_device_for_grpo_of_eight_billion_wants_an_adapter_and_servers() -> None:
     config = grpo("memory_limit_gb=40")
-    ways = fitting_settings(config, planned(config), num_devices=1)
+    ways = fitting_settings(config, planned(config))
     served = "rollout_engine=vllm student_server_url=http://…"
     assert any("use_peft=true" in way and served in way for way in ways), ways
 
@@ -91,7 +91,7 @@ def test_eight_gpus_hold_eight_billion_weights_in_full_once_rollouts_are_served(
     plan = planned(config, 8)
     assert not plan.fits
     served = "engine=fsdp rollout_engine=vllm student_server_url=http://…"
-    assert any(way.endswith(served) for way in fitting_settings(config, plan, num_devices=8))
+    assert any(way.endswith(served) for way in fitting_settings(config, plan))
 
 
 @pytest.mark.parametrize("name", ["load_in_4bit", "torch_compile"])
@@ -102,7 +102,7 @@ def test_what_cannot_be_shared_out_is_neither_planned_nor_named(name: str) -> No
     config = grpo(*words)
     plan = planned(config)
     assert not plan.fits
-    assert not any("fsdp" in way for way in fitting_settings(config, plan, num_devices=1))
+    assert not any("fsdp" in way for way in fitting_settings(config, plan))
 
 
 @pytest.mark.parametrize("num_devices", [1, 4])

@@ -21,7 +21,7 @@ from atlas.run.run_dir import RunDir
 if TYPE_CHECKING:
     from atlas.config import RankedConfig
     from atlas.data.ranked import RankedRecord
-    from atlas.from_scratch.planning import Plan, Settings
+    from atlas.from_scratch.planning import FittingPlan, Settings
     from atlas.from_scratch.stages import FromScratch
 
 LOGS = {"training.log": "training.log", "tensorboard": "tensorboard"}
@@ -79,7 +79,7 @@ def _data(config: RankedConfig) -> tuple[list[RankedRecord], list[RankedRecord]]
 
 def _begun(
     config: RankedConfig,
-    plan: Plan,
+    plan: FittingPlan,
     records: Sequence[RankedRecord],
     validation: Sequence[RankedRecord],
     *,
@@ -111,19 +111,22 @@ def _begun(
     )
 
 
-def _show_plan(config: RankedConfig, plan: Plan, records: Sequence[RankedRecord]) -> None:
+def _show_plan(config: RankedConfig, plan: FittingPlan, records: Sequence[RankedRecord]) -> None:
     """Print what will be trained, and what it takes."""
     model = config.model_name_or_path or config.model_size
     say(f"Total parameters: {plan.num_parameters:,}  ({model})")
-    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in plan.memory.parts.items())
+    parts = ", ".join(
+        f"{name} {size / 1e9:.2f}"
+        for name, size in {**plan.memory.always, **plan.memory.update}.items()
+    )
     say(
-        f"Memory: {plan.memory.total / 1e9:.1f} GB of {plan.limit / 1e9:.1f} GB {plan.limit_is} "
+        f"Memory: {plan.memory.peak / 1e9:.1f} GB of {plan.limit / 1e9:.1f} GB {plan.limit_is} "
         f"({parts})"
     )
     why = ""
     if plan.passed_over is not None:
         faster, memory = plan.passed_over
-        why = f", the fastest that fit ({faster} would take {memory.total / 1e9:.1f} GB)"
+        why = f", the fastest that fit ({faster} would take {memory.peak / 1e9:.1f} GB)"
     say(f"Settings: {plan.settings}{why}")
     if "ranked" in config.stages:
         _show_ranked(config, plan.num_parameters, records)

@@ -57,7 +57,7 @@ def show_plan(job: str, source: str, overrides: Sequence[str], place: World | No
     plan = plan_run(config, num_devices=place.size, on_node=place.local_size)
     _show_memory(plan)
     if not plan.fits:
-        raise refusal(config, plan, num_devices=place.size)
+        raise refusal(config, plan)
     say(
         f"It fits: {plan.device.peak / _GB:.1f} GB of {plan.limit / _GB:.1f} GB {plan.limit_is}. "
         "Nothing was loaded or written."
