@@ -25,7 +25,7 @@ from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
 from atlas.data.tasks import make_tasks
 from atlas.from_scratch.data import working
-from atlas.rewards.drift import Look, divergence
+from atlas.rewards.drift import CanaryReading, divergence
 from atlas.rewards.leaks.find import find_leak
 from atlas.rewards.repetition import loops
 from atlas.types import Task
@@ -78,9 +78,9 @@ def sampled(folder: Path) -> Iterator[tuple[Task, str]]:
 
 def training(
     rng: random.Random, reward_rise: float, canary_rise: float, num_tasks: int
-) -> list[Look]:
+) -> list[CanaryReading]:
     """Return the looks of a simulated training."""
-    looks: list[Look] = []
+    looks: list[CanaryReading] = []
     for number in range(LOOKS):
         done = number / (LOOKS - 1)
         chance = 0.4 + canary_rise * done
@@ -88,7 +88,7 @@ def training(
         rewards = tuple(rng.gauss(0.2 + reward_rise * done, NOISE) for _ in range(STEPS))
         mean = sum(rewards) / STEPS
         looks.append(
-            Look(
+            CanaryReading(
                 step=STEPS * (number + 1),
                 canary=right / num_tasks,
                 num_tasks=num_tasks,

@@ -34,7 +34,7 @@ from atlas.policy.servers import open_served_policy
 from atlas.prompts.chat import render_ids
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling
-from atlas.rollouts.vllm.wire import GENERATE, GENERATE_DIALECT, Ask
+from atlas.rollouts.vllm.wire import GENERATE, GENERATE_DIALECT, SampleRequest
 
 GROUP = 8
 SAMPLING = Sampling(max_new_tokens=64, temperature=0.7)
@@ -94,7 +94,7 @@ def bare_loop(policy: ServedPolicy, prompts: Sequence[Sequence[int]], in_flight:
     bodies = [
         json.dumps(
             GENERATE_DIALECT.body(
-                Ask(
+                SampleRequest(
                     prompt=prompt,
                     sampling=SAMPLING,
                     limit=min(SAMPLING.max_new_tokens, facts.window - len(prompt)),

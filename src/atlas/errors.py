@@ -17,8 +17,6 @@ _UNPRINTABLE = re.compile(
 )
 """Control characters but for tab and line break, what turns the direction of text, and half
 surrogate pairs."""
-_LONGEST = 300
-"""Characters of another library's message."""
 
 
 class AtlasError(Exception):
@@ -27,7 +25,6 @@ class AtlasError(Exception):
     The command line prints it without a traceback and exits with ``exit_code``.
 
     Args:
-        message: The line.
         exit_code: That of an error which this one passes on; None: that of the class.
     """
 
@@ -52,11 +49,16 @@ def reason_of(error: BaseException) -> str:
     """Return what another library's error says, as part of one line that a terminal can show."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])
-    text = "".join(char if char.isprintable() else "\ufffd" for char in text)
-    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    text = one_line(text)
     if isinstance(error, OSError | ValueError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def one_line(text: object, longest: int = 300) -> str:
+    """Return text from elsewhere as part of one line: what isn't printable becomes U+FFFD."""
+    plain = "".join(char if char.isprintable() else "\ufffd" for char in str(text)[: longest + 1])
+    return plain if len(plain) <= longest else f"{plain[:longest]}…"
 
 
 class RankError(AtlasError):

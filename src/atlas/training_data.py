@@ -101,9 +101,7 @@ def paginate_sessions(
 
     Args:
         db_url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``.
-        page_size: Sessions per page.
         statement_timeout_s: The server cancels a statement that takes longer, in seconds.
-        **selection: As for ``get_training_sessions``.
 
     Raises:
         AtlasError: the database can't be reached, is no Atlas database or takes too long.

@@ -315,7 +315,6 @@ class Tokens:
             completion: [T]
             logprobs: [T] where it was sampled.
             advantage: Of all its tokens.
-            source: Where it came from.
         """
         ids = (*prompt, *completion)
         start = max(1, len(prompt))

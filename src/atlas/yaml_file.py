@@ -48,10 +48,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
     """Return the content of YAML text.
 
-    Args:
-        text: All of a file.
-        where: Names the file, for messages.
-
     Raises:
         AtlasError: As for `read_yaml`.
     """

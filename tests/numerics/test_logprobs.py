@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from atlas.objectives.logprobs import logprobs_from_logits, selected_logprobs
+from atlas.objectives.logprobs import selected_logprobs
 
 
 def problem(num_tokens, hidden, vocab, seed=0, dtype=torch.float64):
@@ -37,8 +37,6 @@ def test_by_hand():
     for temperature, prob in ((1.0, 2 / 8), (0.5, 4 / 30)):
         chunked = selected_logprobs(hidden_ND, weight_VD, target_N, temperature=temperature)
         assert chunked.logprobs_N.item() == pytest.approx(math.log(prob))
-        whole = logprobs_from_logits(weight_VD.T, target_N, temperature)
-        assert whole.item() == pytest.approx(math.log(prob))
 
 
 def test_entropy_by_hand_and_without_gradient():
@@ -184,21 +182,6 @@ def test_bfloat16_weight_gradient_sums_in_float32():
     selected_logprobs(hidden_ND, weight_VD, targets_N, chunk_tokens=1).logprobs_N.sum().backward()
     assert weight_VD.grad is not None
     assert weight_VD.grad.flatten().tolist() == [1024.0, -1024.0]  # 2048 * (1 - 1/2)
-
-
-def test_from_logits_equals_chunked_with_gradient():
-    hidden_ND, weight_VD, _, targets_N = problem(6, 3, 5)
-    logits_BTV = linear(hidden_ND, weight_VD).view(2, 3, 5)
-    whole_BT = logprobs_from_logits(logits_BTV, targets_N.view(2, 3), 0.7)
-    chunked_N = selected_logprobs(hidden_ND, weight_VD, targets_N, temperature=0.7).logprobs_N
-    torch.testing.assert_close(whole_BT.flatten(), chunked_N)
-    weights_N = torch.arange(6.0, dtype=torch.float64)
-    for got, expected in zip(
-        torch.autograd.grad((whole_BT.flatten() * weights_N).sum(), (hidden_ND, weight_VD)),
-        torch.autograd.grad((chunked_N * weights_N).sum(), (hidden_ND, weight_VD)),
-        strict=True,
-    ):
-        torch.testing.assert_close(got, expected)
 
 
 def test_nonsense_is_refused():

@@ -28,9 +28,7 @@ def say(line: str = "", *, lead: str = "", end: str = "\n", **style: Any) -> Non
     """Print a line as it is, without cuts; of several processes the first one speaks.
 
     Args:
-        line: What is said.
         lead: What stands before it, in the style.
-        end: What ends it.
         style: Of the lead, as `typer.style` takes it.
     """
     if not world().is_main:
@@ -53,8 +51,6 @@ def show_table(
     """Print a table.
 
     Args:
-        title: Stands above it.
-        columns: Their headers.
         rows: A cell a column.
         right: Headers of the columns that are set to the right.
         style: As `rich.table.Table` takes it.
@@ -133,7 +129,6 @@ def working(
 
     Args:
         hint: How to go on, said where it is stopped.
-        run: What the work is done in.
     """
     stop = StopRequest()
     try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from atlas.config.base_model import BaseModelConfig
 from atlas.config.collect import CollectConfig
 from atlas.config.evaluate import EvaluateConfig
-from atlas.config.grammar.compose import Composed, compose_config, load_config
+from atlas.config.grammar.compose import compose_config, load_config
 from atlas.config.grammar.schema import KeyInfo, Part, keys_of
 from atlas.config.grpo import GRPOConfig
 from atlas.config.parts.run import RunConfig
 from atlas.config.quickstart import QuickstartConfig
 from atlas.config.ranked import RankedConfig
-from atlas.config.resolve import ConfigRow, explain, resolve, section, to_yaml
+from atlas.config.resolve import explain, resolve, section, to_yaml
 from atlas.config.sft import SFTConfig
 
 JOBS: dict[str, type[RunConfig]] = {
@@ -24,26 +24,3 @@ JOBS: dict[str, type[RunConfig]] = {
     "ranked": RankedConfig,
 }
 """The configuration of each job, by the value of its key ``job``."""
-
-__all__ = [
-    "JOBS",
-    "BaseModelConfig",
-    "CollectConfig",
-    "Composed",
-    "ConfigRow",
-    "EvaluateConfig",
-    "GRPOConfig",
-    "KeyInfo",
-    "Part",
-    "QuickstartConfig",
-    "RankedConfig",
-    "RunConfig",
-    "SFTConfig",
-    "compose_config",
-    "explain",
-    "keys_of",
-    "load_config",
-    "resolve",
-    "section",
-    "to_yaml",
-]

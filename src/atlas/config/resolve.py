@@ -37,9 +37,7 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
     """Fill in what follows from other keys, a part at a time, the most general first.
 
     Args:
-        config: Any job's configuration.
         given: Keys that the user set; a derived value must not contradict one of them.
-        world_size: Training processes.
 
     Raises:
         AtlasError: Two keys contradict each other, or a batch doesn't divide.
@@ -51,12 +49,7 @@ def resolve(config: C, *, given: Collection[str] = (), world_size: int = 1) -> C
 
 
 def batch_lines(config: GRPOConfig, *, world_size: int = 1) -> tuple[str, ...]:
-    """Say what one step of GRPO consists of, for a person.
-
-    Args:
-        config: Resolved.
-        world_size: Training processes.
-    """
+    """Say what one step of GRPO consists of, for a person."""
     prompts, generations = config.prompts_per_step, config.num_generations
     completions = prompts * generations
     return (
@@ -79,10 +72,7 @@ def supervised_lines(
     """Say what one step of SFT consists of, for a person.
 
     Args:
-        config: Resolved.
         num_rows: What there is to learn from: examples, or rows of them where they are packed.
-        num_steps: Of the whole run.
-        world_size: Training processes.
     """
     noun = "rows" if config.packing else "examples"
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps * world_size
@@ -131,7 +121,6 @@ def explain(config: RunConfig, origins: Mapping[str, str]) -> tuple[ConfigRow, .
     """Return one row per key, in the schema's order, passwords masked.
 
     Args:
-        config: Resolved.
         origins: Who set which key, as in `atlas.config.grammar.compose.Composed`.
     """
     keys = keys_of(type(config))

@@ -35,11 +35,8 @@ def make_example(
 
     Args:
         tokenizer: With a chat template.
-        messages: The prompt.
-        completion: What the assistant is to say.
         ended: Teach the end-of-sequence token too; False where the text breaks off.
         max_length: Longer examples lose their end.
-        source: Kept for lineage.
     """
     prompt = encode(tokenizer, messages)
     answer = answer_ids(tokenizer, completion, ended=ended)
@@ -66,7 +63,6 @@ def dialogue_examples(
         messages: Any turns; what follows the last one of the assistant is left out.
         max_length: A turn that ends beyond it is left out whole: a text without its end teaches
             not to end.
-        source: Kept for lineage.
     """
     examples: list[Tokens] = []
     ids: list[int] = []

@@ -24,8 +24,6 @@ def load_trace_dataset(
     """Return what the configured source gives.
 
     Args:
-        config: Of a training job.
-        use: What the data is for.
         only_sessions: No other session counts, and no limit: those that a run was begun with.
 
     Raises:

@@ -32,8 +32,6 @@ from atlas.json_file import json_value
 from atlas.run.files import replacing
 from atlas.types import Task
 
-"""What JSON can escape, and neither UTF-8 nor a tokenizer takes."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankedRecord:

@@ -71,7 +71,6 @@ def examples_of(
 
     Args:
         dialogues: With their session, which the examples keep in ``source``.
-        tokenizer: The teacher's.
         max_length: In tokens.
     """
     return [

@@ -43,7 +43,6 @@ _ASKING_WORDS: Final = (
     "your"
 )
 _ASKING: Final = frozenset(_ASKING_WORDS.split())
-_RANGE: Final = 16**16
 
 
 def task_key(task: str) -> str:
@@ -68,11 +67,15 @@ def side_of(task: str, eval_share: float) -> Side:
     """Return the side that a task, and with it every session on it, is on.
 
     Args:
-        task: Its text.
         eval_share: Share of the keys that goes to evaluation, 0 to 1.
     """
     digest = hashlib.sha256(task_key(task).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return "eval" if int(digest, 16) / _RANGE < eval_share else "train"
+    return "eval" if place_in_range(digest) < eval_share else "train"
+
+
+def place_in_range(digest: str) -> float:
+    """Return where 16 hexadecimal digits are in their range: from 0 to below 1."""
+    return int(digest, 16) / 16**16
 
 
 def _spellings(token: str) -> list[str]:

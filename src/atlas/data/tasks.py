@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
+from atlas.data.split import place_in_range
 from atlas.errors import AtlasError
 from atlas.types import Task, task_id
 
@@ -73,8 +74,6 @@ def make_tasks(family: str, size: int, *, seed: int, split: Split = "train") -> 
 
     Args:
         family: a reasoning-gym dataset; the settings in `PRESETS` apply where there are any.
-        size: how many.
-        seed: equal seeds give equal lists.
         split: ``train`` or ``held_out``; the two never share a question.
 
     Raises:
@@ -133,7 +132,7 @@ def _belongs(task: Task, split: Split) -> bool:
 
 
 def _in_last_part(identity: str) -> bool:
-    return int(identity, 16) / 16**16 >= 1 - HELD_OUT_SHARE
+    return place_in_range(identity) >= 1 - HELD_OUT_SHARE
 
 
 def check_family(family: str) -> None:

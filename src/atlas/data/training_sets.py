@@ -39,7 +39,6 @@ def sft_set(
 
     Args:
         dataset: Read for SFT.
-        tokenizer: The teacher's.
         max_length: Longer examples are left out, and counted.
 
     Raises:

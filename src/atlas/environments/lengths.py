@@ -86,7 +86,6 @@ def probed(
     Args:
         actor: With the limit of training.
         prompts: At least one.
-        seed: Of the sampling.
         who: What the completions are called.
         key: Of the configuration, which sets the limit.
     """

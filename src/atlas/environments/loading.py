@@ -35,8 +35,6 @@ def load_student(
         folder: Model folder, hub id or name of a shipped model.
         max_new_tokens: Longest answer, in tokens.
         approach_tokens: Longest statement of its approach, in tokens.
-        answer_format: How it marks its final answer.
-        dtype: Of its weights.
         likelihood: It says how likely it finds reference answers, too.
         servers: Names the servers that it runs on, if any.
 
@@ -67,7 +65,6 @@ def load_actor(folder: str, sampling: Sampling) -> Actor:
 
     Args:
         folder: Model folder, hub id or name of a shipped model.
-        sampling: How it acts.
 
     Raises:
         AtlasError: It can't be loaded.

@@ -37,10 +37,7 @@ def roll_out(
     Scorers that wait for other machines read a share of the groups while the next one is sampled.
 
     Args:
-        environment: What the policy meets.
-        actor: The policy.
         tasks: P tasks.
-        seed: Of the sampling.
         num_samples: G episodes a task.
         first_place: Place of the first task among the step's: another process may have the others.
     """

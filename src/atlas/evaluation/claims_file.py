@@ -39,9 +39,6 @@ def claims_to_json(table: ClaimsTable) -> dict[str, Any]:
 def claims_from_json(record: Mapping[str, Any]) -> ClaimsTable:
     """Return the table that ``claims_to_json`` wrote.
 
-    Args:
-        record: The decoded JSON.
-
     Raises:
         AtlasError: A key is missing or has another type, or an arm has other claims than those
             of ``DEFINITIONS``; the message names them.

@@ -74,8 +74,6 @@ def measure(
         seed: Of the sampling; the same chunk is sampled alike in every run.
         chunk_size: Tasks at a time.
         pieces: Folder of finished chunks, gone at the end.
-        progress: Counts tasks, those of all arms together.
-        stop: Asked between chunks.
 
     Raises:
         Stopped: The user asked to stop; the next call goes on.
@@ -112,12 +110,9 @@ def evaluate(
     """Measure the arms on held-out tasks, and write pairs and claims; a stopped run goes on.
 
     Args:
-        run: Where they are written.
         config: Who is measured, and how all sample.
         arms: Folders of teachers, by name.
         tasks: Held out from all training.
-        progress: Counts tasks.
-        stop: Asked between chunks.
 
     Returns:
         Figures of the stage.

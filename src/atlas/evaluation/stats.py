@@ -100,7 +100,6 @@ def paired_bootstrap_saving(
         taught_N: [N] tokens with teaching, in the same order of tasks.
         confidence: Coverage aimed at, in (0, 1).
         resamples: R, how often N pairs are drawn.
-        seed: Of the draws.
 
     Returns:
         The saving as a fraction (0.5 is half; negative where teaching costs tokens).
@@ -139,7 +138,6 @@ def bootstrap_of_means(
             error.
         confidence: Coverage aimed at, in (0, 1).
         resamples: R, how often N pairs are drawn.
-        seed: Of the draws.
 
     Returns:
         ``statistic`` of the sample's means, and its interval.

@@ -1,6 +1,6 @@
 """Are a model's own answers right? Greedy answers to prompts that it has not seen, verified.
 
-Input: a model folder and tasks. Output: an `Answered` a task, in their order.
+Input: a model folder and tasks. Output: an `GreedyAnswer` a task, in their order.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from atlas.types import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answered:
+class GreedyAnswer:
     """One answer and what the task's verifier says of it."""
 
     text: str
@@ -33,11 +33,10 @@ def greedy_answers(
     *,
     max_new_tokens: int,
     max_rows: int = 512,
-) -> list[Answered]:
+) -> list[GreedyAnswer]:
     """Return the model's greedy answer to each task's question, asked in a user's turn.
 
     Args:
-        model: Any causal language model.
         tokenizer: With a chat template.
         tasks: With their reference answers.
         max_new_tokens: Longer answers are cut, and mostly wrong then.
@@ -49,6 +48,6 @@ def greedy_answers(
     firsts = [one for (one,) in completions]
     verdicts = verify_all(tasks, [one.text for one in firsts])
     return [
-        Answered(text=one.text, correct=verdict.correct, num_tokens=one.num_tokens)
+        GreedyAnswer(text=one.text, correct=verdict.correct, num_tokens=one.num_tokens)
         for one, verdict in zip(firsts, verdicts, strict=True)
     ]

@@ -42,9 +42,7 @@ def keep_inputs(config: RankedConfig, now: Mapping[str, str], path: Path) -> Non
     """Save the digests of a run; where some are saved already, insist that they are the same.
 
     Args:
-        config: Of the run.
         now: Its `digests_of`.
-        path: The file.
 
     Raises:
         AtlasError: Something has changed; it is named.

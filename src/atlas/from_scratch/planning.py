@@ -43,7 +43,7 @@ _ALWAYS_THERE = 2_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settings:
+class MemorySettings:
     """What decides the memory of a run, and how fast it is."""
 
     precision: Precision
@@ -65,13 +65,13 @@ class FittingPlan:
     """What was found to fit."""
 
     num_parameters: int
-    settings: Settings
+    settings: MemorySettings
     memory: DevicePlan
     limit: int
     """Bytes."""
     limit_is: str
     """Whose limit it is."""
-    passed_over: tuple[Settings, DevicePlan] | None
+    passed_over: tuple[MemorySettings, DevicePlan] | None
     """The fastest settings, where they don't fit."""
 
 
@@ -79,7 +79,6 @@ def plan_run(config: RankedConfig, *, longest: int = 0) -> FittingPlan:
     """Return the plan of a run.
 
     Args:
-        config: As the user gave it.
         longest: Tokens of the longest prompt with all its responses; they go through together.
 
     Raises:
@@ -153,7 +152,7 @@ def _entries(tokenizer: str) -> int:
     return len(load_tokenizer(tokenizer))
 
 
-def memory_of(config: RankedConfig, settings: Settings, longest: int) -> DevicePlan:
+def memory_of(config: RankedConfig, settings: MemorySettings, longest: int) -> DevicePlan:
     """Return what a run takes under some settings."""
     largest_step = config.batch_size * longest or settings.max_tokens
     if "pretrain" in config.stages:
@@ -170,15 +169,15 @@ def memory_of(config: RankedConfig, settings: Settings, longest: int) -> DeviceP
     return plan_device(setup)
 
 
-def answer_rows(config: RankedConfig, settings: Settings, *, longest: int, tokens: int) -> int:
+def answer_rows(
+    config: RankedConfig, settings: MemorySettings, *, longest: int, tokens: int
+) -> int:
     """Return how many answers can be written at a time in what the training took, or in 2 GB.
 
     Gradients and states are gone then; in their place are the weights as they are decoded from,
     and the keys and values of every answer, whose buffers grow by halves.
 
     Args:
-        config: Of the run.
-        settings: That it trained with.
         longest: As for `plan_run`.
         tokens: Of the longest prompt with its answer.
     """
@@ -191,7 +190,7 @@ def answer_rows(config: RankedConfig, settings: Settings, *, longest: int, token
     return max(1, min(_MOST_ROWS, room // row))
 
 
-def _candidates(config: RankedConfig) -> list[Settings]:
+def _candidates(config: RankedConfig) -> list[MemorySettings]:
     """Return the settings that the configuration leaves open, the fastest first."""
     # Emulated, bfloat16 is a hundred times slower than float32.
     open_precisions: tuple[Precision, ...] = (
@@ -205,7 +204,7 @@ def _candidates(config: RankedConfig) -> list[Settings]:
         (tokens,) if tokens else _TOKENS,
     )
     return [
-        Settings(precision=precision, gradient_checkpointing=recomputed, max_tokens=most)
+        MemorySettings(precision=precision, gradient_checkpointing=recomputed, max_tokens=most)
         for precision, recomputed, most in choices
     ]
 

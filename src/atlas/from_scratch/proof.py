@@ -19,7 +19,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.evaluation.stats import Interval, paired_bootstrap, wilson
-from atlas.from_scratch.greedy import Answered, greedy_answers
+from atlas.from_scratch.greedy import GreedyAnswer, greedy_answers
 from atlas.from_scratch.training.group_steps import Precision
 from atlas.from_scratch.training.ranking import ranking_figures
 from atlas.run.progress import Progress
@@ -31,7 +31,7 @@ RANDOM, BEFORE, AFTER = "random", "stage_0", "ranked"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Proof:
+class ProofSetup:
     """What models are measured on, and how."""
 
     examples: Sequence[Group]
@@ -47,7 +47,7 @@ class Proof:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
+class ProofResult:
     """What was found."""
 
     figures: Mapping[str, Any]
@@ -58,25 +58,22 @@ class Measured:
 
 def measure(
     models: Mapping[str, Callable[[], PreTrainedModel]],
-    proof: Proof,
+    proof: ProofSetup,
     *,
     progress: Progress,
     stop: StopRequest,
-) -> Measured:
+) -> ProofResult:
     """Measure the models one after the other; only one is in memory at a time.
 
     Args:
         models: What loads each, by `RANDOM`, `BEFORE` and `AFTER`; any may be missing.
-        proof: What they are measured on.
-        progress: Told of every model.
-        stop: Asked before every model.
     """
     progress.begin(len(models))
     figures: dict[str, Any] = {
         "validation_prompts": len(proof.examples),
         "verified_prompts": len(proof.tasks),
     }
-    answered: dict[str, Sequence[Answered]] = {}
+    answered: dict[str, Sequence[GreedyAnswer]] = {}
     for name, load in models.items():
         stop.check()
         figures |= _figures_of(name, load(), proof, answered)
@@ -85,11 +82,14 @@ def measure(
         pairs = zip(answered[BEFORE], answered[AFTER], strict=True)
         differences = [float(after.correct) - float(before.correct) for before, after in pairs]
         figures["verified_gain"] = _plain(paired_bootstrap(differences))
-    return Measured(figures=figures, answers=_rows(proof.tasks, answered))
+    return ProofResult(figures=figures, answers=_rows(proof.tasks, answered))
 
 
 def _figures_of(
-    name: str, model: PreTrainedModel, proof: Proof, answered: dict[str, Sequence[Answered]]
+    name: str,
+    model: PreTrainedModel,
+    proof: ProofSetup,
+    answered: dict[str, Sequence[GreedyAnswer]],
 ) -> dict[str, Any]:
     """Return one model's figures, and add its answers."""
     ranked = ranking_figures(model, proof.examples, proof.precision)
@@ -111,7 +111,7 @@ def _figures_of(
     return figures
 
 
-def _rows(tasks: Sequence[Task], answered: Mapping[str, Sequence[Answered]]) -> list[Any]:
+def _rows(tasks: Sequence[Task], answered: Mapping[str, Sequence[GreedyAnswer]]) -> list[Any]:
     if not answered:
         return []
     return [

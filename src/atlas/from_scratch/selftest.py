@@ -1,7 +1,8 @@
 """Does the training compute on this machine what it says? Checks with known answers, in seconds.
 
-Input: nothing. Output: a `Verdict` a check: how far the result is from what it must be. The answers
-are worked out by hand, in plain Python, or in a slower way that shares no code with the fast one.
+Input: nothing. Output: a `CheckResult` a check: how far the result is from what it must be. The
+answers are worked out by hand, in plain Python, or in a slower way that shares no code with the
+fast one.
 Everything runs in this process, on this processor and, where there is one, on its GPU, with the
 packages that are installed; nothing is read and nothing written.
 """
@@ -46,7 +47,7 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class CheckResult:
     """How a check went."""
 
     what: str
@@ -62,8 +63,8 @@ class Verdict:
         return not self.failure and self.error <= self.tolerance
 
 
-def run_checks() -> Iterator[Verdict]:
-    """Yield the verdicts one by one."""
+def run_checks() -> Iterator[CheckResult]:
+    """Yield the results one by one."""
     checks = [*CHECKS, *(_ON_GPU if torch.cuda.is_available() else ())]
     for check in checks:
         started, error, failure = time.monotonic(), math.nan, ""
@@ -71,7 +72,7 @@ def run_checks() -> Iterator[Verdict]:
             error = check.error()
         except Exception as raised:
             failure = f"{type(raised).__name__}: {raised}".splitlines()[0]
-        yield Verdict(
+        yield CheckResult(
             what=check.what,
             error=error,
             tolerance=check.tolerance,

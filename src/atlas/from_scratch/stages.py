@@ -30,8 +30,8 @@ from atlas.from_scratch.data.text import documents, packed_rows
 from atlas.from_scratch.model.folder import save_model_folder
 from atlas.from_scratch.model.sizes import size_named
 from atlas.from_scratch.model.tokenizer import train_tokenizer
-from atlas.from_scratch.planning import Settings, answer_rows, longest_of
-from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
+from atlas.from_scratch.planning import MemorySettings, answer_rows, longest_of
+from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, ProofSetup, measure
 from atlas.from_scratch.training.batches import ranked_examples
 from atlas.from_scratch.training.group_steps import Precision
 from atlas.from_scratch.training.loops import (
@@ -63,7 +63,7 @@ class FromScratch:
 
     run: RunDir
     config: RankedConfig
-    settings: Settings
+    settings: MemorySettings
     """The planner's."""
     train: Sequence[RankedRecord]
     validation: Sequence[RankedRecord]
@@ -168,7 +168,7 @@ def evaluate(job: FromScratch, progress: Progress, stop: StopRequest) -> Mapping
         models[AFTER] = partial(load_model, job.run.final, dtype=dtype)
     measured = measure(
         {name: partial(_measured, load) for name, load in models.items()},
-        Proof(
+        ProofSetup(
             examples=examples,
             tasks=[task for task, _ in asked],
             tokenizer=tokenizer,

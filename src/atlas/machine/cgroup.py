@@ -44,7 +44,6 @@ def cgroup_room(root: Path = _ROOT, ours: Path = _OURS) -> int | None:
     """Return how many bytes may still be taken; None without a limit.
 
     Args:
-        root: Where control groups are mounted.
         ours: The file that names the groups of this process.
     """
     try:

@@ -44,11 +44,7 @@ class Check:
 
 
 def machine_checks(folder: Path) -> Iterator[Check]:
-    """Look at interpreter, packages, devices, memory, disk and hub.
-
-    Args:
-        folder: Where runs will be written.
-    """
+    """Look at interpreter, packages, devices, memory, disk and hub."""
     yield _check("python", f"{platform.python_version()} on {platform.platform()}")
     versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     missing = [name for name in _PACKAGES if _version(name) is None]

@@ -174,8 +174,6 @@ def load_model(
     An adapter is loaded into its base, and merged with it.
 
     Args:
-        folder: Where it is.
-        dtype: Of its weights.
         attention: Name of an implementation in `transformers`; None leaves it the choice.
         quantization: What `transformers` is given to load the weights in fewer bits.
         device: Where its weights go to, without a stop in the processor's memory; None: there.

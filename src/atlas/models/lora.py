@@ -61,8 +61,6 @@ def add_adapter(model: PreTrainedModel, shape: LoRA, *, seed: int) -> PreTrained
 
     Args:
         model: Changed in place.
-        shape: Of the adapter.
-        seed: Of its random weights.
 
     Raises:
         AtlasError: It has no layers of these names, or they are its embeddings or its head.

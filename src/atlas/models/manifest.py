@@ -37,7 +37,6 @@ def refuse_damaged(folder: Path, *, weights: bool = True) -> None:
     The state of a training isn't looked at: who goes on from it has asked `is_whole`.
 
     Args:
-        folder: A model folder.
         weights: Look at large files too.
 
     Raises:

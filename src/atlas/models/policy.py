@@ -54,7 +54,6 @@ def load_policy(
     """Load the model of a training, and set how exact this process multiplies.
 
     Args:
-        config: Resolved.
         checkpoint: Where the run goes on from; None: it starts anew.
         device: Where it is loaded to; None: where one process trains.
 

@@ -42,9 +42,6 @@ _OBJECTS = (
 """Files of a model folder that are JSON objects."""
 _NO_FRACTIONS = ("I", "U", "BOOL", "C")
 """How the names of types begin in which no weight is stored that can be trained."""
-_DTYPES = dict.fromkeys(
-    (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool), "I"
-)
 _WHOLE_NUMBERS = (torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
 _NUMBERS = (
     "temperature",
@@ -219,7 +216,6 @@ def in_one_line(what: str, folder: str | Path) -> Iterator[None]:
 
     Args:
         what: Is loaded inside the block.
-        folder: From where.
 
     Raises:
         AtlasError: The block failed.

@@ -4,7 +4,7 @@
 
 For 64 rows of 512 tokens and a vocabulary of 152,000, float32 logits are 20 GB, the largest tensor
 of a step by far. ``selected_logprobs`` goes from hidden states to log-probabilities in chunks
-(projection.py); ``logprobs_from_logits`` is for logits that are there anyway.
+(projection.py).
 
 Shapes: N tokens of all rows in one axis, D hidden, V vocabulary, B rows, T tokens.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from atlas.objectives.head import LogitChange
-from atlas.objectives.projection import ChunkedProjection, accurate_dtype
+from atlas.objectives.projection import ChunkedProjection
 
 CHUNK_LOGITS = 2**22
 """Numbers in the logits of one chunk unless the caller says otherwise: 16 MiB in float32, which a
@@ -63,7 +63,6 @@ def selected_logprobs(
         temperature: Logits are divided by it, as the sampler does.
         chunk_tokens: Tokens a chunk; None picks a size that is fast, and keeps the probabilities
             of a small call for the backward pass. The results don't depend on it, but for rounding.
-        with_entropy: Compute the entropies too.
         change: What the model does to its logits; its temperature is set here.
 
     Returns:
@@ -98,21 +97,3 @@ def selected_logprobs(
         keep and torch.is_grad_enabled(),
     )
     return SelectedLogprobs(logprobs_N=logprobs_N, entropy_N=entropy_N if with_entropy else None)
-
-
-def logprobs_from_logits(
-    logits_BTV: Tensor, targets_BT: Tensor, temperature: float = 1.0
-) -> Tensor:
-    """Log-probabilities of the targets where the logits are there anyway.
-
-    Args:
-        logits_BTV: [..., V] logits, each before its target.
-        targets_BT: [...] token ids.
-        temperature: Logits are divided by it.
-
-    Returns:
-        [...] in nats; float32, or float64 for float64 logits.
-    """
-    logits_BTV = logits_BTV.to(accurate_dtype(logits_BTV.dtype)) / temperature
-    selected_BT = logits_BTV.gather(-1, targets_BT.unsqueeze(-1)).squeeze(-1)
-    return selected_BT - logits_BTV.logsumexp(-1)

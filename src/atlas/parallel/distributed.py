@@ -51,7 +51,6 @@ class Ranks:
     """This process among those that train together.
 
     Args:
-        place: Which of them it is.
         timeout: Seconds that it waits for the others at one place.
         control: The group that values are exchanged in; None for one process.
         device: Of the tensors that it computes with.

@@ -153,7 +153,6 @@ def plan_device(
     """Return the plan of one device.
 
     Args:
-        setup: Of the trained model.
         reference: A frozen copy of it is held for the KL; one with an adapter needs none.
         student: The frozen student, where it is on the same device.
         whole: This device computes with the whole model too, as when it samples from it.

@@ -62,7 +62,6 @@ def plan_run(config: SFTConfig | GRPOConfig, *, num_devices: int, on_node: int) 
     """Return the plan of a training.
 
     Args:
-        config: Resolved for so many processes.
         num_devices: Processes, each on a device of its own.
         on_node: Of these on one machine, where they share its memory if there is no GPU.
 

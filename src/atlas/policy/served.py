@@ -35,12 +35,12 @@ from atlas.policy.weights import WeightControl, send_weights
 from atlas.policy.witnesses import CONTINUED, Witnesses, trainer_scores
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm.engine import VLLMGenerator
-from atlas.rollouts.vllm.server import Lost, VLLMServer
-from atlas.rollouts.vllm.wire import Ask, Unusable
+from atlas.rollouts.vllm.server import RequestLost, VLLMServer
+from atlas.rollouts.vllm.wire import SampleRequest, UnusableAnswer
 from atlas.serve.connection import DeadlinePassed, ServerUnreachable
 from atlas.serve.control import InFlight
 
-_GONE = (Lost, Unusable, ServerUnreachable, DeadlinePassed)
+_GONE = (RequestLost, UnusableAnswer, ServerUnreachable, DeadlinePassed)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -164,7 +164,7 @@ class ServedPolicy:
             server.bring_back(str(error))
         try:
             return self._update(server, version)
-        except (Lost, Unusable) as error:
+        except (RequestLost, UnusableAnswer) as error:
             raise OutageError(
                 f"the update of the weights failed twice: the server at {server.client.url} was "
                 f"lost ({error})"
@@ -220,7 +220,9 @@ class ServedPolicy:
         sampled = [
             self.generator.pool.run(
                 server.client.complete(
-                    Ask(prompt=text, sampling=self.sampling, limit=CONTINUED, num_samples=1)
+                    SampleRequest(
+                        prompt=text, sampling=self.sampling, limit=CONTINUED, num_samples=1
+                    )
                 )
             )[0]
             for text in texts
@@ -240,5 +242,5 @@ def _phase(server: PolicyServer, name: str):
     """Say what was being done where a server is lost."""
     try:
         yield
-    except (Lost, Unusable) as error:
+    except (RequestLost, UnusableAnswer) as error:
         raise OutageError(f"{name}: the server at {server.client.url} was lost ({error})") from None

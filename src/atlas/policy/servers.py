@@ -55,14 +55,9 @@ def open_served_policy(
     """Return the policy on its servers; one is started where the configuration names none.
 
     Args:
-        config: Names the servers.
-        model: The policy.
-        tokenizer: Its tokenizer.
         sampling: As teachings are drawn.
         log: Output of a server that is started here.
-        say: Told what was found.
         ranks: Who trains together; the first starts and updates servers, all sample on them.
-        environ: The environment here.
 
     Raises:
         AtlasError: A server can't be started or reached, or can't serve a policy.

@@ -15,7 +15,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from atlas.models.lora import save_adapter
 from atlas.models.passes.reference import Adapted
 from atlas.serve.control import InFlight
-from atlas.serve.transfer.way import NamedTensors
+from atlas.serve.transfer.protocol import NamedTensors
 
 ADAPTER_NAME = "policy"
 """What requests call the model once its adapter is served."""

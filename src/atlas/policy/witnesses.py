@@ -67,7 +67,6 @@ def trainer_scores(
 
     Args:
         model: The trainer's; left in the mode that it was in.
-        prompts: Token ids.
         continuations: Token ids, one continuation a prompt.
         temperature: Logits are divided by it.
     """

@@ -160,7 +160,6 @@ class _Marks:
         """Return the ids of text in which no mark is read.
 
         Args:
-            text: Of any kind.
             first: It is the first of a text; some tokenizers begin with a blank there.
         """
         ids = self._reader.encode(text if first else f"{_PRIVATE}{text}", add_special_tokens=False)

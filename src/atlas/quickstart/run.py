@@ -61,9 +61,7 @@ def run_stages(
 
     Args:
         run: Locked by the caller.
-        config: The run's.
         progress_of: Gives the progress display of a stage, by its name.
-        stop: Asked between units of work.
 
     Raises:
         Stopped: The user asked to stop; the next call goes on.

@@ -4,5 +4,3 @@ from __future__ import annotations
 
 from atlas.report.page import write_report
 from atlas.report.text import claims_header, claims_rows
-
-__all__ = ["claims_header", "claims_rows", "write_report"]

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import Claim, ClaimsTable
 from atlas.evaluation.stats import Interval, wilson
+from atlas.report.conclusion import conclusion
 from atlas.report.curves import draw_panels
 from atlas.report.interval_chart import Mark, arm_shape, interval_chart
 from atlas.report.run_files import RunFiles, StageRecord, read_run
@@ -35,7 +36,6 @@ from atlas.report.text import (
     rows_by_claim,
 )
 from atlas.report.transcripts import choose_transcripts
-from atlas.report.verdict import verdict
 from atlas.run.files import write_atomic
 from atlas.types import Lesson
 from atlas.yaml_file import parse_yaml
@@ -133,7 +133,7 @@ def _context(run: RunFiles) -> dict[str, Any]:
     shown = [arm for arm in SHOWN_ARMS if arm in evaluated] or evaluated
     return {
         "run": run,
-        "verdict": verdict(run.claims),
+        "verdict": conclusion(run.claims),
         "family_arms": evaluated,
         "families": _family_rows(run.pairs),
         "panels": draw_panels(run.curves),

@@ -44,7 +44,7 @@ class Transcript:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
+class ShownTranscripts:
     """The transcripts shown, and what they were drawn from."""
 
     transcripts: tuple[Transcript, ...]
@@ -63,7 +63,7 @@ def kind_of(pair: Lesson) -> Kind:
 
 def choose_transcripts(
     pairs: Iterable[Lesson], arms: Sequence[str], *, quotas: Mapping[Kind, int] = QUOTAS
-) -> Selection:
+) -> ShownTranscripts:
     """Choose the transcripts to show.
 
     Args:
@@ -79,7 +79,7 @@ def choose_transcripts(
         if pair.arm in by_arm:
             by_arm[pair.arm][pair.task.id] = pair
     if not arms:
-        return Selection(transcripts=(), counts={})
+        return ShownTranscripts(transcripts=(), counts={})
     main = by_arm[arms[-1]]
     shared = sorted(set.intersection(*(set(rows) for rows in by_arm.values())))
     queues: dict[Kind, list[str]] = {
@@ -93,7 +93,7 @@ def choose_transcripts(
         for task in queues[kind][: taken[kind]]
     )
     counts: Counter[Kind] = Counter(kind_of(main[task]) for task in shared)
-    return Selection(transcripts=transcripts, counts=counts)
+    return ShownTranscripts(transcripts=transcripts, counts=counts)
 
 
 def _transcript(kind: Kind, taught: Sequence[Lesson]) -> Transcript:

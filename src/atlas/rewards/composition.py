@@ -155,7 +155,6 @@ def compose_group(
     Args:
         reward: Its parts.
         members: The scores of each teaching, by part.
-        lessons: The teachings, in the same order.
     """
     stand_ins = {part.name: _mean_of(part, members, lessons) for part in reward.parts}
     return [

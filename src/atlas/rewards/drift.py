@@ -33,11 +33,11 @@ LONG = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
+class CanaryReading:
     """One look at the canary, and the steps since the one before.
 
     Example: twenty steps, of which two are shown:
-        >>> look = Look(step=20, canary=0.5, num_tasks=32, rewards=(0.31, 0.35),
+        >>> look = CanaryReading(step=20, canary=0.5, num_tasks=32, rewards=(0.31, 0.35),
         ...             weighted={"uplift": 0.3, "dense": 0.03})
     """
 
@@ -70,7 +70,7 @@ class Divergence:
         )
 
 
-def divergence(looks: Sequence[Look]) -> Divergence | None:
+def divergence(looks: Sequence[CanaryReading]) -> Divergence | None:
     """Return what is wrong with a reward, None where nothing is, or it can't be told yet."""
     size = max(_FEWEST, len(looks) // 3)
     if len(looks) < 2 * size:
@@ -111,14 +111,14 @@ def is_wordy(lengths: Sequence[float], uplifts: Sequence[float]) -> bool:
     return fmean(uplifts[-_FIRST_STEPS:]) <= fmean(uplifts[:_FIRST_STEPS])
 
 
-def _rewards(looks: Sequence[Look]) -> list[float]:
+def _rewards(looks: Sequence[CanaryReading]) -> list[float]:
     return [reward for look in looks for reward in look.rewards]
 
 
-def _variance(looks: Sequence[Look], share: float) -> float:
+def _variance(looks: Sequence[CanaryReading], share: float) -> float:
     """Return the variance of the canary's mean over looks, as of so many draws."""
     return share * (1 - share) / max(1, sum(look.num_tasks for look in looks))
 
 
-def _mean(looks: Sequence[Look], name: str) -> float:
+def _mean(looks: Sequence[CanaryReading], name: str) -> float:
     return fmean(look.weighted.get(name, 0.0) for look in looks)

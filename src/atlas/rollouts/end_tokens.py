@@ -11,7 +11,6 @@ def end_ids(tokenizer: PreTrainedTokenizerBase, *configs: Any) -> frozenset[int]
     """Return all ids that the tokenizer or a configuration names as an end of sequence.
 
     Args:
-        tokenizer: Of the model.
         *configs: Its configurations, for example ``model.config``; None where there is none.
     """
     # <|im_end|> here, <|endoftext|> there: a model may say either.

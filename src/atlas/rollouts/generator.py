@@ -80,7 +80,6 @@ class Generator(Protocol):
 
         Args:
             prompts: P prompts of token ids.
-            sampling: how tokens are drawn.
             num_samples: G completions for each prompt; the prompt is computed once.
             seed: equal seeds give equal completions on the same machine.
             first_place: place of the first prompt among those that share the seed. A call for some

@@ -35,7 +35,6 @@ def refuse_foreign(place: Path, names: Mapping[str, str], key: str) -> None:
 
     Args:
         place: The folder of the links.
-        names: As for `publish`.
         key: The configuration key that chooses the folder, for the message.
 
     Raises:

@@ -47,10 +47,6 @@ def sink_for(
     """Return the sink of a configured training, with its trackers.
 
     Args:
-        run: Where the files are.
-        config: Names the trackers.
-        stage: In every line.
-        total_steps: Of the whole run.
         first_step: Steps that were done before, by a run that this one goes on from; 0 for none.
     """
     return MetricSink(
@@ -66,7 +62,6 @@ class MetricSink:
     """The one place that a training loop gives its numbers to.
 
     Args:
-        run: Where they are written.
         stage: The stage's name, in every line.
         total_steps: Steps that the whole stage will take, for the log's ETA.
         resume_step: The step whose checkpoint the stage goes on from: what an interrupted run wrote

@@ -154,9 +154,7 @@ class RunDir:
         """Record that the stage ``name`` has finished; from now on a run goes past it.
 
         Args:
-            name: The stage.
             summary: Its key figures, as JSON can hold them.
-            seconds: How long it took.
         """
         record = {
             "stage": name,

@@ -19,7 +19,6 @@ def derive_seed(seed: int, *names: str | int) -> int:
     """Return the seed of one purpose, 0 to 2⁶³ - 1.
 
     Args:
-        seed: The user's.
         names: What it is for, from the general to the particular, as in ``("rollout", step)``.
 
     Example:

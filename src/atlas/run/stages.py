@@ -34,7 +34,6 @@ def run_stages(
         stages: By name, in the order that they run in.
         seed: Each stage's random numbers derive from it and from the stage's name.
         progress_of: Gives the progress display of a stage, by its name.
-        stop: Asked between units of work.
 
     Raises:
         Stopped: The user asked to stop; the next call goes on.

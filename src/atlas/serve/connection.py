@@ -21,7 +21,6 @@ class ControlError(OutageError):
     """A call of a control endpoint failed.
 
     Args:
-        text: One line.
         phase: What was being done, such as ``"pause"``.
     """
 
@@ -43,7 +42,6 @@ class Connection:
 
     Args:
         url: Such as ``http://127.0.0.1:8000``.
-        token: What opens them.
         api_key: The server's key for generation, which some paths ask for too.
     """
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from atlas.serve.connection import ADAPTER_PATH, Connection, ControlError
 from atlas.serve.token import find_token
 from atlas.serve.transfer.file import FileTransfer
-from atlas.serve.transfer.way import NamedTensors, Way
+from atlas.serve.transfer.protocol import NamedTensors, WeightTransfer
 
 InFlight = Literal["wait", "abort", "keep"]
 """What happens to unfinished requests in a pause: they are finished first, ended at once, or go on
@@ -40,7 +40,6 @@ class ControlClient:
         token: ``None``: the one that ``atlas serve`` on this machine made for that port.
         api_key: The server's key for generation, if it has one.
         way: How weights travel; ``None``: through a file in memory.
-        deadlines: For each phase.
 
     Raises:
         AtlasError: There is no token.
@@ -52,7 +51,7 @@ class ControlClient:
         token: str | None = None,
         *,
         api_key: str | None = None,
-        way: Way | None = None,
+        way: WeightTransfer | None = None,
         deadlines: Deadlines | None = None,
     ) -> None:
         self._connection = Connection(url, token or find_token(url), api_key=api_key)
@@ -97,7 +96,6 @@ class ControlClient:
 
         Args:
             folder: As peft saves it; the server must be able to read it, until this returns.
-            version: As for `update_weights`.
             name: What requests then call the model.
             in_flight: What happens to unfinished requests.
         """

@@ -14,10 +14,10 @@ from atlas.errors import AtlasError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Split:
+class GPUSplit:
     """Names of GPUs, as ``CUDA_VISIBLE_DEVICES`` has them.
 
-    Example: ``Split(server=("0", "1"), train=("2", "3"))``
+    Example: ``GPUSplit(server=("0", "1"), train=("2", "3"))``
     """
 
     server: tuple[str, ...]
@@ -62,10 +62,10 @@ def _pair(positional: Sequence[int]) -> tuple[int, int]:
     return positional[0], positional[1]
 
 
-def split(server: int, train: int, visible: Sequence[str]) -> Split:
+def split(server: int, train: int, visible: Sequence[str]) -> GPUSplit:
     """Give the first GPUs to the servers and those after them to training.
 
-    Example: ``split(1, 2, ["4", "5", "6"])`` is ``Split(server=("4",), train=("5", "6"))``.
+    Example: ``split(1, 2, ["4", "5", "6"])`` is ``GPUSplit(server=("4",), train=("5", "6"))``.
 
     Raises:
         AtlasError: There are fewer.
@@ -76,7 +76,7 @@ def split(server: int, train: int, visible: Sequence[str]) -> Split:
             f"servers and training need {server} + {train} GPUs, but {seen}; "
             "0 0 does it all on the CPU"
         )
-    return Split(server=tuple(visible[:server]), train=tuple(visible[server : server + train]))
+    return GPUSplit(server=tuple(visible[:server]), train=tuple(visible[server : server + train]))
 
 
 def shares(gpus: Sequence[str], num_servers: int) -> list[tuple[str, ...]]:

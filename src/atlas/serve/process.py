@@ -40,11 +40,8 @@ class ServerProcess:
     """A server that was started here. Leaving its ``with`` block stops it.
 
     Args:
-        settings: What is started.
-        interpreter: By what.
         token: What opens its control endpoints; ``None``: a new one.
         log: Where its output goes; ``None``: beside its token.
-        environ: The environment here.
     """
 
     def __init__(

@@ -132,8 +132,6 @@ def server_environ(
     """Return the whole environment of the server.
 
     Args:
-        settings: What is started.
-        interpreter: By what.
         code: A folder in which ``atlas`` is, and nothing else.
         token: The file with the control token.
         environ: The environment here. What it says about vLLM is kept.

@@ -50,12 +50,7 @@ class Supervisor:
     its folder, says ``None`` for their version, and its user pushes the current ones again.
 
     Args:
-        settings: What is started.
-        interpreter: By what.
-        policy: When it is started again.
         ready_s: How long a start may take.
-        log: Where its output goes.
-        environ: The environment here.
         clock: Seconds that only grow.
     """
 
@@ -159,10 +154,6 @@ class Supervisor:
         self.ready = True  # it was; so this death is no failed start
         self._replace()
         self.wait_until_ready()
-
-    def last_lines(self) -> str:
-        """Return the end of its output."""
-        return self.process.tail()
 
     def stop(self) -> int:
         """Stop it for good; return its exit code."""

@@ -33,7 +33,7 @@ _FILTERS: Final = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Exported:
+class ExportSummary:
     """What was written."""
 
     path: Path
@@ -47,7 +47,7 @@ class Exported:
 
 def export_sessions(
     sessions: Iterable[Session], path: Path, *, progress: Progress, stop: StopRequest
-) -> Exported:
+) -> ExportSummary:
     """Write sessions to a file and count them; see ``write_jsonl``.
 
     Args:
@@ -55,7 +55,6 @@ def export_sessions(
         path: Gzipped where it ends in ``.gz``. A file that is there is replaced when the new one
             is whole.
         progress: Told of each session; its ``begin`` is the caller's.
-        stop: Asked before each session.
 
     Raises:
         AtlasError: there is no session, the store can't be read, or the file can't be written.
@@ -76,7 +75,7 @@ def export_sessions(
 
     replaced = path.exists()
     number = write_jsonl(path, counted())
-    return Exported(
+    return ExportSummary(
         path=path,
         num_sessions=number,
         by_status=by_status,

@@ -80,7 +80,6 @@ class JsonlTraceStore:
     Args:
         path: Written by ``write_jsonl`` or exported by the Atlas SDK.
         on_broken: ``error`` stops at the first broken line; ``skip`` goes on and notes it.
-        page_size: Sessions per page.
     """
 
     def __init__(

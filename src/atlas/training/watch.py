@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from atlas.rewards.drift import Look, divergence, is_wordy, verbosity
+from atlas.rewards.drift import CanaryReading, divergence, is_wordy, verbosity
 from atlas.types import Task
 
 _WEIGHTED = "reward/"
@@ -29,7 +29,8 @@ class RewardWatch:
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
         state = state or {}
         self._looks = [
-            Look(**{**look, "rewards": tuple(look["rewards"])}) for look in state.get("looks", [])
+            CanaryReading(**{**look, "rewards": tuple(look["rewards"])})
+            for look in state.get("looks", [])
         ]
         self._lengths: list[float] = list(state.get("lengths", []))
         self._uplifts: list[float] = list(state.get("uplifts", []))
@@ -70,7 +71,7 @@ class RewardWatch:
         if known:
             names = sorted({name for one in known for name in one if name.startswith(_WEIGHTED)})
             self._looks.append(
-                Look(
+                CanaryReading(
                     step=step,
                     canary=canary,
                     num_tasks=num_tasks,

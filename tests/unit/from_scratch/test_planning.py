@@ -8,7 +8,7 @@ from atlas.config.ranked import RankedConfig
 from atlas.data.ranked import RankedRecord
 from atlas.errors import AtlasError
 from atlas.from_scratch import planning
-from atlas.from_scratch.planning import Settings, longest_of, plan_run
+from atlas.from_scratch.planning import MemorySettings, longest_of, plan_run
 
 
 def config(**settings: Any) -> RankedConfig:
@@ -36,7 +36,7 @@ def test_the_guide_s_five_keys_fit_into_16_gb_as_they_are(computes: bool) -> Non
 def test_the_first_that_fits_is_chosen_in_the_order_of_speed(computes: bool) -> None:
     small = plan_run(config(model_size="nano"))
     assert small.passed_over is None
-    assert small.settings == Settings(
+    assert small.settings == MemorySettings(
         precision="bf16" if computes else "float32",
         gradient_checkpointing=False,
         max_tokens=8192,
@@ -45,7 +45,7 @@ def test_the_first_that_fits_is_chosen_in_the_order_of_speed(computes: bool) -> 
     totals = {
         most: planning.memory_of(
             config(),
-            Settings(precision="bf16_weights", gradient_checkpointing=False, max_tokens=most),
+            MemorySettings(precision="bf16_weights", gradient_checkpointing=False, max_tokens=most),
             0,
         ).peak
         for most in (2048, 1024)
@@ -67,7 +67,7 @@ def test_what_the_user_set_is_never_changed() -> None:
 
 def test_a_pass_is_never_larger_than_the_largest_step() -> None:
     """Four prompts of 100 tokens are 400, whatever may go through at once."""
-    settings = Settings(precision="float32", gradient_checkpointing=False, max_tokens=8192)
+    settings = MemorySettings(precision="float32", gradient_checkpointing=False, max_tokens=8192)
     only_ranked = {"stages": ("tokenizer", "ranked"), "batch_size": 4}
     parts = planning.memory_of(config(**only_ranked), settings, 100).update
     with_pretraining = planning.memory_of(config(batch_size=4), settings, 100).update

@@ -7,8 +7,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.data.ranked import RankedRecord
 from atlas.from_scratch import proof as proving
-from atlas.from_scratch.greedy import Answered
-from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, Proof, measure
+from atlas.from_scratch.greedy import GreedyAnswer
+from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM, ProofSetup, measure
 from atlas.from_scratch.training.batches import ranked_examples
 from atlas.from_scratch.training.group_steps import Precision
 from atlas.run.progress import Silent
@@ -37,10 +37,10 @@ class Noted(Silent):
 
 
 @pytest.fixture
-def proof(tokenizer: PreTrainedTokenizerBase) -> Proof:
+def proof(tokenizer: PreTrainedTokenizerBase) -> ProofSetup:
     record = RankedRecord(prompt="1 + 1", responses=("2", "Answer: 3"), scores=(-1.0, -2.0))
     examples, _ = ranked_examples([record], tokenizer, max_length=100)
-    return Proof(
+    return ProofSetup(
         examples=examples,
         tasks=TASKS,
         tokenizer=tokenizer,
@@ -50,13 +50,13 @@ def proof(tokenizer: PreTrainedTokenizerBase) -> Proof:
 
 
 def test_each_model_is_measured_and_the_gain_is_paired(
-    model: PreTrainedModel, proof: Proof, monkeypatch: pytest.MonkeyPatch
+    model: PreTrainedModel, proof: ProofSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Right before: tasks 0; right after: tasks 0, 1, 2. The gain is 2 of 4."""
     right = iter([[True, False, False, False], [True, True, True, False]])
 
-    def answers(*_: object, **__: object) -> Sequence[Answered]:
-        return [Answered(text="x", correct=correct, num_tokens=1) for correct in next(right)]
+    def answers(*_: object, **__: object) -> Sequence[GreedyAnswer]:
+        return [GreedyAnswer(text="x", correct=correct, num_tokens=1) for correct in next(right)]
 
     monkeypatch.setattr(proving, "greedy_answers", answers)
     progress = Noted()
@@ -84,8 +84,8 @@ def test_each_model_is_measured_and_the_gain_is_paired(
     }
 
 
-def test_without_tasks_only_ranks_are_measured(model: PreTrainedModel, proof: Proof) -> None:
-    ranks_only = Proof(
+def test_without_tasks_only_ranks_are_measured(model: PreTrainedModel, proof: ProofSetup) -> None:
+    ranks_only = ProofSetup(
         examples=proof.examples,
         tasks=[],
         tokenizer=proof.tokenizer,

@@ -24,8 +24,8 @@ from atlas.policy.witnesses import make_witnesses, trainer_scores
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm.engine import VLLMGenerator
 from atlas.rollouts.vllm.pool import ServerPool
-from atlas.rollouts.vllm.server import Lost, ServerFacts, VLLMServer
-from atlas.rollouts.vllm.wire import GENERATE_DIALECT, Ask, Sampled
+from atlas.rollouts.vllm.server import RequestLost, ServerFacts, VLLMServer
+from atlas.rollouts.vllm.wire import GENERATE_DIALECT, Sampled, SampleRequest
 from atlas.serve.connection import ServerUnreachable
 
 SAMPLING = Sampling(max_new_tokens=4, temperature=0.5, top_p=0.9)
@@ -66,7 +66,7 @@ class Server:
         self.cache.add(text)
         return 16 if known else 0
 
-    async def complete(self, ask: Ask) -> list[Sampled]:
+    async def complete(self, ask: SampleRequest) -> list[Sampled]:
         self._check()
         ids = (7, 8)
         temperature = self.reported_at or ask.sampling.temperature
@@ -84,7 +84,7 @@ class Server:
 
     def _check(self) -> None:
         if not self.alive:
-            raise Lost("the connection failed")
+            raise RequestLost("the connection failed")
 
     # What its control endpoints are asked.
     def update_weights(self, tensors: Iterable[Any], version: int, *, in_flight: str) -> None:

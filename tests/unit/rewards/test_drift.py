@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.rewards.drift import Look, divergence, is_wordy, verbosity
+from atlas.rewards.drift import CanaryReading, divergence, is_wordy, verbosity
 
 
 def looks(
     rewards: list[float], canary: list[float], *, driver: str = "rim", noise: float = 0.01
-) -> list[Look]:
+) -> list[CanaryReading]:
     return [
-        Look(
+        CanaryReading(
             step=20 * i,
             canary=right,
             num_tasks=200,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.serve.gpus import Split, numbers_of, shares, split, tensor_parallel
+from atlas.serve.gpus import GPUSplit, numbers_of, shares, split, tensor_parallel
 
 
 def test_equal_numbers_need_no_names() -> None:
@@ -34,8 +34,8 @@ def test_what_isnt_clear_is_refused(
 
 
 def test_servers_and_training_share_no_gpu() -> None:
-    assert split(1, 2, ["4", "5", "6", "7"]) == Split(server=("4",), train=("5", "6"))
-    assert split(0, 0, []) == Split(server=(), train=())
+    assert split(1, 2, ["4", "5", "6", "7"]) == GPUSplit(server=("4",), train=("5", "6"))
+    assert split(0, 0, []) == GPUSplit(server=(), train=())
     with pytest.raises(AtlasError, match=r"need 2 \+ 2 GPUs, but 3 can be seen"):
         split(2, 2, ["0", "1", "2"])
 

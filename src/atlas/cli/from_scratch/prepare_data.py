@@ -15,7 +15,7 @@ from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     from atlas.data.ranked import RankedRecord
-    from atlas.from_scratch.data.prepare import Request
+    from atlas.from_scratch.data.prepare import PrepareOptions
 
 TRAINING = "grpo_training.json"
 VALIDATION = "validation.json"
@@ -72,9 +72,9 @@ def prepare_data(
     output_dir: Annotated[Path, typer.Option(help="Where both files are written")] = Path("data"),
 ) -> None:
     """Write data/grpo_training.json and data/validation.json: prompts with ranked responses."""
-    from atlas.from_scratch.data.prepare import SOURCES, Request
+    from atlas.from_scratch.data.prepare import SOURCES, PrepareOptions
 
-    request = Request(
+    request = PrepareOptions(
         output_dir=output_dir,
         path=path,
         split=split,
@@ -97,7 +97,9 @@ def prepare_data(
     say(f"{time.monotonic() - started:.1f} s")
 
 
-def _write(request: Request, train: list[RankedRecord], validation: list[RankedRecord]) -> None:
+def _write(
+    request: PrepareOptions, train: list[RankedRecord], validation: list[RankedRecord]
+) -> None:
     """Write both files, and say what is in them."""
     from atlas.data.ranked import check_no_shared_prompt, num_unranked, write_ranked
 
@@ -120,7 +122,7 @@ def _write(request: Request, train: list[RankedRecord], validation: list[RankedR
             )
 
 
-def _refuse_unread(source: str, request: Request) -> None:
+def _refuse_unread(source: str, request: PrepareOptions) -> None:
     """Raise AtlasError where an option is given that the source doesn't read."""
     for option, value, readers in (
         ("--tasks", request.tasks, ("tasks",)),

@@ -21,7 +21,7 @@ from atlas.run.run_dir import RunDir
 if TYPE_CHECKING:
     from atlas.config import RankedConfig
     from atlas.data.ranked import RankedRecord
-    from atlas.from_scratch.planning import FittingPlan, Settings
+    from atlas.from_scratch.planning import FittingPlan, MemorySettings
     from atlas.from_scratch.stages import FromScratch
 
 LOGS = {"training.log": "training.log", "tensorboard": "tensorboard"}
@@ -203,9 +203,9 @@ def _show_figures(run_dir: RunDir) -> None:
         say(f"gain of the ranked stage in right answers: {gain}")
 
 
-def _settled(run_dir: RunDir, settings: Settings) -> Settings:
+def _settled(run_dir: RunDir, settings: MemorySettings) -> MemorySettings:
     """Return the settings that the run was begun with: it goes on so, whatever is free now."""
-    from atlas.from_scratch.planning import Settings
+    from atlas.from_scratch.planning import MemorySettings
 
     kept = run_dir.path / "settings.json"
     if kept.exists():
@@ -214,7 +214,7 @@ def _settled(run_dir: RunDir, settings: Settings) -> Settings:
             name: type(value) for name, value in asdict(settings).items()
         }:
             raise AtlasError(f"{kept} doesn't hold the settings of a run; --fresh starts over")
-        return Settings(**record)
+        return MemorySettings(**record)
     write_atomic(kept, json.dumps(asdict(settings)) + "\n")
     return settings
 

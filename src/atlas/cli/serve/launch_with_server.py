@@ -27,7 +27,7 @@ from atlas.run.stopping import StopRequest, stop_on_signal
 
 if TYPE_CHECKING:
     from atlas.config import GRPOConfig
-    from atlas.serve.gpus import Split
+    from atlas.serve.gpus import GPUSplit
     from atlas.serve.interpreter import Interpreter
     from atlas.serve.job import Job
     from atlas.serve.settings import ServerSettings
@@ -43,7 +43,7 @@ app = command_app()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
+class LaunchOptions:
     """What the command line says."""
 
     words: Annotated[
@@ -68,7 +68,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
+class LaunchPlan:
     """What will be started."""
 
     servers: tuple[ServerSettings, ...]
@@ -81,7 +81,7 @@ class Plan:
 
 @app.command()
 @spread
-def launch_with_server(request: Request) -> None:
+def launch_with_server(request: LaunchOptions) -> None:
     """Start the servers of teacher and student, train with them, stop them."""
     from atlas.serve.job import Job
     from atlas.serve.supervisor import RestartPolicy, Supervisor
@@ -143,7 +143,7 @@ def watch(job: Job, servers: Sequence[Supervisor], stop: StopRequest) -> int:
     return code
 
 
-def plan(request: Request) -> Plan:
+def plan(request: LaunchOptions) -> LaunchPlan:
     """Return what will be started, once it is known to make sense.
 
     Raises:
@@ -184,7 +184,7 @@ def plan(request: Request) -> Plan:
         f"vllm_server_url={teacher.url}",
         f"student_server_url={student.url}",
     ]
-    return Plan(
+    return LaunchPlan(
         servers=servers,
         interpreter=interpreter,
         command=tuple(command),
@@ -230,7 +230,7 @@ def _check_build(interpreter: Interpreter, num_server: int) -> None:
 
 
 def _servers(
-    request: Request, config: GRPOConfig, gpus: Split, interpreter: Interpreter
+    request: LaunchOptions, config: GRPOConfig, gpus: GPUSplit, interpreter: Interpreter
 ) -> tuple[ServerSettings, ServerSettings]:
     """The student is frozen and the teacher isn't, so they can't share a server's weights."""
     from atlas.machine.shipped import model_path

@@ -94,7 +94,6 @@ def keep_serving(settings: ServerSettings, *, log: Path | None, cooldown_s: floa
     """Serve until a signal; ends this process with the server's exit code.
 
     Args:
-        settings: What is started.
         log: Where its output is kept; ``None``: beside its token.
         cooldown_s: Time after a restart within which another death ends the command.
 

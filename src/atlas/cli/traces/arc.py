@@ -14,7 +14,7 @@ from atlas.cli.traces.selection import (
     Include,
     Limit,
     Offset,
-    Selection,
+    SelectionOptions,
     SessionIds,
     Status,
 )
@@ -50,7 +50,9 @@ def arc_export(
     write_sessions(
         database_url,
         output,
-        Selection(status=status, include_status=None if include_all_statuses else include_status),
+        SelectionOptions(
+            status=status, include_status=None if include_all_statuses else include_status
+        ),
         session_ids=session_id or [],
         limit=limit,
         offset=offset,

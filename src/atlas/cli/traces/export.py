@@ -16,7 +16,7 @@ from atlas.cli.traces.selection import (
     Include,
     Limit,
     Offset,
-    Selection,
+    SelectionOptions,
     SessionIds,
     by_id,
     said_left_out,
@@ -24,7 +24,7 @@ from atlas.cli.traces.selection import (
 from atlas.errors import AtlasError
 from atlas.run.progress import Silent
 from atlas.session import Session
-from atlas.traces.export import Exported, export_sessions, left_out
+from atlas.traces.export import ExportSummary, export_sessions, left_out
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
 
 Output = Annotated[Path, typer.Option(help="File to write; gzipped where it ends in .gz")]
@@ -36,7 +36,7 @@ app = command_app()
 @spread
 def export(
     output: Output,
-    selection: Selection,
+    selection: SelectionOptions,
     model: Annotated[
         Path | None, typer.Argument(help="A model folder, with --format; else sessions are written")
     ] = None,
@@ -70,7 +70,7 @@ def export(
 def write_sessions(
     database_url: str | None,
     output: Path,
-    selection: Selection,
+    selection: SelectionOptions,
     *,
     session_ids: Sequence[int],
     limit: int | None,
@@ -128,14 +128,14 @@ def _export_model(model: Path, output: Path, name: str) -> None:
     say(f"written:   {exported.path}, {exported.num_bytes:,} bytes")
 
 
-def _write(sessions: Iterable[Session], output: Path, wanted: int, *, quiet: bool) -> Exported:
+def _write(sessions: Iterable[Session], output: Path, wanted: int, *, quiet: bool) -> ExportSummary:
     with working("Nothing was written.") as (stop, bar_of):
         bar = Silent() if quiet else bar_of("export")
         bar.begin(wanted)
         return export_sessions(sessions, output, progress=bar, stop=stop)
 
 
-def _show(exported: Exported) -> None:
+def _show(exported: ExportSummary) -> None:
     """Print what is in the file."""
     say(f"status:    {_counts(exported.by_status)}")
     say(f"review:    {_counts(exported.by_review_status)}")

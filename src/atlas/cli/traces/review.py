@@ -12,7 +12,7 @@ import typer
 
 from atlas.cli.options import command_app, spread
 from atlas.cli.terminal import say, show_table, width
-from atlas.cli.traces.selection import Database, Offset, Selection, Status, said_left_out
+from atlas.cli.traces.selection import Database, Offset, SelectionOptions, Status, said_left_out
 from atlas.errors import AtlasError, printable
 from atlas.session import Session
 from atlas.traces.export import left_out
@@ -36,7 +36,10 @@ app = command_app(
 @app.command("list")
 @spread
 def list_sessions(
-    selection: Selection, database_url: Database = None, limit: Shown = 20, offset: Offset = 0
+    selection: SelectionOptions,
+    database_url: Database = None,
+    limit: Shown = 20,
+    offset: Offset = 0,
 ) -> None:
     """Show sessions with their status, review status and score."""
     query = selection.query(limit=limit, offset=offset, events=False)
@@ -73,7 +76,7 @@ def _decision(command: str, status: ReviewStatus, help_text: str) -> None:
     @app.command(command, help=help_text)
     @spread
     def decide(
-        selection: Selection,
+        selection: SelectionOptions,
         ids: Annotated[
             list[int] | None, typer.Argument(help="Sessions, as atlas review list shows them")
         ] = None,
@@ -101,7 +104,7 @@ _decision("reset", "pending", "Take the review of sessions back.")
 def _decide(
     database_url: str | None,
     ids: Sequence[int],
-    selection: Selection,
+    selection: SelectionOptions,
     status: ReviewStatus,
     *,
     notes: str | None,
@@ -128,7 +131,7 @@ def _decide(
 
 
 def _passing(
-    store: PostgresTraceStore, selection: Selection, status: ReviewStatus
+    store: PostgresTraceStore, selection: SelectionOptions, status: ReviewStatus
 ) -> dict[int, str]:
     """Return the ids of sessions that pass and would change, with their review status now."""
     query = replace(selection.query(events=False), include_learning_data=False)

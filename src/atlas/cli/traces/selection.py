@@ -49,7 +49,7 @@ Offset = Annotated[int, typer.Option(help="Skip so many first", min=0)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
+class SelectionOptions:
     """The options as they were given; None or empty where one wasn't."""
 
     status: Status = None

@@ -51,7 +51,6 @@ def load_config(
         config_class: One of ``atlas.config.JOBS``.
         source: Path of a YAML file, or name of one in ``configs/run``; None for defaults alone.
         overrides: Words of the command line, as `atlas.config.grammar.overrides` understands them.
-        world_size: Training processes, for the batch arithmetic.
 
     Raises:
         AtlasError: A file isn't there or isn't YAML; a key is unknown, missing or wrong; two keys
@@ -110,7 +109,6 @@ def _read_files(run_file: Path | None, choices: Mapping[str, str]) -> dict[str, 
     """Return the content of every file by its path, those that count more behind the others.
 
     Args:
-        run_file: Of the run.
         choices: Those of the command line, which beat the files' own.
     """
     config_dir = find_config_dir(run_file)

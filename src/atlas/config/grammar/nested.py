@@ -50,8 +50,6 @@ def flattened(
     """Return what a file says by flat key, its blocks dissolved.
 
     Args:
-        content: Of the file.
-        where: Names the file, for messages.
         keys: Of the job. A job without data has no ``make_dataset_fn``.
         beaten: Keys that the command line sets, so that a file may contradict itself in them.
 

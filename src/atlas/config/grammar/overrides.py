@@ -18,7 +18,7 @@ from typing import Any
 
 from atlas.config.grammar.nested import JUDGES, NESTED, REWARD, flat_name
 from atlas.config.grammar.schema import NULL, KeyInfo, nearest
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, printable
 from atlas.masking import mask_secrets
 from atlas.yaml_file import UNPRINTABLE
 
@@ -55,7 +55,7 @@ def parse_overrides(words: Sequence[str], keys: Mapping[str, KeyInfo]) -> Overri
         name, equals, value = word.partition("=")
         match = _KEY.match(name.strip())
         if not match or UNPRINTABLE.search(word):
-            shown = mask_secrets(UNPRINTABLE.sub("?", word))
+            shown = mask_secrets(printable(word))
             raise AtlasError(f"override '{shown}' isn't understood; write key=value, as in seed=1")
         info = _find(match[1], keys)
         if not equals and info.base is not bool:

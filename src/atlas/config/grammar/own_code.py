@@ -25,7 +25,6 @@ def require_allowed(key: str, name: str, allowed: Collection[str]) -> None:
 
     Args:
         key: Of the configuration, which names it.
-        name: The function or class.
         allowed: The values of ``allow_targets``.
 
     Raises:

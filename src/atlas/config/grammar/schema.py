@@ -122,7 +122,6 @@ class Part:
 
         Args:
             given: Keys that the user set; a derived value must not contradict one of them.
-            world_size: Training processes.
 
         Raises:
             AtlasError: Two keys contradict each other.
@@ -145,7 +144,6 @@ def convert(info: KeyInfo, value: object, where: str = "") -> Any:
     """Bring a value from YAML, the command line or Python to the type of its key.
 
     Args:
-        info: The key.
         value: As parsed; numbers and truth values may come as text.
         where: The file or override that said it, for the message.
 

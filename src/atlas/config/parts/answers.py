@@ -19,10 +19,6 @@ ANSWER_FORMATS: Final = (AUTO, "answer", "boxed", "hash", "last_line", "last_num
 def check_answer_format(value: object, *, where: str = "answer_format") -> str:
     """Return a value of ``answer_format`` that can be read by.
 
-    Args:
-        value: As given.
-        where: Names it in the message.
-
     Raises:
         AtlasError: There is no such format, its pattern is no regular expression, or its path is
             empty.

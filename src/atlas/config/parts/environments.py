@@ -19,7 +19,6 @@ def check_environment(name: str, allowed: Collection[str]) -> None:
     """Refuse an environment that there is not.
 
     Args:
-        name: The value of the key.
         allowed: Names of the user's that were allowed.
 
     Raises:

@@ -45,8 +45,6 @@ def get_hub_dataset(
 
     Args:
         dataset_name_or_path: Its name on the hub, or a local folder or file.
-        dataset_config: Which of its configurations.
-        dataset_files: Which of its files.
         dataset_split: Which of its splits is read; ours is made by task.
         eval_split_ratio: Share of the tasks that is held out.
         limit: At most so many rows, the first.

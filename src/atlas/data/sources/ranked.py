@@ -32,7 +32,6 @@ def get_ranked_dataset(
         ranked_path: A JSON or JSONL file.
         eval_split_ratio: Share of the prompts that is held out.
         limit: At most so many records, the first.
-        use: What the data is wanted for.
         only_sessions: No other record counts.
 
     Raises:

@@ -47,8 +47,6 @@ def find_reference(session: Session, key: str, *, trusted: bool) -> Reference | 
     """Return what a session says about the right answer; None where it says nothing.
 
     Args:
-        session: As recorded.
-        key: Names it.
         trusted: It went well, so its final answer may be believed.
     """
     question, place = session.task.strip(), (session.score or 0.0, len(key), key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from atlas.data.samples import TraceDataset, Use
-from atlas.data.sources.sessions import Filters, read_dataset
+from atlas.data.sources.sessions import SessionFilters, read_dataset
 from atlas.errors import AtlasError
 from atlas.traces.postgres.connection import describe
 from atlas.traces.postgres.reading import PostgresTraceStore
@@ -45,7 +45,7 @@ def get_runtime_pg_dataset(
     return read_dataset(
         PostgresTraceStore(db_url),
         describe(db_url),
-        Filters(
+        SessionFilters(
             min_reward=min_reward,
             status_filters=status_filters,
             review_status_filters=review_status_filters,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from atlas.data.samples import TraceDataset, Use
-from atlas.data.sources.sessions import Filters, read_dataset
+from atlas.data.sources.sessions import SessionFilters, read_dataset
 from atlas.errors import AtlasError
 from atlas.traces.jsonl import JsonlTraceStore, OnBroken
 
@@ -30,15 +30,9 @@ def get_runtime_trace_dataset(
     Args:
         export_path: The file, gzipped if it ends in ``.gz``.
         dataset_path: Another name for the same.
-        eval_split_ratio: Share of the tasks that is held out with all of their sessions.
-        min_reward: For SFT: the least reward. For RL: whose final answer may be a reference.
-        status_filters: The same for the status.
-        review_status_filters: Only sessions with one of these; None lets all pass.
-        learning_key: Only sessions that were recorded under it.
-        limit: At most so many sessions, the first in the file.
         on_broken: ``error`` stops at a broken line, ``skip`` counts it.
-        use: What isn't wanted isn't read.
-        only_sessions: No other session counts.
+
+    The others are those of `get_runtime_pg_dataset`; ``limit`` takes the first in the file.
 
     Raises:
         AtlasError: No file is named, or two; it can't be read, or a line is broken.
@@ -47,7 +41,7 @@ def get_runtime_trace_dataset(
     return read_dataset(
         JsonlTraceStore(path, on_broken=on_broken),
         str(path),
-        Filters(
+        SessionFilters(
             min_reward=min_reward,
             status_filters=status_filters,
             review_status_filters=review_status_filters,

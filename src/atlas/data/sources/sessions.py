@@ -21,7 +21,7 @@ from atlas.types import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Filters:
+class SessionFilters:
     """Which sessions; the fields are keys of the configuration, explained there."""
 
     min_reward: float = 0.8
@@ -64,7 +64,7 @@ class Filters:
 def read_dataset(
     store: TraceStore,
     source: str,
-    filters: Filters,
+    filters: SessionFilters,
     *,
     use: Use,
     eval_split_ratio: float,
@@ -74,9 +74,6 @@ def read_dataset(
 
     Args:
         store: Read once for each use.
-        source: Names it.
-        filters: Which sessions.
-        use: What the samples are for.
         eval_split_ratio: Share of the tasks that is held out with all of their sessions.
         only_sessions: No other session counts: those that a run was begun with.
 
@@ -99,7 +96,7 @@ def in_order(session: str) -> tuple[int, str]:
 
 
 def _dialogues(
-    store: TraceStore, filters: Filters, eval_share: float, only: Collection[str] | None
+    store: TraceStore, filters: SessionFilters, eval_share: float, only: Collection[str] | None
 ) -> Samples[Dialogue]:
     sides: dict[str, list[Dialogue]] = {"train": [], "eval": []}
     left_out: Counter[str] = Counter()
@@ -125,7 +122,7 @@ def _dialogues(
 
 
 def _prompts(
-    store: TraceStore, filters: Filters, eval_share: float, only: Collection[str] | None
+    store: TraceStore, filters: SessionFilters, eval_share: float, only: Collection[str] | None
 ) -> Samples[Prompt]:
     met: dict[str, list[str]] = {}
     """Question -> the sessions on it."""

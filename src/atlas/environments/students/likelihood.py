@@ -20,12 +20,7 @@ _LEAD = "Answer:"
 
 
 class AnswerLikelihood:
-    """Scores reference answers under the frozen student; without teaching, once per task.
-
-    Args:
-        model: The student.
-        tokenizer: Its tokenizer.
-    """
+    """Scores reference answers under the frozen student; without teaching, once per task."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.model = model

@@ -20,7 +20,6 @@ class ModelStudent(Student):
     Args:
         actor: The model, how it answers, and the engine that runs it.
         approach_tokens: Most tokens of the stated approach.
-        answer_format: How it marks its final answer.
         likelihood: Of reference answers, where it is wanted.
     """
 

@@ -87,12 +87,7 @@ def collect(
     """Record a session of the teacher and the student on every task that has none yet.
 
     Args:
-        config: Resolved.
         tasks: As ``tasks_to_collect`` gives them.
-        collection: Takes the sessions.
-        learning_key: Names them.
-        progress: Counts tasks.
-        stop: Asked between chunks.
 
     Raises:
         Stopped: The user asked to stop; what was recorded stays.

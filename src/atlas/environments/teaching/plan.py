@@ -45,13 +45,10 @@ class PlanTeaching(Environment[Lesson]):
     """Teaches a student by a plan.
 
     Args:
-        tokenizer: Of the policy, the teacher.
-        baselines: Of the student.
         approach_tokens: Most tokens of the student's approach.
         weights: Inside uplift.
         reward: Uplift and what else counts.
         judges: Whose scorers are in the reward, if any.
-        ranks: Who trains together.
         progress: Told of the questions to the student before training.
     """
 

@@ -39,7 +39,7 @@ _WITHOUT_EVENTS = SessionQuery(include_trajectory_events=False, include_learning
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
+class PrepareOptions:
     """What the command line asks for."""
 
     output_dir: Path
@@ -61,7 +61,7 @@ class Request:
 Sets = tuple[list[RankedRecord], list[RankedRecord]]
 
 
-def from_tasks(request: Request) -> Sets:
+def from_tasks(request: PrepareOptions) -> Sets:
     """reasoning-gym's tasks, with responses written and verified here."""
     from atlas.from_scratch.data.tasks import ranked_from_tasks  # noqa: PLC0415 - slow to import
 
@@ -80,7 +80,7 @@ def from_tasks(request: Request) -> Sets:
     )
 
 
-def from_traces(request: Request) -> Sets:
+def from_traces(request: PrepareOptions) -> Sets:
     """Sessions of the same task, ranked by reward; from PostgreSQL or JSONL."""
     path = request.path
     if path is not None and (path.endswith((".jsonl", ".jsonl.gz")) or Path(path).is_file()):
@@ -89,14 +89,14 @@ def from_traces(request: Request) -> Sets:
         return _from_sessions(PostgresTraceStore(db_url).sessions(_WITHOUT_EVENTS), request)
 
 
-def from_jsonl(request: Request) -> Sets:
+def from_jsonl(request: PrepareOptions) -> Sets:
     """Ranked records of one's own, in a JSON or JSONL file; their scores or ranks stay."""
     what = "a JSON or JSONL file of records"
     records = read_ranked(_named(request, what), where_missing=f"give {what}")
     return _split(_one_a_prompt(records, request), request)
 
 
-def from_hub(request: Request) -> Sets:
+def from_hub(request: PrepareOptions) -> Sets:
     """A preference set of the Hugging Face hub, or local files of its shape."""
     name = _named(request, "the name of a data set")
     left_out: Counter[str] = Counter()
@@ -114,7 +114,7 @@ def from_hub(request: Request) -> Sets:
     return _split(ranked, request)
 
 
-SOURCES: Mapping[str, Callable[[Request], Sets]] = {
+SOURCES: Mapping[str, Callable[[PrepareOptions], Sets]] = {
     "tasks": from_tasks,
     "traces": from_traces,
     "jsonl": from_jsonl,
@@ -122,7 +122,7 @@ SOURCES: Mapping[str, Callable[[Request], Sets]] = {
 }
 
 
-def _from_sessions(sessions: Iterable[Session], request: Request) -> Sets:
+def _from_sessions(sessions: Iterable[Session], request: PrepareOptions) -> Sets:
     records, left_out = ranked_from_sessions(
         sessions, responses_per_prompt=request.responses_per_prompt
     )
@@ -131,7 +131,7 @@ def _from_sessions(sessions: Iterable[Session], request: Request) -> Sets:
 
 
 def _enough(
-    rows: Iterable[RankedRecord], request: Request
+    rows: Iterable[RankedRecord], request: PrepareOptions
 ) -> tuple[list[RankedRecord], RankedRecord | None]:
     """Return the rows that hold enough prompts, and the first that is too much, if there is one."""
     wanted = math.inf
@@ -152,7 +152,7 @@ def _held_out(num_prompts: int) -> int:
     return max(1, min(_MOST_HELD_OUT, num_prompts // 10))
 
 
-def _one_a_prompt(records: Iterable[RankedRecord], request: Request) -> list[RankedRecord]:
+def _one_a_prompt(records: Iterable[RankedRecord], request: PrepareOptions) -> list[RankedRecord]:
     """Return one record a prompt, with as many responses as asked for, and say what went."""
     single, fates = one_a_prompt(records)
     for fate, count in fates.items():
@@ -171,18 +171,17 @@ def _say_left_out(reasons: Mapping[str, int], say: Callable[[str], None]) -> Non
         say(f"{count} {reason}: left out")
 
 
-def _named(request: Request, what: str) -> str:
+def _named(request: PrepareOptions, what: str) -> str:
     if request.path is None:
         raise AtlasError(f"--path is missing; give {what}")
     return request.path
 
 
-def _split(records: Sequence[RankedRecord], request: Request) -> Sets:
+def _split(records: Sequence[RankedRecord], request: PrepareOptions) -> Sets:
     """Split by the hash of the prompt's key: a prompt in other words stays on its side.
 
     Args:
         records: No two with the same prompt.
-        request: How many go to each side.
     """
     if len(records) < 2:
         raise AtlasError(f"{len(records)} prompts can be ranked; two at least are needed")

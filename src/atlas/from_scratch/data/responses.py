@@ -55,10 +55,8 @@ def write_responses(
     """Write ``count`` different responses, of the kinds in `KINDS` in turn.
 
     Args:
-        task: What is answered.
         other_answers: Answers of other tasks of the family, for wrong ones.
         count: K, 2 to 16.
-        rng: Source of chance.
 
     Raises:
         AtlasError: So many different responses can't be written.

@@ -37,9 +37,7 @@ def ranked_from_tasks(
 
     Args:
         families: Data sets of reasoning-gym.
-        size: How many prompts.
         responses_per_prompt: K, 2 to 16.
-        seed: Equal seeds give equal records.
         split: ``train`` or ``held_out``; the two never share a prompt.
 
     Raises:

@@ -80,7 +80,6 @@ def text_steps(
         rows: Of equal length.
         tokens: Of a step, about.
         pass_tokens: Of a micro-batch, at most; one row goes through whatever it takes.
-        seed: Of the order.
     """
     length = len(rows[0].ids)
     order = list(rows)

@@ -91,7 +91,6 @@ def plan_steps(
     """Turn an order of operators into named steps.
 
     Args:
-        problem: what is to be worked.
         order: operator positions, first to be done first.
         legs: legs of each animal, where the problem has animals.
     """
@@ -151,8 +150,6 @@ def believed_legs(problem: Problem, rng: random.Random, *, share_known: float) -
     """Return the legs that someone believes each animal has; None for a chain.
 
     Args:
-        problem: the animals.
-        rng: source of chance.
         share_known: probability that all are right; otherwise four legs are assumed for each.
     """
     if not problem.animals:

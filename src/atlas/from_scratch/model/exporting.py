@@ -65,7 +65,7 @@ class Format:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Exported:
+class ExportedModel:
     """What was written and how it compares."""
 
     path: Path
@@ -76,7 +76,7 @@ class Exported:
     """Greedy answers that are equal; all of them."""
 
 
-def export_model(source: Path, output: Path, name: str) -> Exported:
+def export_model(source: Path, output: Path, name: str) -> ExportedModel:
     """Write a model in another format and prove that it is the same.
 
     Args:
@@ -97,14 +97,14 @@ def export_model(source: Path, output: Path, name: str) -> Exported:
     texts = texts_for(loaded[1])
     try:
         chosen.write(loaded, output)
-        before = said_by(*loaded, texts)
+        before = outputs_of(*loaded, texts)
         del loaded  # one model in memory at a time
-        difference = _compare(before, said_by(*chosen.load(output), texts), texts, output)
+        difference = _compare(before, outputs_of(*chosen.load(output), texts), texts, output)
     except BaseException:
         _remove(output)
         raise
     files = output.rglob("*") if output.is_dir() else [output]
-    return Exported(
+    return ExportedModel(
         path=output,
         num_bytes=sum(file.stat().st_size for file in files if file.is_file()),
         largest_difference=difference,
@@ -125,7 +125,7 @@ def load_any(folder: Path) -> Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ModelOutputs:
     """What a model makes of fixed inputs."""
 
     logits_LV: Tensor
@@ -134,13 +134,13 @@ class Said:
 
 
 @torch.inference_mode()
-def said_by(model: Any, tokenizer: Any, texts: Sequence[str]) -> Said:
+def outputs_of(model: Any, tokenizer: Any, texts: Sequence[str]) -> ModelOutputs:
     """Return what a model makes of fixed inputs, computed in float32."""
     if model.dtype != torch.float32:  # transformers forbids even asking one from GGUF
         model = model.float()
     model.eval()
     ids = tuple(map(tuple, tokenizer(list(texts), add_special_tokens=False)["input_ids"]))
-    return Said(
+    return ModelOutputs(
         logits_LV=model(torch.tensor([ids[0] + ids[1]])).logits[0],
         ids=ids,
         answers=tuple(_answer(model, tokenizer, question) for question in _QUESTIONS),
@@ -166,7 +166,9 @@ def texts_for(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return [*_TEXTS, *(entry for entry in entries if "\ufffd" not in entry)]
 
 
-def _compare(before: Said, after: Said, texts: Sequence[str], output: Path) -> float:
+def _compare(
+    before: ModelOutputs, after: ModelOutputs, texts: Sequence[str], output: Path
+) -> float:
     """Return the largest difference of two logits; raise AtlasError where anything differs."""
     for text, old, new in zip(texts, before.ids, after.ids, strict=True):
         if old != new:

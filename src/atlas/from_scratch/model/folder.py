@@ -33,7 +33,6 @@ def save_model_folder(source: Path, folder: Path, stats: Mapping[str, Any]) -> i
 
     Args:
         source: A model folder.
-        folder: Where the result goes.
         stats: What ``training_stats.json`` says, besides the number of parameters; its format is
             the JSON Schema in ``schemas/training_stats.schema.json``.
 

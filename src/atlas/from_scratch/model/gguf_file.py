@@ -53,8 +53,6 @@ def write_gguf(
     """Write the file, whole or not at all.
 
     Args:
-        path: The file.
-        config: Of a Llama.
         tensors: Name -> type and numbers, bfloat16 as its bits in uint16 (`pickled`).
         tokenizer: Byte-level BPE, with a chat template.
 

@@ -82,7 +82,6 @@ class NumpyLlama:
         """Return the logits after every token, [T, V].
 
         Args:
-            ids: [T] tokens.
             cache: What an earlier call with the tokens before them left; it is brought up to date.
         """
         cache = {} if cache is None else cache

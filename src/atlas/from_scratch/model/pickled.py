@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, one_line
 from atlas.run.files import replacing
 
 WEIGHTS: Final = "model_weights.pkl"
@@ -42,7 +42,6 @@ def write_pickled(path: Path, tensors: Mapping[str, tuple[str, Array]]) -> None:
     """Write weights, whole or not at all.
 
     Args:
-        path: The file.
         tensors: Name -> name of the type (``float32``, ``bfloat16``) and the numbers; bfloat16 as
             its bits in uint16.
 
@@ -73,7 +72,7 @@ def read_pickled(path: str | Path) -> dict[str, tuple[str, Array]]:
     except MemoryError as error:
         raise AtlasError(f"{path} doesn't fit into memory") from error
     except (ValueError, TypeError, LookupError) as error:
-        raise AtlasError(f"{path} is no file of weights: {_one_line(str(error))}") from error
+        raise AtlasError(f"{path} is no file of weights: {one_line(error)}") from error
 
 
 def as_float32(dtype: str, array: Array) -> NDArray[np.float32]:
@@ -123,7 +122,7 @@ def _read(file: BinaryIO, path: str | Path) -> object:
             reason = f"opcode {foreign.opcode} is none of them"
             raise AtlasError(f"{path} holds no weights in the format {FORMAT}: {reason}") from None
         raise AtlasError(
-            f"{path} was refused: it names {_one_line(named)}, and a file of weights holds "
+            f"{path} was refused: it names {one_line(named)}, and a file of weights holds "
             "arrays only; load model.safetensors, or ask where the file is from"
         ) from None
     return machine.result()
@@ -365,9 +364,3 @@ def _taken(stack: list[object], opcode: pickletools.OpcodeInfo) -> list[object]:
         before = before[: before.index(pickletools.markobject)]
     taken += [stack.pop() for _ in before]
     return taken[::-1]
-
-
-def _one_line(text: str) -> str:
-    """Return text of a file as it may stand in a message: printable, and not too long."""
-    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return plain if len(plain) <= 200 else plain[:200] + "..."

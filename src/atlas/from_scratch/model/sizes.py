@@ -67,7 +67,6 @@ def num_parameters(size: Size, vocab_rows: int | None = None) -> int:
     """Return how many parameters a shape has, without making it.
 
     Args:
-        size: The shape.
         vocab_rows: Rows of the embedding; None: the size's own.
 
     Example:

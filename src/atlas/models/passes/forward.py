@@ -51,10 +51,8 @@ def logprobs(
     """Return the log-probability of every learned token, with gradients where they are on.
 
     Args:
-        model: Any causal language model.
         rows: Siblings stand side by side.
         temperature: Logits are divided by it, as when the tokens were sampled.
-        with_entropy: Return the entropies too.
         device: Where the pass is computed; None: where the model's weights are.
         share: False computes every row with a prompt of its own, whatever the model allows.
 

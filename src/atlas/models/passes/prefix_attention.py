@@ -102,7 +102,6 @@ def prefix_attention(
         query_NHD: [N, H, D], already rotated.
         key_NHD: [N, H', D], where H is a multiple of H'.
         value_NHD: [N, H', D].
-        layout: Of the row.
         scale: Of the scores; None for one over the root of D.
         window: Tokens that a token sees, itself included; None sees all.
     """

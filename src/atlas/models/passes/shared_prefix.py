@@ -49,7 +49,7 @@ class CannotShare(Exception):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Packed:
+class PackedRows:
     """Rows as one."""
 
     ids_1N: Tensor
@@ -59,7 +59,7 @@ class Packed:
     layout: PrefixLayout
 
 
-def pack(rows: Sequence[Tokens], device: torch.device) -> Packed:
+def pack(rows: Sequence[Tokens], device: torch.device) -> PackedRows:
     """Lay rows out as one; those that share a prefix stand side by side."""
     groups = siblings(rows)
     prompts = [group[0].ids[: group[0].prefix] for group in groups]
@@ -79,7 +79,7 @@ def pack(rows: Sequence[Tokens], device: torch.device) -> Packed:
     def tensor(values: Iterable[int]) -> Tensor:
         return torch.tensor(list(values), dtype=torch.int64, device=device)
 
-    return Packed(
+    return PackedRows(
         ids_1N=tensor(chain(*prompts, *own)).unsqueeze(0),
         positions_1N=tensor(chain(*positions)).unsqueeze(0),
         before_M=tensor(before),
@@ -92,7 +92,7 @@ def siblings(rows: Iterable[Tokens]) -> list[list[Tokens]]:
     return [list(group) for _, group in groupby(rows, key=lambda row: row.ids[: row.prefix])]
 
 
-def packed_hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
+def packed_hidden(model: PreTrainedModel, packed: PackedRows) -> Tensor:
     """Return the hidden state before every learned token, [M, D]."""
     decoder: Any = model.get_decoder()
 

@@ -13,7 +13,7 @@ from atlas.machine.precision import training_device
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.ddp import DDPEngine
 from atlas.parallel.engine.deepspeed import DeepSpeedEngine
-from atlas.parallel.engine.deepspeed_settings import OurKeys, deepspeed_settings
+from atlas.parallel.engine.deepspeed_settings import RunSettings, deepspeed_settings
 from atlas.parallel.engine.fsdp import FSDPEngine
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.parallel.engine.protocol import Engine
@@ -47,10 +47,7 @@ def engine_for(
     """Return the engine.
 
     Args:
-        model: What is trained.
-        config: Of the job.
         total_steps: Length of the schedule, in optimiser steps.
-        ranks: Who trains together.
         whole: Every process computes with the whole model too, as when it samples from it.
         ready: Called with the very model that is trained, before any part of it is given away.
         say: Told what is done in another way than a file asks for.
@@ -76,7 +73,7 @@ def engine_for(
         assert config.deepspeed is not None  # chosen_engine saw to it
         settings, notes = deepspeed_settings(
             read_deepspeed_file(config.deepspeed),
-            OurKeys(
+            RunSettings(
                 max_grad_norm=config.max_grad_norm,
                 per_device_train_batch_size=config.per_device_train_batch_size,
                 gradient_accumulation_steps=config.gradient_accumulation_steps,

@@ -24,8 +24,6 @@ class DDPEngine(PlainEngine):
 
     Args:
         model: Trained in place; rank 0's weights count.
-        ranks: Who trains together.
-        recipe: As for `PlainEngine`.
     """
 
     def __init__(self, model: PreTrainedModel, *, ranks: Ranks, **recipe: Any) -> None:

@@ -38,11 +38,8 @@ class DeepSpeedEngine(PlainEngine):
     Args:
         model: Trained in place up to stage 2; becomes the whole copy at stage 3. Rank 0's weights
             count.
-        ranks: Who trains together.
         home: Where this rank has the whole copy at stage 3; ``meta``: nowhere.
-        settings: Of DeepSpeed (deepspeed_settings.py).
         ready: Called with the model that is trained before it is shared out.
-        recipe: As for `PlainEngine`.
 
     Raises:
         AtlasError: DeepSpeed isn't installed, or refuses the settings.

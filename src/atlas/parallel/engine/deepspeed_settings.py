@@ -16,7 +16,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OurKeys:
+class RunSettings:
     """What the run's own configuration says on matters that DeepSpeed's file knows of too."""
 
     max_grad_norm: float
@@ -27,14 +27,9 @@ class OurKeys:
 
 
 def deepspeed_settings(
-    content: Mapping[str, Any], keys: OurKeys, *, path: str
+    content: Mapping[str, Any], keys: RunSettings, *, path: str
 ) -> tuple[dict[str, Any], list[str]]:
     """Return DeepSpeed's settings, and notes on what of the file is done in another way.
-
-    Args:
-        content: Of the file.
-        keys: Ours.
-        path: Of the file, for messages.
 
     Raises:
         AtlasError: The file contradicts one of our keys, which is named; or asks for something that
@@ -80,7 +75,7 @@ def _refuse_foreign(content: Mapping[str, Any], path: str) -> None:
             )
 
 
-def _check_equal(content: Mapping[str, Any], keys: OurKeys, path: str) -> None:
+def _check_equal(content: Mapping[str, Any], keys: RunSettings, path: str) -> None:
     step = keys.per_device_train_batch_size * keys.gradient_accumulation_steps * keys.num_processes
     for theirs, ours, value in (
         ("gradient_clipping", "max_grad_norm", keys.max_grad_norm),

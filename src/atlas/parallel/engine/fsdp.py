@@ -34,11 +34,9 @@ class FSDPEngine(PlainEngine):
     Args:
         model: Becomes the whole copy; rank 0's weights count. In CPU memory, so that no device has
             to hold all of it while it is shared out.
-        ranks: Who trains together.
         home: Where this rank has the whole copy then; ``meta``: nowhere.
         ready: Called with the model that is trained before it is shared out.
         offload: Keep shares in CPU memory between uses.
-        recipe: As for `PlainEngine`.
     """
 
     def __init__(

@@ -22,13 +22,10 @@ class PlainEngine:
 
     Args:
         model: Trained in place.
-        learning_rate: Peak rate.
         total_steps: Length of the schedule, in optimiser steps.
-        scheduler: Shape of the schedule.
         warmup_ratio: Share of the steps in which the rate rises.
         weight_decay: Of matrices only; norms and biases are not decayed.
         max_grad_norm: Gradients longer than this are scaled down.
-        betas: Of AdamW.
         rounding_seed: Of the stochastic rounding, where the weights are bfloat16.
     """
 

@@ -14,7 +14,6 @@ def rate_factor(
 
     Args:
         step: Optimiser steps done, from 0.
-        total_steps: Steps of the whole run.
         kind: ``cosine`` and ``linear`` fall to 0 at the end; ``constant`` stays.
         warmup_ratio: Share of the steps in which the factor rises linearly to 1. The first step
             never has rate 0, so that no step is wasted.

@@ -26,7 +26,6 @@ class StochasticAdamW(torch.optim.Optimizer):
 
     Args:
         params: Parameters or groups of them, all bfloat16.
-        lr: Step size.
         betas: Of the two moments.
         eps: Added to the root of the second moment.
         weight_decay: Decoupled decay.

@@ -92,7 +92,6 @@ def judge_messages(
     """Return what a model is asked.
 
     Args:
-        judge: What to look for.
         material: Texts by name; ``opinions``, if there are any, is a list of verdicts.
         fence: Name of the lines around the material; random, and in no text.
         nonce: What the verdict must repeat; random, and in the system's message only.
@@ -123,10 +122,7 @@ async def ask(
     """Return one verdict; the same question is asked once, here and in later runs.
 
     Args:
-        model: Who is asked.
-        judge: What to look for.
         material: As in `judge_messages`.
-        temperature: Of the sampling.
         sample: Tells samples at one temperature apart.
 
     Raises:

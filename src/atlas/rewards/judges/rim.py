@@ -28,7 +28,13 @@ from atlas.rewards.judges.endpoint.client import Endpoint, key_of
 from atlas.rewards.judges.endpoint.outage import OutageWatch
 from atlas.rewards.judges.ensemble import judge_together
 from atlas.rewards.judges.judge import Judge, JudgeModel, load_judges
-from atlas.rewards.judges.rim_result import RIMReport, RIMResult, Since, rim_report, weighted_score
+from atlas.rewards.judges.rim_result import (
+    RIMReport,
+    RIMResult,
+    SinceLastReport,
+    rim_report,
+    weighted_score,
+)
 
 T = TypeVar("T")
 
@@ -38,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, slots=True)
-class _Bench:
+class _PoolState:
     """What lives in the pool's event loop."""
 
     judges: tuple[Judge, ...]
@@ -53,7 +59,6 @@ class RIMReward:
 
     Args:
         config_path: Such as ``configs/rim_config.yaml``.
-        config: In place of the file.
         say: Takes the lines that a pause is announced with; by default they are logged as warnings.
         spent: What an earlier part of the run has spent, of this process's part of the budget.
         parts: Processes that share the budget, each an equal part.
@@ -84,17 +89,15 @@ class RIMReward:
         self._say = say
         self._spent = spent or Usage()
         self._pool = BackgroundLoop("judges")
-        self._bench: _Bench | None = None
+        self._bench: _PoolState | None = None
         self._lock = threading.Lock()
-        self._since = Since(usage=self._spent)
+        self._since = SinceLastReport(usage=self._spent)
         self._past: Counter[str] = Counter()
 
     def evaluate(self, *, prompt: str, response: str, **context: str) -> RIMResult:
         """Judge one response and wait for the result; works inside an event loop too.
 
         Args:
-            prompt: What was asked.
-            response: What is judged.
             **context: What else the judges should see, such as ``reference="14"``.
 
         Raises:
@@ -138,7 +141,10 @@ class RIMReward:
     def report(self) -> RIMReport:
         """Return what happened since the last report; call it once a logged step."""
         with self._lock:
-            before, self._since = self._since, Since(usage=self.spent, outcomes=self._outcomes())
+            before, self._since = (
+                self._since,
+                SinceLastReport(usage=self.spent, outcomes=self._outcomes()),
+            )
         return rim_report(before, usage=self._since.usage, outcomes=self._since.outcomes)
 
     def close(self) -> None:
@@ -188,7 +194,7 @@ class RIMReward:
             self._since.results.append(result)
         return result
 
-    def _open_bench(self) -> _Bench:
+    def _open_bench(self) -> _PoolState:
         """Make what lives in the loop, in the loop."""
         if self._bench is None:
             settings = self._config.settings
@@ -202,7 +208,7 @@ class RIMReward:
             cache = VerdictCache(Path(settings.cache_path) if settings.cache_path else None)
             small = self._model(self._config.small, budget, cache)
             large = self._config.large
-            self._bench = _Bench(
+            self._bench = _PoolState(
                 judges=self._judges,
                 small=small,
                 large=small if large is None else self._model(large, budget, cache),
@@ -228,7 +234,7 @@ class RIMReward:
             under_way=asyncio.Semaphore(_UNDER_WAY * config.concurrency),
         )
 
-    async def _close_bench(self, bench: _Bench) -> None:
+    async def _close_bench(self, bench: _PoolState) -> None:
         await bench.small.endpoint.close()
         if bench.large is not bench.small:
             await bench.large.endpoint.close()

@@ -72,7 +72,7 @@ class RIMReport:
 
 
 @dataclass(kw_only=True, slots=True)
-class Since:
+class SinceLastReport:
     """What has happened since the last report, and the counters as they stood then."""
 
     results: list[RIMResult] = field(default_factory=list)
@@ -89,11 +89,10 @@ def weighted_score(results: Sequence[JudgeResult], weights: Sequence[float]) -> 
     return total / sum(weights)
 
 
-def rim_report(before: Since, *, usage: Usage, outcomes: Counter[str]) -> RIMReport:
+def rim_report(before: SinceLastReport, *, usage: Usage, outcomes: Counter[str]) -> RIMReport:
     """Return the report on what happened since ``before``.
 
     Args:
-        before: With the results since then.
         usage: As it stands now, since the run began; likewise the rest.
         outcomes: Of calls, by kind.
     """

@@ -95,7 +95,6 @@ def read_verdict(text: str, *, nonce: str) -> JudgeVerdict:
     """Read a reply, with or without prose, code fences and thinking around the verdict.
 
     Args:
-        text: The whole reply.
         nonce: Of this call.
 
     Raises:

@@ -54,7 +54,6 @@ def find_encoded(answer: str, question: str, teaching: str) -> str | None:
 
     Args:
         answer: In lower case.
-        question: As it is.
         teaching: As it is: capitals matter.
     """
     asked = question.casefold()

@@ -13,13 +13,13 @@ import types
 from typing import Any
 
 from atlas.rewards.sandbox.jail import enter_jail
-from atlas.rewards.sandbox.wire import Broken, Line, decode, encode
+from atlas.rewards.sandbox.wire import BrokenWire, Line, decode, encode
 
 READY = "ready"
 _SHOWN = 300
 
 
-class Nowhere:
+class SilentStream:
     """A text stream that forgets."""
 
     def write(self, text: str) -> int:
@@ -102,12 +102,12 @@ def main(read_fd: int, write_fd: int) -> None:
     sys.stdout.flush()
     for fd in (0, 1, 2):
         os.close(fd)
-    sys.stdin, sys.stdout, sys.stderr = None, Nowhere(), Nowhere()  # type: ignore[assignment]
+    sys.stdin, sys.stdout, sys.stderr = None, SilentStream(), SilentStream()  # type: ignore[assignment]
     candidate = Candidate()
     try:
         line.send(candidate.run(job["code"]))
         while True:
             line.send(candidate.answer(line.receive()))
-    except Broken:
+    except BrokenWire:
         # Neither exit handlers nor threads of the code get another turn.
         os._exit(0)

@@ -18,18 +18,18 @@ import unittest
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from atlas.rewards.sandbox.candidate import READY, Nowhere
+from atlas.rewards.sandbox.candidate import READY, SilentStream
 from atlas.rewards.sandbox.jail import enter_jail
-from atlas.rewards.sandbox.wire import Broken, Handle, Line, decode, encode
+from atlas.rewards.sandbox.wire import BrokenWire, Handle, Line, decode, encode
 
 _SHOWN = 200
 
 
-class Gone(BaseException):
+class CandidateEnded(BaseException):
     """The code under test ended its process, or broke the conversation."""
 
 
-class Remote:
+class RemoteObject:
     """An object of the code under test. Only itself is equal to it: compare its values."""
 
     def __init__(self, caller: Caller, number: int) -> None:
@@ -71,7 +71,7 @@ class Caller:
         reply = self._reply()
         names = reply.get("names")
         if not isinstance(names, dict):
-            raise Gone("it said what is no answer")
+            raise CandidateEnded("it said what is no answer")
         for name, what in names.items():
             if what == "exception":
                 self.errors[str(name)] = type(str(name), (Exception,), {})
@@ -86,20 +86,20 @@ class Caller:
         message["with"] = given if do == "get" else encode(self._send(given), self._keep)
         try:
             self._line.send(message)
-        except Broken as error:
-            raise Gone(str(error)) from error
+        except BrokenWire as error:
+            raise CandidateEnded(str(error)) from error
         reply = self._reply()
         if "value" not in reply:
-            raise Gone("it said what is no answer")
+            raise CandidateEnded("it said what is no answer")
         return self._read(reply["value"])
 
     def _reply(self) -> dict[str, Any]:
         try:
             reply = self._line.receive()
-        except Broken as error:
-            raise Gone(str(error)) from error
+        except BrokenWire as error:
+            raise CandidateEnded(str(error)) from error
         if not isinstance(reply, dict):
-            raise Gone("it said what is no answer")
+            raise CandidateEnded("it said what is no answer")
         if "raised" in reply:
             name, text = map(str, reply["raised"])
             raise self._error_class(name)(text)
@@ -116,13 +116,13 @@ class Caller:
 
     def _read(self, message: Any) -> Any:
         try:
-            return decode(message, lambda number: Remote(self, int(number)))
-        except Broken as error:
-            raise Gone(str(error)) from error
+            return decode(message, lambda number: RemoteObject(self, int(number)))
+        except BrokenWire as error:
+            raise CandidateEnded(str(error)) from error
 
     def _send(self, value: Any) -> Any:
         """Bring objects of the other side back to their numbers, inside lists and the like too."""
-        if isinstance(value, Remote):
+        if isinstance(value, RemoteObject):
             return Handle(value._number)
         if isinstance(value, list | tuple | set | frozenset):
             return type(value)(self._send(one) for one in value)
@@ -156,7 +156,7 @@ def run_tests(caller: Caller, tests: str, entry: str | None) -> dict[str, Any]:
                 failures.append(f"{name}: {_said(error)}")
     except Exception as error:
         return {"passed": 0, "total": max(total, 1), "first": _said(error)}
-    except Gone as error:
+    except CandidateEnded as error:
         return {"passed": 0, "total": max(total, 1), "first": f"the code broke off: {error}"}
     first = failures[0] if failures else ""
     return {"passed": total - len(failures), "total": total, "first": first}
@@ -215,6 +215,6 @@ def main(read_fd: int, write_fd: int, report_fd: int) -> None:
     report.send(READY)
     for fd in (0, 1, 2):
         os.close(fd)
-    sys.stdin, sys.stdout, sys.stderr = None, Nowhere(), Nowhere()  # type: ignore[assignment]
+    sys.stdin, sys.stdout, sys.stderr = None, SilentStream(), SilentStream()  # type: ignore[assignment]
     report.send(run_tests(Caller(line), job["tests"], job["entry"]))
     os._exit(0)

@@ -1,8 +1,9 @@
 """Text that a library would evaluate is looked at first, so that none of it can run as code.
 
-Input: what a model wrote, on its way to `eval` or into SymPy. Output: its value, or a `Refused`
-where it is more than values and arithmetic: an attribute, a call of anything but a mathematical
-function, a number too large to work out. The jail (`forks`) holds whatever gets past this.
+Input: what a model wrote, on its way to `eval` or into SymPy. Output: its value, or an
+`UnsafeExpression` where it is more than values and arithmetic: an attribute, a call of anything but
+a mathematical function, a number too large to work out. The jail (`forks`) holds
+whatever gets past this.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ _SYMPY_NODES = (
 )
 
 
-class Refused(ValueError):
+class UnsafeExpression(ValueError):
     """The text is more than values and arithmetic."""
 
 
@@ -69,7 +70,7 @@ def evaluate(text: str, *_: Any) -> Any:
     """Work out values and arithmetic as `eval` would, and nothing else.
 
     Raises:
-        Refused: It holds anything else, or a number too large.
+        UnsafeExpression: It holds anything else, or a number too large.
 
     Example:
         >>> evaluate("[['a', 1 + 2], (0x10 << 2,)]")
@@ -86,20 +87,20 @@ def check_sympy_code(code: str, names: Container[str] = ()) -> None:
         names: Further names that stand for symbols.
 
     Raises:
-        Refused: It is more than arithmetic with symbols and mathematical functions.
+        UnsafeExpression: It is more than arithmetic with symbols and mathematical functions.
     """
     tree = _parsed(code)
     for node in ast.walk(tree):
         if not isinstance(node, _SYMPY_NODES):
-            raise Refused(f"{type(node).__name__} is no arithmetic")
+            raise UnsafeExpression(f"{type(node).__name__} is no arithmetic")
         if isinstance(node, ast.Call):
             _check_call(node, names)
         if isinstance(node, ast.Name) and not _is_known(node.id, names):
-            raise Refused(f"'{node.id}' is no function of mathematics")
+            raise UnsafeExpression(f"'{node.id}' is no function of mathematics")
     texts = sum(isinstance(n, ast.Constant) and isinstance(n.value, str) for n in ast.walk(tree))
     taken = sum(isinstance(n, ast.Call) and _takes_text(n) for n in ast.walk(tree))
     if texts > taken:
-        raise Refused("a text is no arithmetic")
+        raise UnsafeExpression("a text is no arithmetic")
     _bits(tree.body)
 
 
@@ -110,16 +111,16 @@ def guard_module(module: Any) -> None:
 
 
 def _no_exec(*_: Any) -> None:
-    raise Refused("nothing is executed here")
+    raise UnsafeExpression("nothing is executed here")
 
 
 def _parsed(text: Any) -> ast.Expression:
     if not isinstance(text, str) or len(text) > LONGEST:
-        raise Refused(f"no text of at most {LONGEST} characters")
+        raise UnsafeExpression(f"no text of at most {LONGEST} characters")
     try:
         return ast.parse(text.strip(), mode="eval")
     except (SyntaxError, MemoryError, RecursionError, ValueError) as error:
-        raise Refused("it can't be read") from error
+        raise UnsafeExpression("it can't be read") from error
 
 
 def _value(node: ast.AST) -> Any:
@@ -136,26 +137,26 @@ def _value(node: ast.AST) -> Any:
         left, right = _number(node.left), _number(node.right)
         _limit(_combined(node.op, _size(left), _size(right)))
         return _OPERATORS[type(node.op)](left, right)
-    raise Refused(f"{type(node).__name__} is neither a value nor arithmetic")
+    raise UnsafeExpression(f"{type(node).__name__} is neither a value nor arithmetic")
 
 
 def _number(node: ast.AST) -> int | float:
     value = _value(node)
     if not isinstance(value, int | float):
-        raise Refused("arithmetic is for numbers")
+        raise UnsafeExpression("arithmetic is for numbers")
     return value
 
 
 def _check_call(node: ast.Call, names: Container[str]) -> None:
     """``f(x)`` of a function of mathematics, or SymPy's ``Function('f')(x)``."""
     if node.keywords:
-        raise Refused("no arguments have names here")
+        raise UnsafeExpression("no arguments have names here")
     called = node.func
     if isinstance(called, ast.Call):
         if not (isinstance(called.func, ast.Name) and called.func.id == "Function"):
-            raise Refused("what is called is no function")
+            raise UnsafeExpression("what is called is no function")
     elif not isinstance(called, ast.Name) or not _is_known(called.id, names):
-        raise Refused("what is called is no function of mathematics")
+        raise UnsafeExpression("what is called is no function of mathematics")
 
 
 def _is_known(name: str, names: Container[str]) -> bool:
@@ -208,4 +209,4 @@ def _combined(operation: ast.operator, left: float, right: float) -> float:
 
 def _limit(size: float) -> None:
     if size > _MOST_BITS:
-        raise Refused("a number is too large to be worked out")
+        raise UnsafeExpression("a number is too large to be worked out")

@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from atlas.rewards.sandbox.candidate import Nowhere
+from atlas.rewards.sandbox.candidate import SilentStream
 from atlas.rewards.sandbox.jail import close_jail, prepare_jail
 
 WALL_SECONDS = 60.0
@@ -45,7 +45,7 @@ Result: TypeAlias = dict[str, Any]
 Work: TypeAlias = Callable[[Any], Any]
 
 
-class Unjailed(Exception):
+class CannotJail(Exception):
     """This system can't hold a child."""
 
 
@@ -88,7 +88,7 @@ def serve(prepare: Callable[[Mapping[str, Any]], Work]) -> None:
         try:
             work = prepare(request)
             reply = {"results": run(work, request["items"], **_limits(request))}
-        except Unjailed as error:
+        except CannotJail as error:
             reply = {"unjailed": str(error)}
         except OSError as error:
             reply = {"starved": f"no process could be started: {error}"}
@@ -112,7 +112,7 @@ def run(
         children: At most so many at a time.
 
     Raises:
-        Unjailed: This system can't hold a child; no item was looked at.
+        CannotJail: This system can't hold a child; no item was looked at.
         OSError: No process can be started.
     """
     results: list[Result | None] = [None] * len(items)
@@ -162,7 +162,7 @@ def _child(work: Work, items: Sequence[Any], share: list[int], write_fd: int) ->
     os.dup2(write_fd, 3)
     os.closerange(0, 3)
     os.closerange(4, 65536)
-    sys.stdin, sys.stdout, sys.stderr = None, Nowhere(), Nowhere()  # type: ignore[assignment]
+    sys.stdin, sys.stdout, sys.stderr = None, SilentStream(), SilentStream()  # type: ignore[assignment]
     os.environ.clear()
     try:
         # The kernel counts whole seconds: a part of one would be none, and the end at once.
@@ -208,7 +208,7 @@ def _listen(child: _Child, results: list[Result | None]) -> list[list[int]]:
     *lines, child.rest = (child.rest + piece).split(b"\n")
     for line in lines:
         if not child.ready and line != _READY:
-            raise Unjailed(line.decode(errors="replace"))
+            raise CannotJail(line.decode(errors="replace"))
         if child.ready and child.todo:
             results[child.todo.pop(0)] = _parsed(line)
         child.ready = True

@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, one_line
 from atlas.rewards.sandbox.candidate import READY
 
 START_LIMIT = 60.0
 """Seconds in which two Python processes must have started; a machine may be busy."""
 _LONGEST_REPORT = 1 << 16
-_SHOWN = 300
 _SOURCE = str(Path(__file__).resolve().parents[3])
 _CLEAN = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "PYTHONMALLOC": "malloc"}
 _MAIN = "import sys; sys.path.insert(0, {!r}); from atlas.rewards.sandbox.{} import main; main({})"
@@ -64,7 +63,6 @@ def run_tests(code: str, tests: str, *, entry: str | None, limits: Limits) -> Te
         code: Python; its top level is run.
         tests: Python; sees the code's public names as globals and as the module ``solution``.
         entry: The name that ``check(candidate)`` is given, where the tests define one.
-        limits: Time and memory.
 
     Raises:
         AtlasError: This system can't jail a process; nothing was run.
@@ -161,8 +159,7 @@ def _plausible(line: str, most: int) -> TestReport:
         return _no_report("the report of the task's tests can't be read")
     if type(passed) is not int or type(total) is not int or not 0 <= passed <= total <= most:
         return _no_report(f"the report of the task's tests isn't of the {most} at most in it")
-    printable = "".join(c if c.isprintable() else " " for c in str(first)[:_SHOWN])
-    return TestReport(passed=passed, total=total, first=printable)
+    return TestReport(passed=passed, total=total, first=one_line(first))
 
 
 def _no_report(why: str) -> TestReport:

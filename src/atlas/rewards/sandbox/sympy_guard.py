@@ -14,7 +14,7 @@ from typing import Any
 import sympy
 from sympy.parsing import sympy_parser
 
-from atlas.rewards.sandbox.expression_check import LONGEST, Refused, check_sympy_code
+from atlas.rewards.sandbox.expression_check import LONGEST, UnsafeExpression, check_sympy_code
 
 UNUSED = ("tests", "benchmarks", "testing", "plotting", "interactive", "physics", "galgebra")
 UNUSED += ("this", "deprecated", "conftest", "codegen", "diffgeom", "crypto", "liealgebras")
@@ -28,7 +28,7 @@ def guard_sympy() -> None:
 
     def checked(text: str, local_dict: Any, global_dict: Any, transformations: Any) -> str:
         if len(text) > LONGEST:
-            raise Refused(f"more than {LONGEST} characters")
+            raise UnsafeExpression(f"more than {LONGEST} characters")
         code: str = stringify(text, local_dict, global_dict, transformations)
         check_sympy_code(code, {name for name in local_dict if isinstance(name, str)})
         return code

@@ -27,7 +27,7 @@ class Handle:
     number: int
 
 
-class Broken(Exception):
+class BrokenWire(Exception):
     """The other side ended, or said what is no message."""
 
 
@@ -43,20 +43,20 @@ class Line:
         """Write one message.
 
         Raises:
-            Broken: Nobody reads any more.
+            BrokenWire: Nobody reads any more.
         """
         data = json.dumps(message).encode() + b"\n"
         try:
             while data:
                 data = data[os.write(self._write_fd, data) :]
         except OSError as error:
-            raise Broken("the other side ended") from error
+            raise BrokenWire("the other side ended") from error
 
     def receive(self) -> Any:
         """Wait for one message.
 
         Raises:
-            Broken: The other side ended, or what it said is no message.
+            BrokenWire: The other side ended, or what it said is no message.
         """
         end = self._rest.find(b"\n")
         while end < 0:
@@ -65,12 +65,12 @@ class Line:
             end = len(self._rest) + found if found >= 0 else -1
             self._rest += piece
             if not piece or len(self._rest) > LONGEST_LINE:
-                raise Broken("the other side ended" if not piece else "the other side floods")
+                raise BrokenWire("the other side ended" if not piece else "the other side floods")
         line, self._rest = self._rest[:end], self._rest[end + 1 :]
         try:
             return json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise Broken("what arrived is no message") from error
+            raise BrokenWire("what arrived is no message") from error
 
 
 def encode(value: Any, keep: Callable[[Any], int], depth: int = 0) -> Any:
@@ -108,12 +108,12 @@ def decode(message: Any, find: Callable[[int], Any]) -> Any:
     """Return what ``encode`` was given, of Python's own types; ``find`` resolves numbers.
 
     Raises:
-        Broken: It isn't anything that ``encode`` returns.
+        BrokenWire: It isn't anything that ``encode`` returns.
     """
     try:
         return _decode(message, find)
     except (TypeError, ValueError, KeyError, RecursionError, ZeroDivisionError) as error:
-        raise Broken("what arrived is no value") from error
+        raise BrokenWire("what arrived is no value") from error
 
 
 def _decode(message: Any, find: Callable[[int], Any]) -> Any:

@@ -1,6 +1,6 @@
 r"""The final answer of a text: the one place that reads it, and by which rule it was read.
 
-Input: what a student wrote, and a format. Output: a `Reading`, or None where there is no answer.
+Input: what a student wrote, and a format. Output: a `FinalAnswer`, or None where there is none.
 
 =============  ==================================================================================
 answer         what follows the last ``Answer:``, on its line or below it
@@ -81,12 +81,12 @@ _LONGEST = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class FinalAnswer:
     """A final answer.
 
     Example:
         >>> read_answer("So **A = 6**? No. **Answer:** $5$.")
-        Reading(text='5', rule='answer')
+        FinalAnswer(text='5', rule='answer')
     """
 
     text: str
@@ -95,43 +95,41 @@ class Reading:
     """By which it was read: a name of this module's table, without path or pattern."""
 
 
-def read_answer(text: str, answer_format: str = AUTO) -> Reading | None:
+def read_answer(text: str, answer_format: str = AUTO) -> FinalAnswer | None:
     """Return the final answer of a text; None where there is none.
 
     Args:
-        text: What a student wrote.
         answer_format: A value that `check_answer_format` returned.
     """
     text = _said(text)
     kind, _, rest = answer_format.partition(":")
     if kind in ("json", "regex"):
         found = _at_path(text, rest) if kind == "json" else _matched(text, rest)
-        return Reading(found, kind) if found else None
+        return FinalAnswer(found, kind) if found else None
     for rule, read in _AUTO.items() if answer_format == AUTO else [(kind, _RULES[kind])]:
         found = read(text)
         if found:
-            return Reading(found, rule)
+            return FinalAnswer(found, rule)
     return None
 
 
-def read_block(text: str, *languages: str) -> Reading | None:
+def read_block(text: str, *languages: str) -> FinalAnswer | None:
     r"""Return an answer of several lines: the last fenced block, else all after ``Answer:``.
 
     Args:
-        text: What the student wrote.
         languages: A block marked as one of these is preferred to any other.
 
     Example:
         >>> read_block("I try.\n```python\nx = 1\n```\nDone.", "python")
-        Reading(text='x = 1\n', rule='block')
+        FinalAnswer(text='x = 1\n', rule='block')
     """
     text = _said(text)
     blocks = [(match[1].casefold(), match[2]) for match in _FENCE.finditer(text)]
     marked = [body for language, body in blocks if language in languages]
     if blocks:
-        return Reading((marked or [body for _, body in blocks])[-1], "block")
+        return FinalAnswer((marked or [body for _, body in blocks])[-1], "block")
     after = _LAST_LABEL.match(text)
-    return Reading(after[1].strip(), "answer") if after and after[1].strip() else None
+    return FinalAnswer(after[1].strip(), "answer") if after and after[1].strip() else None
 
 
 def bare(text: str) -> str:

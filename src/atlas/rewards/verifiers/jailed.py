@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, one_line
 from atlas.rewards.verifiers.line_process import LineProcess
 
 CPU_SECONDS = 5.0
@@ -57,7 +57,6 @@ class JailedWorker:
         Args:
             items: What JSON can carry.
             cpu_seconds: For one item.
-            shared: What goes with all of them.
 
         Raises:
             AtlasError: This system can't jail a process; nothing was looked at.
@@ -80,7 +79,7 @@ class JailedWorker:
                 f"to the verifier of {self._what}; it takes Linux with seccomp on x86-64 or ARM64"
             )
         if "starved" in reply:
-            return [Reply(starved=_clean(reply["starved"]))] * len(items)
+            return [Reply(starved=one_line(reply["starved"]))] * len(items)
         return [_reply(one) for one in reply["results"]]
 
     def close(self) -> None:
@@ -90,13 +89,7 @@ class JailedWorker:
 
 def _reply(said: Mapping[str, Any]) -> Reply:
     if "failed" in said:
-        return Reply(failed=_clean(said["failed"]) or "it failed")
+        return Reply(failed=one_line(said["failed"]) or "it failed")
     if "starved" in said:
-        return Reply(starved=_clean(said["starved"]) or "no time")
+        return Reply(starved=one_line(said["starved"]) or "no time")
     return Reply(value=said["value"])
-
-
-def _clean(text: object) -> str:
-    """Return what can be written to any log: an answer's own words may be in it."""
-    printable = str(text)[:300].encode(errors="replace").decode()
-    return "".join(c if c.isprintable() else " " for c in printable)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from atlas.config.parts.answers import AUTO, check_answer_format
 from atlas.errors import AtlasError
-from atlas.rewards.verifiers.answers import Reading, read_answer, read_block
+from atlas.rewards.verifiers.answers import FinalAnswer, read_answer, read_block
 from atlas.rewards.verifiers.exact import exact_verdict
 from atlas.rewards.verifiers.json_schema import json_verdict
 from atlas.rewards.verifiers.maths.verifier import math_verdict, math_verdicts
@@ -94,8 +94,6 @@ def verify_all(
 
     Args:
         tasks: ``answer_format`` in a task's metadata goes before the argument.
-        texts: What the student wrote.
-        answer_format: How it marks its final answer.
         name_of: Says which verifier a task has.
 
     Raises:
@@ -103,12 +101,12 @@ def verify_all(
     """
     places: dict[str, list[int]] = defaultdict(list)
     verdicts: dict[int, Verdict] = {}
-    readings: dict[int, Reading] = {}
+    readings: dict[int, FinalAnswer] = {}
     for place, (task, text) in enumerate(zip(tasks, texts, strict=True)):
         name = name_of(task)
         is_scorer = find_verifier(name) is reasoning_verdict
         reading = _read(task, name, text, answer_format)
-        if isinstance(reading, Reading):
+        if isinstance(reading, FinalAnswer):
             readings[place] = reading
             places[_SCORER if is_scorer else name].append(place)
         else:
@@ -123,7 +121,7 @@ def verify_all(
     return [verdicts[place] for place in range(len(tasks))]
 
 
-def _read(task: Task, name: str, text: str, answer_format: str) -> Reading | Verdict:
+def _read(task: Task, name: str, text: str, answer_format: str) -> FinalAnswer | Verdict:
     if name in _BLOCKS:
         return read_block(text, *_BLOCKS[name]) or unread()
     own = task.metadata.get("answer_format")
@@ -179,7 +177,6 @@ def verified(
     Args:
         tasks: One an attempt.
         attempts: Of any student.
-        answer_format: How it marks its final answer.
         name_of: Says which verifier a task has, where a second opinion is asked for.
     """
     made = [(task, one) for task, one in zip(tasks, attempts, strict=True) if not one.abstained]

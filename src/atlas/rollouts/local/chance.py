@@ -44,7 +44,6 @@ def uniforms(keys_B: Tensor, positions_B: Tensor, attempt: int = 0) -> Tensor:
     """Return one float32 in [0, 1) a row.
 
     Args:
-        keys_B: from `row_keys`.
         positions_B: which token of the completion is drawn, int64.
         attempt: which draw for that token.
     """

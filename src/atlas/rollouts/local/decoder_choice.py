@@ -31,7 +31,6 @@ class DecoderChoice:
     """Makes decoders for one model.
 
     Args:
-        model: any causal language model.
         pad_id: fills up short prompts.
         dtype: precision to compute in; None: that of the model's weights.
     """

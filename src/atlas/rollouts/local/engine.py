@@ -127,7 +127,7 @@ class LocalGenerator:
         # Neighbours in length enter together (padding is computed too), and the longest first:
         # later ones then fit beside them.
         queue = deque(sorted(range(len(prompts)), key=lambda i: -len(prompts[i])))
-        seen = _Seen(self.model, sampling)
+        seen = _SeenTokens(self.model, sampling)
         logits_BV: Tensor | None = None
         since_asked = 0
         while True:
@@ -194,7 +194,7 @@ class LocalGenerator:
         return min(self._eos_ids) if pad is None else pad
 
 
-class _Seen:
+class _SeenTokens:
     """Which tokens each row in flight has seen; kept only for a repetition penalty."""
 
     def __init__(self, model: PreTrainedModel, sampling: Sampling) -> None:

@@ -29,7 +29,6 @@ class LlamaDecoder:
     """Decodes rows of groups that may enter at any time.
 
     Args:
-        weights: of the model.
         longest: most tokens of a sequence, the completion included.
     """
 

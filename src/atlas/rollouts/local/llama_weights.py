@@ -84,7 +84,6 @@ def unfit(model: PreTrainedModel, longest: int, dtype: torch.dtype | None = None
     """Say why a model can't be decoded from its weights; None if it can.
 
     Args:
-        model: any.
         longest: most tokens of a sequence, the completion included.
         dtype: precision to compute in; None: that of `computing_dtype`.
     """
@@ -149,7 +148,6 @@ def read_weights(model: PreTrainedModel, dtype: torch.dtype) -> LlamaWeights:
     """Read a model that `unfit` has nothing against.
 
     Args:
-        model: any such.
         dtype: of the products. Where the model's own is more exact, what passes from layer to layer
             stays in that, as under autocast: embedding and norms are then the model's own tensors.
     """

@@ -36,7 +36,6 @@ def draw(
 
     Args:
         logits_BV: raw logits.
-        sampling: how.
         keys_B: source of chance, one a row (`row_keys`); unused when greedy.
         positions_B: which token of its completion each row draws.
         seen_BV: bool, the tokens that the repetition penalty is for; None where there is none.

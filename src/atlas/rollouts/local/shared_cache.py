@@ -107,7 +107,6 @@ class SharedCache:
         """Write one key and value a row [B, H, D] and attend to all that the row may see.
 
         Args:
-            layer: which.
             queries: [B, H, R, D], scaled.
             keys: of the new tokens, [B, H, D].
             values: of the new tokens, [B, H, D].

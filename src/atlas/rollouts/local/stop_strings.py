@@ -16,10 +16,6 @@ class StopStrings:
 
     Only the end of a completion is decoded: every token that shows has at least one byte, so a text
     of n bytes lies within its last n tokens.
-
-    Args:
-        tokenizer: decodes tokens.
-        stop: the texts.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from atlas.errors import AtlasError
 from atlas.rollouts.generator import Prompt, Sampling, completion_limits
 from atlas.rollouts.vllm.pool import ServerPool
-from atlas.rollouts.vllm.wire import Ask, Sampled, check_sampling
+from atlas.rollouts.vllm.wire import Sampled, SampleRequest, check_sampling
 from atlas.run.seeding import derive_seed
 from atlas.types import Completion
 
@@ -34,8 +34,6 @@ class VLLMGenerator:
     """Completes prompts on servers.
 
     Args:
-        pool: The servers, opened.
-        tokenizer: Decodes completions.
         end_ids: Tokens that end a completion (`end_tokens.end_ids`).
         seeded: The servers take a seed with each request. On a CPU that kills an engine that
             computes prompts in pieces (``--enable-chunked-prefill``, vLLM's default).
@@ -82,7 +80,7 @@ class VLLMGenerator:
         check_sampling(sampling)
         limits = completion_limits(prompts, sampling, self.pool.window)
         asks = [
-            Ask(
+            SampleRequest(
                 prompt=prompt,
                 sampling=sampling,
                 limit=limit,

@@ -1,7 +1,7 @@
 """Many requests to one or several servers of the same weights: each answered exactly once.
 
-Input: a list of `Ask`s. Output: their samples, in order. A request goes to the server with the
-fewest under way, and waits where that has enough to do. One that is lost is sent again, after
+Input: a list of `SampleRequest`. Output: their samples, in order. A request goes to the server with
+the fewest under way, and waits where that has enough to do. One that is lost is sent again, after
 whoever looks after the server has brought it back::
 
     ask ──► free place ──► send ──► answer with the right weights? ──► kept, once
@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from atlas.errors import OutageError
 from atlas.machine.background_loop import BackgroundLoop
-from atlas.rollouts.vllm.server import Lost, ServerFacts, VLLMServer
-from atlas.rollouts.vllm.wire import Ask, Sampled, Unusable
+from atlas.rollouts.vllm.server import RequestLost, ServerFacts, VLLMServer
+from atlas.rollouts.vllm.wire import Sampled, SampleRequest, UnusableAnswer
 
 T = TypeVar("T")
 
@@ -72,11 +72,12 @@ class ServerPool:
         """Most tokens of prompt and completion together, on every server."""
         return min(server.facts.window for server in self.servers)
 
-    def complete(self, asks: Sequence[Ask], accept: Accept = lambda _: "") -> list[list[Sampled]]:
+    def complete(
+        self, asks: Sequence[SampleRequest], accept: Accept = lambda _: ""
+    ) -> list[list[Sampled]]:
         """Return the samples of every request, in order.
 
         Args:
-            asks: What is wanted.
             accept: Looks at every sample; a request with one that can't be used is sent again.
 
         Raises:
@@ -84,7 +85,7 @@ class ServerPool:
         """
         answered: dict[int, list[Sampled]] = {}
 
-        async def one(index: int, ask: Ask) -> None:
+        async def one(index: int, ask: SampleRequest) -> None:
             sampled = await self._answered(ask, accept)
             assert index not in answered
             answered[index] = sampled
@@ -110,7 +111,7 @@ class ServerPool:
         async def one(server: VLLMServer) -> ServerFacts:
             try:
                 return await server.open()
-            except Lost as lost:
+            except RequestLost as lost:
                 raise OutageError(
                     f"there is no server at {server.url} ({lost}); start it with atlas serve, or "
                     "give the right address"
@@ -118,7 +119,7 @@ class ServerPool:
 
         return await _all([one(server) for server in self.servers])
 
-    async def _answered(self, ask: Ask, accept: Accept) -> list[Sampled]:
+    async def _answered(self, ask: SampleRequest, accept: Accept) -> list[Sampled]:
         lost = 0
         while True:
             place = min(self._places, key=lambda place: place.under_way)
@@ -128,8 +129,8 @@ class ServerPool:
                 reasons = [reason for one in sampled if (reason := accept(one))]
                 if not reasons:
                     return sampled
-                raise Unusable(reasons[0])
-            except (Lost, Unusable) as error:
+                raise UnusableAnswer(reasons[0])
+            except (RequestLost, UnusableAnswer) as error:
                 lost += 1
                 self.resent += 1
                 if lost > self._max_retries:
@@ -175,7 +176,7 @@ class _Place:
         self.reviving = asyncio.Lock()
         self._room = asyncio.Semaphore(size)
 
-    async def send(self, ask: Ask) -> list[Sampled]:
+    async def send(self, ask: SampleRequest) -> list[Sampled]:
         self.under_way += 1
         try:
             async with self._room:

@@ -1,7 +1,7 @@
 """One vLLM server as a rollout engine sees it: asked over HTTP, with a deadline on every call.
 
-Input: an address. Output: answers, or one of two errors: `Lost`, after which another try may do
-(nobody answers, the deadline passed, the engine inside died), and `AtlasError`, after which none
+Input: an address. Output: answers, or one of two errors: `RequestLost`, after which another try may
+do (nobody answers, the deadline passed, the engine inside died), and `AtlasError`, after which none
 does (the server refuses what it is asked).
 """
 
@@ -19,9 +19,9 @@ from atlas.rollouts.vllm.wire import (
     COMPLETIONS_DIALECT,
     GENERATE,
     GENERATE_DIALECT,
-    Ask,
     Dialect,
     Sampled,
+    SampleRequest,
     read_samples,
     read_scores,
     scoring_body,
@@ -32,7 +32,7 @@ _NO_KEY = "none"
 _QUOTED_CHARS = 500
 
 
-class Lost(Exception):
+class RequestLost(Exception):
     """A request without an answer: the server may be dead, or busy beyond the deadline."""
 
 
@@ -85,7 +85,7 @@ class VLLMServer:
         """Connect, and ask the server who it is.
 
         Raises:
-            Lost: Nobody answers.
+            RequestLost: Nobody answers.
             AtlasError: It is no vLLM server, or doesn't serve the model.
         """
         if self._client is None:
@@ -123,12 +123,12 @@ class VLLMServer:
         """Ask for another model from now on: an adapter that was loaded meanwhile."""
         self._facts = replace(self.facts, model=name)
 
-    async def complete(self, ask: Ask) -> list[Sampled]:
+    async def complete(self, ask: SampleRequest) -> list[Sampled]:
         """Return the samples of one prompt.
 
         Raises:
-            Lost: There is no answer.
-            Unusable: It isn't what was asked for.
+            RequestLost: There is no answer.
+            UnusableAnswer: It isn't what was asked for.
             AtlasError: The server refuses.
         """
         dialect = self.facts.dialect
@@ -139,8 +139,8 @@ class VLLMServer:
         """Return the log-probability of every given token but the first, at temperature 1.
 
         Raises:
-            Lost: There is no answer.
-            Unusable: It isn't what was asked for.
+            RequestLost: There is no answer.
+            UnusableAnswer: It isn't what was asked for.
             AtlasError: The server refuses.
         """
         body = scoring_body(token_ids, self.facts.model)
@@ -157,7 +157,7 @@ class VLLMServer:
         None where it doesn't say. The prompt is in the cache afterwards.
 
         Raises:
-            Lost: There is no answer.
+            RequestLost: There is no answer.
             AtlasError: The server refuses.
         """
         body = scoring_body(token_ids, self.facts.model)
@@ -170,7 +170,7 @@ class VLLMServer:
         """Return whether it answers and its engine lives."""
         try:
             await self._call("GET", "/health", timeout_s=timeout_s)
-        except (Lost, AtlasError):
+        except (RequestLost, AtlasError):
             return False
         return True
 
@@ -190,7 +190,7 @@ class VLLMServer:
     async def _dialect(self, timeout_s: float) -> Dialect:
         try:
             await self._call("GET", GENERATE, timeout_s=timeout_s)
-        except Refused as error:
+        except RequestRefused as error:
             # It takes POST only: whoever says so has it.
             return GENERATE_DIALECT if error.status == 405 else COMPLETIONS_DIALECT
         return COMPLETIONS_DIALECT
@@ -205,26 +205,21 @@ class VLLMServer:
             async with asyncio.timeout(seconds):
                 return await (send or client.post(path, cast_to=object, body=body))
         except (TimeoutError, openai.APITimeoutError):
-            raise Lost(f"no answer within {seconds:g} s") from None
+            raise RequestLost(f"no answer within {seconds:g} s") from None
         except openai.APIStatusError as error:
             said = " ".join(str(error.body or error.message).split())[:_QUOTED_CHARS]
             if error.status_code >= 500 or error.status_code == 429:
-                raise Lost(f"it answered {error.status_code}: {said}") from None
-            raise Refused(self.url, path, error.status_code, said) from None
+                raise RequestLost(f"it answered {error.status_code}: {said}") from None
+            raise RequestRefused(self.url, path, error.status_code, said) from None
         except (openai.OpenAIError, ValueError) as error:
             cause = error.__cause__ or error
-            raise Lost(f"the connection failed ({str(cause) or type(cause).__name__})") from None
+            raise RequestLost(
+                f"the connection failed ({str(cause) or type(cause).__name__})"
+            ) from None
 
 
-class Refused(AtlasError):
-    """The server won't do what it is asked, however often.
-
-    Args:
-        url: Its address.
-        path: What was asked.
-        status: Of the answer.
-        said: The answer's words.
-    """
+class RequestRefused(AtlasError):
+    """The server won't do what it is asked, however often."""
 
     def __init__(self, url: str, path: str, status: int, said: str) -> None:
         super().__init__(f"the server at {url} answered {path} with {status}: {said}")

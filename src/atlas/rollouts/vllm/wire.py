@@ -24,12 +24,12 @@ LEAST_TEMPERATURE: Final = 0.01
 """vLLM silently samples at this temperature where it is asked for a lower one that isn't 0."""
 
 
-class Unusable(Exception):
+class UnusableAnswer(Exception):
     """An answer that isn't one; worth asking again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ask:
+class SampleRequest:
     """One request: a prompt, completed ``num_samples`` times."""
 
     prompt: Prompt
@@ -59,7 +59,7 @@ class Dialect:
     """How one endpoint is spoken to."""
 
     path: str
-    body: Callable[[Ask, str], dict[str, Any]]
+    body: Callable[[SampleRequest, str], dict[str, Any]]
     read: Callable[[Mapping[str, Any]], Sampled]
     """Of one choice."""
 
@@ -77,12 +77,12 @@ def check_sampling(sampling: Sampling) -> None:
         )
 
 
-def _distinct(ask: Ask) -> int:
+def _distinct(ask: SampleRequest) -> int:
     """Return how many to ask for: greedy samples are equal, and vLLM refuses to repeat them."""
     return ask.num_samples if ask.sampling.temperature else 1
 
 
-def _sampling_params(ask: Ask) -> dict[str, Any]:
+def _sampling_params(ask: SampleRequest) -> dict[str, Any]:
     sampling = ask.sampling
     params: dict[str, Any] = {
         "n": _distinct(ask),
@@ -103,13 +103,13 @@ def _sampling_params(ask: Ask) -> dict[str, Any]:
     return params
 
 
-def _generate_body(ask: Ask, model: str) -> dict[str, Any]:
+def _generate_body(ask: SampleRequest, model: str) -> dict[str, Any]:
     # Text is needed by stop strings only; here it is decoded by the trainer's own tokenizer.
     params = {**_sampling_params(ask), "detokenize": bool(ask.sampling.stop)}
     return {"model": model, "token_ids": list(ask.prompt), "sampling_params": params}
 
 
-def _completions_body(ask: Ask, model: str) -> dict[str, Any]:
+def _completions_body(ask: SampleRequest, model: str) -> dict[str, Any]:
     params = _sampling_params(ask)
     return {"model": model, "prompt": list(ask.prompt), "return_token_ids": True, **params}
 
@@ -136,29 +136,31 @@ GENERATE_DIALECT: Final = Dialect(path=GENERATE, body=_generate_body, read=_read
 COMPLETIONS_DIALECT: Final = Dialect(path=COMPLETIONS, body=_completions_body, read=_read_completed)
 
 
-def read_samples(dialect: Dialect, answer: Any, ask: Ask) -> list[Sampled]:
+def read_samples(dialect: Dialect, answer: Any, ask: SampleRequest) -> list[Sampled]:
     """Return the samples of an answer in their order.
 
     Raises:
-        Unusable: There aren't ``num_samples`` whole completions in it.
+        UnusableAnswer: There aren't ``num_samples`` whole completions in it.
     """
     try:
         choices = sorted(answer["choices"], key=lambda choice: choice["index"])
         sampled = [dialect.read(choice) for choice in choices]
     except (KeyError, TypeError, IndexError) as error:
-        raise Unusable(f"an answer without {error}") from None
+        raise UnusableAnswer(f"an answer without {error}") from None
     if len(sampled) != _distinct(ask):
-        raise Unusable(f"{len(sampled)} completions instead of {_distinct(ask)}")
+        raise UnusableAnswer(f"{len(sampled)} completions instead of {_distinct(ask)}")
     for one in sampled:
         if not one.token_ids or len(one.logprobs) != len(one.token_ids):
-            raise Unusable(f"{len(one.logprobs)} log-probabilities of {len(one.token_ids)} tokens")
+            raise UnusableAnswer(
+                f"{len(one.logprobs)} log-probabilities of {len(one.token_ids)} tokens"
+            )
     return sampled * (ask.num_samples // len(sampled))
 
 
 def _finish_reason(choice: Mapping[str, Any]) -> FinishReason:
     reason = choice["finish_reason"]
     if reason not in ("stop", "length"):
-        raise Unusable(f"the completion was ended by the server ({reason})")
+        raise UnusableAnswer(f"the completion was ended by the server ({reason})")
     return reason
 
 
@@ -172,7 +174,7 @@ def read_scores(answer: Any, token_ids: Sequence[int]) -> tuple[float, ...]:
     """Return the log-probability of every token but the first, which has none.
 
     Raises:
-        Unusable: They aren't in the answer.
+        UnusableAnswer: They aren't in the answer.
     """
     try:
         scored = answer["prompt_logprobs"][1:]
@@ -181,4 +183,6 @@ def read_scores(answer: Any, token_ids: Sequence[int]) -> tuple[float, ...]:
             for scores, token in zip(scored, token_ids[1:], strict=True)
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise Unusable(f"an answer without the log-probabilities of the prompt ({error})") from None
+        raise UnusableAnswer(
+            f"an answer without the log-probabilities of the prompt ({error})"
+        ) from None

@@ -17,7 +17,7 @@ from atlas.errors import AtlasError
 from atlas.run.files import disk_errors
 from atlas.serve.connection import Connection
 from atlas.serve.inside.tensors import ALIGNMENT, checksum
-from atlas.serve.transfer.way import NamedTensors
+from atlas.serve.transfer.protocol import NamedTensors
 
 PHASE = "transfer of weights"
 

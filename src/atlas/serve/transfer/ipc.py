@@ -15,7 +15,7 @@ from torch.multiprocessing.reductions import reduce_tensor
 from atlas.errors import AtlasError
 from atlas.serve.connection import Connection
 from atlas.serve.inside.ipc import BYTES_FIELDS
-from atlas.serve.transfer.way import NamedTensors
+from atlas.serve.transfer.protocol import NamedTensors
 
 PHASE = "transfer of weights over CUDA IPC"
 
@@ -61,9 +61,7 @@ def describe(name: str, parts: tuple[Any, ...], uuid: str) -> dict[str, Any]:
     """Return the parts of a handle, as ``torch.multiprocessing`` makes them, as JSON holds them.
 
     Args:
-        name: Of the parameter.
         parts: What ``reduce_tensor`` returns beside its function.
-        uuid: Of the GPU.
     """
     _, size, stride, offset, _, dtype, _, handle, storage_bytes, storage_offset = parts[:10]
     _, counter_handle, counter_offset, event_handle, event_sync = parts[10:]

@@ -16,7 +16,7 @@ import torch
 from atlas.errors import AtlasError
 from atlas.serve.checks import free_port
 from atlas.serve.connection import Connection
-from atlas.serve.transfer.way import NamedTensors
+from atlas.serve.transfer.protocol import NamedTensors
 
 PHASE = "transfer of weights over NCCL"
 START_PHASE = "start of the transfer over NCCL"
@@ -35,14 +35,14 @@ class NCCLTransfer:
             raise AtlasError(
                 "weights can't go over NCCL: there is no GPU here; use the way through a file"
             )
-        self._weights = Weights()
+        self._weights = UpdateTensors()
         self._engine: Any = None
 
     def send(
         self, connection: Connection, tensors: NamedTensors, version: int, deadline_s: float
     ) -> None:
         """Broadcast all tensors, then record their version."""
-        rpc = Calls(connection, deadline_s)
+        rpc = EngineCalls(connection, deadline_s)
         # vLLM wants to know all shapes before the first tensor, so they are all held until it is
         # done; those of an unsharded model are its parameters, and take no further memory.
         self._weights.tensors = [(name, tensor.detach()) for name, tensor in tensors]
@@ -60,7 +60,7 @@ class NCCLTransfer:
             self._engine.shutdown()
             self._engine = None
 
-    def _begin(self, connection: Connection, rpc: Calls, deadline_s: float) -> Any:
+    def _begin(self, connection: Connection, rpc: EngineCalls, deadline_s: float) -> Any:
         answer = connection.get("/get_world_size", phase=START_PHASE, deadline_s=deadline_s)
         address = own_address(connection.host)
         begin = self._vllm("nccl_engine").NCCLTrainerInitInfo(
@@ -73,7 +73,7 @@ class NCCLTransfer:
         return factory.trainer_init(begin, client=rpc, source=_source(self._vllm, self._weights))
 
 
-class Weights:
+class UpdateTensors:
     """The tensors of the update in progress, as vLLM reads them: shapes first, then all of them."""
 
     def __init__(self) -> None:
@@ -87,12 +87,11 @@ class Weights:
         return iter(self.tensors)
 
 
-class Calls:
+class EngineCalls:
     """The four calls that vLLM's engine makes of the server, over the guarded connection.
 
     Args:
         connection: With the token, which vLLM's own client doesn't know.
-        deadline_s: For each.
     """
 
     def __init__(self, connection: Connection, deadline_s: float) -> None:
@@ -141,7 +140,7 @@ def _import_vllm() -> Any:
     return lambda name: importlib.import_module(f"{package}.{name}")
 
 
-def _source(vllm: Any, weights: Weights) -> Any:
+def _source(vllm: Any, weights: UpdateTensors) -> Any:
     """Return the weights as vLLM's ``WeightSource``, whose class is known only where vLLM is."""
     base = vllm("base")
 

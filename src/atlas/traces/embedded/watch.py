@@ -104,7 +104,6 @@ def confine(writable: list[str], programs: list[str]) -> bool:
     """Take from this process, and all that it starts, what a server of strange data doesn't need.
 
     Args:
-        writable: Folders and files that stay writable.
         programs: Files and folders whose programs may be run.
 
     Returns:

@@ -138,7 +138,6 @@ def list_sessions(
         query: Its ``limit`` is the caller's to keep; its ``offset`` counts where ``after`` is None.
         after: Where the listing before ended.
         size: At most so many sessions.
-        page_size: Sessions per page.
         list_events: Whether the ids of the events are needed, too.
     """
     conditions, values = where(query, after)

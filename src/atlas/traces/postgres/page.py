@@ -85,9 +85,7 @@ def read_page(
 
     Args:
         connection: In a transaction that sees one state of the database.
-        page: Which sessions.
         query: Its filters and what it leaves out of each session.
-        others: What ``find_other_columns`` returned.
 
     Raises:
         AtlasError: a session can't be read; the text names it.

@@ -43,7 +43,6 @@ def set_review_status(
     Args:
         db_url: ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``.
         session_ids: Ids of the database; one that is named twice counts once.
-        status: What the reviewer decided.
         notes: The reviewer's reason; None leaves the notes that are there.
 
     Returns:

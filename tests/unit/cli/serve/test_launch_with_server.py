@@ -11,7 +11,7 @@ import pytest
 from tests.unit.serve.fake_server import fake_interpreter
 
 from atlas.cli.serve import launch_with_server as command
-from atlas.cli.serve.launch_with_server import Plan, Request, parse, plan
+from atlas.cli.serve.launch_with_server import LaunchOptions, LaunchPlan, parse, plan
 from atlas.errors import AtlasError
 from atlas.serve.settings import ServerSettings
 
@@ -61,14 +61,14 @@ def model(folder: Path) -> str:
 @pytest.mark.usefixtures("fake")
 def test_what_is_wrong_is_found_before_anything_starts(words: list[str], message: str) -> None:
     with pytest.raises(AtlasError, match=message):
-        plan(Request(words=list(words)))
+        plan(LaunchOptions(words=list(words)))
 
 
 @pytest.mark.usefixtures("fake")
 def test_what_is_started(tmp_path: Path) -> None:
     teacher, student, port = model(tmp_path / "t"), model(tmp_path / "s"), free_pair()
     settings = [f"model_name_or_path={teacher}", f"student_model={student}", "beta=0.1"]
-    planned = plan(Request(words=["0", "0", RCL, *settings], port=port))
+    planned = plan(LaunchOptions(words=["0", "0", RCL, *settings], port=port))
     assert [server.model for server in planned.servers] == [teacher, student]
     assert [server.port for server in planned.servers] == [port, port + 1]
     assert [server.max_model_len for server in planned.servers] == [512, 512]
@@ -93,7 +93,7 @@ def test_the_teachers_server_makes_room_for_its_adapter(tmp_path: Path) -> None:
         f"student_model={model(tmp_path / 's')}",
     ]
     for words, ranks in (([], [None, None]), (["use_peft=true", "lora_r=4"], [4, None])):
-        planned = plan(Request(words=["0", "0", RCL, *models, *words], port=free_pair()))
+        planned = plan(LaunchOptions(words=["0", "0", RCL, *models, *words], port=free_pair()))
         assert [server.lora_rank for server in planned.servers] == ranks
 
 
@@ -106,7 +106,7 @@ def test_servers_and_training_get_gpus_of_their_own(
     monkeypatch.setattr("atlas.serve.interpreter.find_interpreter", lambda: gpu)
     teacher, student = model(tmp_path / "t"), model(tmp_path / "s")
     words = ("1", "1", RCL, f"model_name_or_path={teacher}", f"student_model={student}")
-    planned = plan(Request(words=words, port=free_pair()))
+    planned = plan(LaunchOptions(words=words, port=free_pair()))
     assert [server.gpus for server in planned.servers] == ["3", "3"]
     assert [server.gpu_memory_utilization for server in planned.servers] == [0.45, 0.45]
     assert planned.train_gpus == "5"
@@ -117,7 +117,7 @@ def test_a_build_for_cpus_serves_on_no_gpu(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with pytest.raises(AtlasError, match="is built for CPUs"):
-        plan(Request(words=["1", "1", RCL]))
+        plan(LaunchOptions(words=["1", "1", RCL]))
 
 
 def test_words_are_taken_apart() -> None:
@@ -131,7 +131,7 @@ def started(
     """Run the launcher with this training; return its exit code and the servers' logs."""
     port = free_pair()
     settings = [ServerSettings(model=f"m{i}", port=port + i) for i in range(2)]
-    planned = Plan(
+    planned = LaunchPlan(
         servers=(settings[0], settings[1]),
         interpreter=fake_interpreter(tmp_path),
         command=("sh", "-c", script.format(port=port, folder=tmp_path)),

@@ -7,20 +7,20 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from atlas.cli.traces.selection import OPTIONS, Selection, said_left_out
+from atlas.cli.traces.selection import OPTIONS, SelectionOptions, said_left_out
 from atlas.errors import AtlasError
 from atlas.traces.export import left_out
 from atlas.traces.store import SessionQuery
 
 
 def test_nothing_given_lets_everything_pass() -> None:
-    assert Selection().is_empty
-    assert Selection(status=[], review_status=[]).query() == SessionQuery()
-    assert not Selection(min_reward=0.0).is_empty
+    assert SelectionOptions().is_empty
+    assert SelectionOptions(status=[], review_status=[]).query() == SessionQuery()
+    assert not SelectionOptions(min_reward=0.0).is_empty
 
 
 def test_every_option_reaches_the_query() -> None:
-    query = Selection(
+    query = SelectionOptions(
         status=["failed", "succeeded"],
         review_status=["pending"],
         learning_key="k",
@@ -44,12 +44,14 @@ def test_every_option_reaches_the_query() -> None:
 
 
 def test_a_day_until_which_counts_as_a_whole() -> None:
-    latest = Selection(until="2026-01-31").query().latest
+    latest = SelectionOptions(until="2026-01-31").query().latest
     assert latest == datetime(2026, 2, 1, tzinfo=UTC) - timedelta(microseconds=1)
 
 
 def test_statuses_to_include_come_besides_approved_ones() -> None:
-    assert Selection(include_status=["pending", "approved"]).query().review_status_filters == (
+    assert SelectionOptions(
+        include_status=["pending", "approved"]
+    ).query().review_status_filters == (
         "approved",
         "pending",
     )
@@ -58,12 +60,15 @@ def test_statuses_to_include_come_besides_approved_ones() -> None:
 @pytest.mark.parametrize(
     ("selection", "message"),
     [
-        (Selection(since="yesterday"), "--since is 'yesterday': write a day as in 2026-01-31"),
-        (Selection(until="2026-02-30"), "--until is '2026-02-30'"),
-        (Selection(min_reward=float("nan")), "min_reward is nan"),
+        (
+            SelectionOptions(since="yesterday"),
+            "--since is 'yesterday': write a day as in 2026-01-31",
+        ),
+        (SelectionOptions(until="2026-02-30"), "--until is '2026-02-30'"),
+        (SelectionOptions(min_reward=float("nan")), "min_reward is nan"),
     ],
 )
-def test_what_can_t_be_meant_is_one_line(selection: Selection, message: str) -> None:
+def test_what_can_t_be_meant_is_one_line(selection: SelectionOptions, message: str) -> None:
     with pytest.raises(AtlasError, match=message) as caught:
         selection.query()
     assert "\n" not in str(caught.value)
@@ -78,7 +83,7 @@ def test_every_filter_that_can_take_sessions_away_has_an_option_to_be_blamed() -
             used = [f for f in fields(query) if getattr(query, f.name) != getattr(default, f.name)]
             return 64 >> len(used)
 
-    full = Selection(
+    full = SelectionOptions(
         status=["a"],
         review_status=["b"],
         learning_key="c",

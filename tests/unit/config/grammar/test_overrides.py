@@ -87,7 +87,7 @@ def test_the_last_word_wins() -> None:
         ("~seed", "override '~seed' isn't understood"),
         ("--seed=1", "override '--seed=1' isn't understood"),
         ("=1", "override '=1' isn't understood"),
-        ("seed=\udc80", r"override 'seed=\?' isn't understood"),
+        ("seed=\udc80", r"override 'seed=\\udc80' isn't understood"),
         ("run_name=\x1b[2J", "override 'run_name=.* isn't understood"),
         ("postgresql://u:secret@h/d", r"override 'postgresql://u:\*\*\*@h/d' isn't understood"),
     ],

@@ -11,7 +11,7 @@ from tests.unit.data.sources.recorded import recorded
 
 from atlas.data.samples import TraceDataset
 from atlas.data.sft import dialogue_of
-from atlas.data.sources.sessions import Filters, in_order, read_dataset
+from atlas.data.sources.sessions import SessionFilters, in_order, read_dataset
 from atlas.data.split import side_of
 from atlas.session import Session, SessionReward, Step
 from atlas.traces.store import SessionQuery
@@ -40,7 +40,7 @@ class Listed:
 
 
 def read(sessions: Sequence[Session], share: float = 0.0, **given: Any) -> TraceDataset:
-    filters = Filters(**{k: given.pop(k) for k in list(given) if hasattr(Filters, k)})
+    filters = SessionFilters(**{k: given.pop(k) for k in list(given) if hasattr(SessionFilters, k)})
     values: dict[str, Any] = {"use": "both", **given}
     return read_dataset(Listed(sessions), "here", filters, eval_split_ratio=share, **values)
 
@@ -161,7 +161,7 @@ def test_the_order_of_the_store_makes_no_difference() -> None:
 def test_a_store_is_asked_only_for_what_is_wanted_and_never_for_events() -> None:
     for use, num_queries in (("sft", 1), ("rl", 1), ("both", 2)):
         store = Listed([recorded(1)])
-        filters = Filters(limit=5)
+        filters = SessionFilters(limit=5)
         dataset = read_dataset(store, "here", filters, use=use, eval_split_ratio=0.0)  # pyright: ignore[reportArgumentType]
         assert len(store.asked) == num_queries
         assert {query.include_trajectory_events for query in store.asked} == {False}

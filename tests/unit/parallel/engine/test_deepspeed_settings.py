@@ -7,10 +7,10 @@ import pytest
 
 from atlas.config.parts.engine import read_deepspeed_file
 from atlas.errors import AtlasError
-from atlas.parallel.engine.deepspeed_settings import OurKeys, deepspeed_settings
+from atlas.parallel.engine.deepspeed_settings import RunSettings, deepspeed_settings
 
 CONFIGS = Path(__file__).resolve().parents[4] / "configs" / "deepspeed"
-OURS = OurKeys(
+OURS = RunSettings(
     max_grad_norm=1.0,
     per_device_train_batch_size=2,
     gradient_accumulation_steps=8,
@@ -39,7 +39,7 @@ def test_the_guides_file_works_and_says_what_is_done_in_another_way() -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.name)
 def test_the_shipped_files_take_any_clipping(path: Path) -> None:
-    keys = OurKeys(
+    keys = RunSettings(
         max_grad_norm=0.3,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=1,
@@ -53,7 +53,7 @@ def test_the_shipped_files_take_any_clipping(path: Path) -> None:
 
 
 def test_offload_counts_where_the_file_says_nothing_of_it() -> None:
-    keys = OurKeys(
+    keys = RunSettings(
         max_grad_norm=1.0,
         per_device_train_batch_size=2,
         gradient_accumulation_steps=8,

@@ -6,7 +6,7 @@ import pytest
 
 from atlas.rewards.judges.endpoint.budget import Usage
 from atlas.rewards.judges.ensemble import JudgeResult
-from atlas.rewards.judges.rim_result import RIMResult, Since, rim_report, weighted_score
+from atlas.rewards.judges.rim_result import RIMResult, SinceLastReport, rim_report, weighted_score
 
 GOOD = JudgeResult(score=0.9, explanation="Good.")
 POOR = JudgeResult(score=0.3, explanation="Poor.", escalated=True)
@@ -33,7 +33,7 @@ def test_a_report_counts_what_happened_since_the_last() -> None:
         RIMResult(score=0.6, judges={"process": GOOD, "accuracy": POOR}),
         RIMResult(score=None, judges={"process": POOR, "accuracy": SILENT}),
     ]
-    before = Since(
+    before = SinceLastReport(
         results=results,
         usage=Usage(calls=10, retries=1, input_tokens=1000, output_tokens=100, cost=1.0),
         outcomes=Counter(verdict=10, timeout=1),
@@ -66,5 +66,5 @@ def test_a_report_counts_what_happened_since_the_last() -> None:
 
 
 def test_a_report_on_nothing_has_no_means() -> None:
-    metrics = rim_report(Since(), usage=Usage(), outcomes=Counter()).metrics
+    metrics = rim_report(SinceLastReport(), usage=Usage(), outcomes=Counter()).metrics
     assert not [name for name in metrics if name.startswith(("rim", "escalation"))]

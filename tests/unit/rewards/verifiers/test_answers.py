@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from atlas.config.parts.answers import check_answer_format
-from atlas.rewards.verifiers.answers import Reading, bare, read_answer, read_block
+from atlas.rewards.verifiers.answers import FinalAnswer, bare, read_answer, read_block
 
 ENDINGS = [
     json.loads(line)
@@ -22,7 +22,7 @@ ENDINGS = [
 def test_endings_of_real_models_are_read_right() -> None:
     wrong = []
     for one in ENDINGS:
-        wanted = Reading(one["answer"], one["rule"]) if "rule" in one else None
+        wanted = FinalAnswer(one["answer"], one["rule"]) if "rule" in one else None
         found = read_answer(one["text"], check_answer_format(one.get("format", "auto")))
         if found != wanted:
             wrong.append(f"{one['text']!r}: {found}, not {wanted}")
@@ -41,7 +41,7 @@ def test_endings_of_real_models_are_read_right() -> None:
     ],
 )
 def test_blocks(text: str, body: str, rule: str) -> None:
-    assert read_block(text, "python") == Reading(body, rule)
+    assert read_block(text, "python") == FinalAnswer(body, rule)
 
 
 def test_without_a_block_or_a_label_there_is_none() -> None:

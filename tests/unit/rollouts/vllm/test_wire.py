@@ -11,9 +11,9 @@ from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm.wire import (
     COMPLETIONS_DIALECT,
     GENERATE_DIALECT,
-    Ask,
     Sampled,
-    Unusable,
+    SampleRequest,
+    UnusableAnswer,
     check_sampling,
     read_samples,
     read_scores,
@@ -21,7 +21,7 @@ from atlas.rollouts.vllm.wire import (
 )
 
 WARM = Sampling(max_new_tokens=9, temperature=0.7, top_p=0.9, top_k=5, min_p=0.1)
-ASK = Ask(prompt=[5, 6], sampling=WARM, limit=7, num_samples=2, seed=11, end_ids=(1, 3))
+ASK = SampleRequest(prompt=[5, 6], sampling=WARM, limit=7, num_samples=2, seed=11, end_ids=(1, 3))
 
 
 def choice(index: int, **changes: Any) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def test_everything_that_shapes_a_sample_is_in_the_body() -> None:
 
 def test_stop_texts_need_the_servers_own_decoding() -> None:
     stopping = Sampling(max_new_tokens=9, stop=("\n\n",))
-    params = GENERATE_DIALECT.body(Ask(prompt=[5], sampling=stopping, limit=9), "policy")[
+    params = GENERATE_DIALECT.body(SampleRequest(prompt=[5], sampling=stopping, limit=9), "policy")[
         "sampling_params"
     ]
     assert (params["stop"], params["detokenize"]) == (["\n\n"], True)
@@ -78,7 +78,7 @@ def test_samples_come_back_in_order_with_the_versions_of_their_weights() -> None
 
 def test_the_endpoint_of_openai_gives_the_same_without_versions() -> None:
     given = choice(0, logprobs={"token_logprobs": [-1.0, -0.5]})
-    ask = Ask(prompt=[5], sampling=WARM, limit=7)
+    ask = SampleRequest(prompt=[5], sampling=WARM, limit=7)
     (found,) = read_samples(COMPLETIONS_DIALECT, {"choices": [given]}, ask)
     assert (found.logprobs, found.versions) == ((-1.0, -0.5), ())
 
@@ -95,13 +95,15 @@ def test_the_endpoint_of_openai_gives_the_same_without_versions() -> None:
     ],
 )
 def test_half_an_answer_is_none(answer: dict[str, Any]) -> None:
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableAnswer):
         read_samples(GENERATE_DIALECT, answer, ASK)
 
 
 def test_greedy_samples_are_asked_for_once_and_repeated() -> None:
     """vLLM refuses to sample greedily more than once."""
-    ask = Ask(prompt=[5], sampling=Sampling(max_new_tokens=9), limit=7, num_samples=3, seed=1)
+    ask = SampleRequest(
+        prompt=[5], sampling=Sampling(max_new_tokens=9), limit=7, num_samples=3, seed=1
+    )
     params = GENERATE_DIALECT.body(ask, "policy")["sampling_params"]
     assert params["n"] == 1
     assert "seed" not in params
@@ -121,5 +123,5 @@ def test_scores_are_those_of_the_given_tokens() -> None:
     assert (body["token_ids"], body["sampling_params"]["prompt_logprobs"]) == ([5, 6, 7], 0)
     scored = [None, {"9": {"logprob": -0.1}, "6": {"logprob": -2.0}}, {"7": {"logprob": -3.0}}]
     assert read_scores({"prompt_logprobs": scored}, (5, 6, 7)) == (-2.0, -3.0)
-    with pytest.raises(Unusable):
+    with pytest.raises(UnusableAnswer):
         read_scores({"prompt_logprobs": scored}, (5, 6, 8))

@@ -25,7 +25,7 @@ from atlas.prompts import Message
 from atlas.rewards.judges.endpoint.budget import Budget, Usage
 from atlas.rewards.judges.endpoint.dialect import Dialect
 from atlas.rewards.judges.endpoint.failures import CallError, Failure, failure_of, message_of
-from atlas.rewards.judges.endpoint.pacing import Gate, asked_delay, retry_delay
+from atlas.rewards.judges.endpoint.pacing import RateLimitGate, asked_delay, retry_delay
 
 _NO_KEY = "none"
 """The client insists on a key, and would take OPENAI_API_KEY, which may be another address's."""
@@ -46,7 +46,6 @@ class Endpoint:
     """One model. Belongs to one event loop.
 
     Args:
-        config: Where it is and how it is treated.
         budget: Shared by all endpoints of a run.
         environ: Where the key is looked up.
 
@@ -73,7 +72,7 @@ class Endpoint:
         )
         self._dialect = Dialect(structured=config.structured_output == "auto")
         self._places = asyncio.Semaphore(config.concurrency)
-        self._gate = Gate()
+        self._gate = RateLimitGate()
         self._rng = random.Random()
         self._has_answered = False
         self._opened: asyncio.Task[str] | None = None

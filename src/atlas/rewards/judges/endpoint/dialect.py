@@ -40,7 +40,6 @@ class Dialect:
         """Take a refusal into account; returns whether the request is worth sending again.
 
         Args:
-            status: Of the response.
             message: The server's own words.
             sent: The arguments that were refused. Calls go out side by side: another one's refusal
                 may have taught the lesson while this one was on its way.

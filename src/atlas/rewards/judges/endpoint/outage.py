@@ -26,7 +26,7 @@ _MIN_TRIALS = 3
 _log = logging.getLogger(__name__)
 
 
-class Attempt:
+class WatchedCall:
     """One call while it is under way; whoever makes it says if it failed."""
 
     __slots__ = ("kind", "reason")
@@ -49,7 +49,6 @@ class OutageWatch:
         deadline_s: From the first pause; a window without trouble ends the count.
         say: Takes a line for a person when the run pauses and when it goes on.
         clock: Seconds that never go back.
-        sleep: Waits.
     """
 
     def __init__(
@@ -84,13 +83,13 @@ class OutageWatch:
         return self._paused
 
     @contextlib.asynccontextmanager
-    async def attempt(self) -> AsyncIterator[Attempt]:
+    async def attempt(self) -> AsyncIterator[WatchedCall]:
         """Surround one call: wait while the run is paused, then take note of how it went.
 
         Raises:
             AtlasError: The endpoint hasn't recovered before the deadline.
         """
-        attempt = Attempt()
+        attempt = WatchedCall()
         if not self._paused:
             yield attempt
             self._note(attempt)
@@ -108,7 +107,7 @@ class OutageWatch:
             yield attempt
             self._note_trial(attempt)
 
-    def _note(self, attempt: Attempt) -> None:
+    def _note(self, attempt: WatchedCall) -> None:
         if self._paused:
             return  # it was on its way when the pause began
         self._last.append(attempt.kind)
@@ -126,7 +125,7 @@ class OutageWatch:
         self._num_trials += 1
         self._say(f"judges pause: {self._account()}; trying again one call at a time")
 
-    def _note_trial(self, attempt: Attempt) -> None:
+    def _note_trial(self, attempt: WatchedCall) -> None:
         if not attempt.kind:
             self._paused = False
             self._last.clear()

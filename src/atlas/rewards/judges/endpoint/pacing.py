@@ -2,8 +2,8 @@
 
     delay of retry n = what the server asks for, plus U(0, min(cap, base · 2ⁿ))       (full jitter)
 
-Input: response headers. Output: seconds. All calls to one endpoint share a `Gate`, so that one
-refusal holds all of them back, not only the call that was refused.
+Input: response headers. Output: seconds. All calls to one endpoint share a `RateLimitGate`, so that
+one refusal holds all of them back, not only the call that was refused.
 """
 
 from __future__ import annotations
@@ -53,12 +53,11 @@ def asked_delay(headers: Mapping[str, str], *, refused: bool) -> float | None:
     return max(known) if known else None
 
 
-class Gate:
+class RateLimitGate:
     """Holds back all calls to one endpoint until a moment that its headers named.
 
     Args:
         clock: Seconds that never go back.
-        sleep: Waits.
     """
 
     def __init__(

@@ -151,7 +151,9 @@ def test_no_more_calls_than_allowed_are_on_their_way() -> None:
 def test_a_rate_limit_holds_back_all_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """One call is told to wait; the gate that all go through is closed for as long."""
     closed: list[float] = []
-    monkeypatch.setattr(client.Gate, "close_for", lambda self, seconds: closed.append(seconds))
+    monkeypatch.setattr(
+        client.RateLimitGate, "close_for", lambda self, seconds: closed.append(seconds)
+    )
     answers = (
         error(429, "slow down", headers={"retry-after": "0.02"}),
         Answer(

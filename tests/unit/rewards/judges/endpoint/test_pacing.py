@@ -8,7 +8,13 @@ from email.utils import format_datetime
 
 import pytest
 
-from atlas.rewards.judges.endpoint.pacing import BASE_S, CAP_S, Gate, asked_delay, retry_delay
+from atlas.rewards.judges.endpoint.pacing import (
+    BASE_S,
+    CAP_S,
+    RateLimitGate,
+    asked_delay,
+    retry_delay,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,7 @@ def test_a_gate_holds_until_the_latest_moment_that_was_named() -> None:
         slept.append(seconds)
         now[0] += seconds
 
-    gate = Gate(clock=lambda: now[0], sleep=sleep)
+    gate = RateLimitGate(clock=lambda: now[0], sleep=sleep)
     asyncio.run(gate.passed())
     assert slept == []
     gate.close_for(5)

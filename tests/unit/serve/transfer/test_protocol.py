@@ -22,7 +22,7 @@ from atlas.serve.transfer import ipc, nccl
 from atlas.serve.transfer.file import FileTransfer
 from atlas.serve.transfer.ipc import IPCTransfer
 from atlas.serve.transfer.nccl import NCCLTransfer
-from atlas.serve.transfer.way import Way
+from atlas.serve.transfer.protocol import WeightTransfer
 
 TENSORS = {
     "model.embed_tokens.weight": torch.randn(10, 4),
@@ -83,16 +83,16 @@ class FakeEngine:
         self.running = False
 
 
-def file_way(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> Way:
+def file_way(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> WeightTransfer:
     return FileTransfer()
 
 
-def ipc_way(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> Way:
+def ipc_way(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> WeightTransfer:
     FakeCUDA(monkeypatch)
     return IPCTransfer()
 
 
-def nccl_way(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> Way:
+def nccl_way(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> WeightTransfer:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     FakeEngine.worker = worker
     modules = {
@@ -113,7 +113,7 @@ def nccl_way(worker: FakeWorker, monkeypatch: pytest.MonkeyPatch) -> Way:
     return NCCLTransfer()
 
 
-MakeWay = Callable[[FakeWorker, pytest.MonkeyPatch], Way]
+MakeWay = Callable[[FakeWorker, pytest.MonkeyPatch], WeightTransfer]
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +171,7 @@ def test_a_handle_of_another_gpu_is_refused(
 
 
 @pytest.mark.parametrize("kind", [IPCTransfer, NCCLTransfer])
-def test_ways_over_a_gpu_say_what_they_lack(kind: Callable[[], Way]) -> None:
+def test_ways_over_a_gpu_say_what_they_lack(kind: Callable[[], WeightTransfer]) -> None:
     with pytest.raises(AtlasError, match="use the way through a file"):
         kind()
 

@@ -19,22 +19,22 @@ from atlas.report.text import (
     ordered_arms,
 )
 
-Finding = Literal["helps", "harms", "unclear", "unmeasured"]
+Effect = Literal["helps", "harms", "unclear", "unmeasured"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class Conclusion:
     """What the page opens with."""
 
-    finding: Finding
+    finding: Effect
     headline: str
     sentence: str
 
 
-def verdict(table: ClaimsTable | None) -> Verdict:
-    """Return the verdict on the arm trained last."""
+def conclusion(table: ClaimsTable | None) -> Conclusion:
+    """Return what is to be said of the arm trained last."""
     if table is None:
-        return Verdict(
+        return Conclusion(
             finding="unmeasured",
             headline="Not evaluated yet",
             sentence="This run has no evaluation, so nothing can be said about its teacher.",
@@ -54,10 +54,10 @@ def verdict(table: ClaimsTable | None) -> Verdict:
         f"{claim_value(claims['accuracy_alone'])} alone: {claim_value(claims['uplift'])} "
         f"(95 % interval {claim_interval(claims['uplift'])})"
     )
-    return Verdict(finding=finding, headline=headline, sentence=sentence + _against(table, arm))
+    return Conclusion(finding=finding, headline=headline, sentence=sentence + _against(table, arm))
 
 
-def _finding(uplift: Claim) -> Finding:
+def _finding(uplift: Claim) -> Effect:
     if uplift.interval is None:
         return "unmeasured"
     if uplift.interval.low > 0:

@@ -13,7 +13,7 @@ NamedTensors = Iterable[tuple[str, torch.Tensor]]
 """Names as in a checkpoint of the served model."""
 
 
-class Way(Protocol):
+class WeightTransfer(Protocol):
     """One way to move weights into a server that is paused."""
 
     def send(
@@ -22,10 +22,7 @@ class Way(Protocol):
         """Load the tensors into the server's model and record their version there.
 
         Args:
-            connection: The server's control endpoints.
             tensors: Every parameter; read once, one after the other.
-            version: Of the weights.
-            deadline_s: For each call of the server.
 
         Raises:
             ControlError: It failed. The server then says ``None`` for its version, or the old one

@@ -2,7 +2,7 @@ import pytest
 from tests.unit.evaluation.outcomes import arm_of
 
 from atlas.evaluation.claims import claims_table
-from atlas.report.verdict import verdict
+from atlas.report.conclusion import conclusion
 
 
 @pytest.mark.parametrize(
@@ -14,13 +14,15 @@ from atlas.report.verdict import verdict
     ],
 )
 def test_the_interval_decides_the_headline(gained, lost, finding, headline):
-    opening = verdict(claims_table(arm_of("grpo", gained=gained, lost=lost, both=20, neither=20)))
+    opening = conclusion(
+        claims_table(arm_of("grpo", gained=gained, lost=lost, both=20, neither=20))
+    )
 
     assert (opening.finding, opening.headline) == (finding, headline)
 
 
 def test_the_sentence_holds_the_numbers():
-    opening = verdict(claims_table(arm_of("grpo", gained=50, lost=0, both=40, neither=10)))
+    opening = conclusion(claims_table(arm_of("grpo", gained=50, lost=0, both=40, neither=10)))
 
     assert opening.sentence.startswith(
         "On 100 held-out tasks the student gets 90.0 % right when taught and 40.0 % alone: "
@@ -40,8 +42,8 @@ def test_the_sentence_holds_the_arm_to_the_one_before_it(sft_gained, words):
     sft = arm_of("sft", gained=sft_gained, lost=0, both=0, neither=100 - sft_gained)
     grpo = arm_of("grpo", gained=50, lost=0, both=0, neither=50)
 
-    assert words in verdict(claims_table(sft + grpo)).sentence
+    assert words in conclusion(claims_table(sft + grpo)).sentence
 
 
 def test_without_an_evaluation_nothing_is_claimed():
-    assert verdict(None).finding == "unmeasured"
+    assert conclusion(None).finding == "unmeasured"
