@@ -84,7 +84,7 @@ PARSERS = {
     "serve/connection.py": "replies of the server that we started",
     "serve/interpreter.py": "what a Python that we started prints",
     "serve/inside/worker.py": "runs in the server, without the rest of Atlas",
-    "from_scratch/model/gguf_file.py": "what the tokenizer in memory says of itself",
+    "from_scratch/model/gguf_tokenizer.py": "what the tokenizer in memory says of itself",
     "from_scratch/model/folder.py": "figures in memory, on their way to the file",
 }
 """Who may parse JSON or YAML, and why the one reader isn't for it."""

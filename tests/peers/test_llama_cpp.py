@@ -6,7 +6,9 @@ and through its own reading of the chat template the same answers.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import subprocess
 import sys
 import urllib.request
@@ -16,11 +18,14 @@ from typing import Any
 
 import pytest
 import torch
+from tests.unit.tiny_models import byte_level_tokenizer, tiny_model
 from transformers import AutoModelForCausalLM
 
 from atlas.data.tasks import mixed_tasks
 from atlas.from_scratch.greedy import greedy_answers
 from atlas.from_scratch.model.exporting import export_model
+from atlas.from_scratch.model.gguf_tokenizer import SPLITS, split_name
+from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.machine.shipped import model_path
 from atlas.models.checkpoints import load_tokenizer, save_model
 
@@ -29,6 +34,11 @@ TEXTS = (
     "Größe, naïve, 数学 - (x)",
     "It's 36,\n  isn't   it?",
 )
+PARTS = (
+    *"aTé1٣½\u0301\u0915\u093fд数🙂'-.,|()।。… \t\n\u00a0\u2003\ufeff",
+    *("  ", " a", "'re", "'S", "\n\n", "123", "the", "<|end|>", "don\u2019t"),
+)
+"""Of random texts: scripts, digits, marks, blanks, contractions, a special token."""
 SERVE = """
 import sys, xllamacpp
 settings = xllamacpp.CommonParams()
@@ -53,13 +63,11 @@ def source(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     return folder / "model"
 
 
-@pytest.fixture(scope="module")
-def ask(source: Path) -> Iterator[Ask]:
-    """Post a request to a llama.cpp that has loaded the exported file."""
-    output = source.parent / "model.gguf"
-    export_model(source, output, "gguf")
+@contextlib.contextmanager
+def served(path: Path) -> Iterator[Ask]:
+    """Give what posts a request to a llama.cpp that has loaded a file."""
     with subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(output)],
+        [sys.executable, "-c", SERVE, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -83,11 +91,51 @@ def ask(source: Path) -> Iterator[Ask]:
         server.stdin.close()
 
 
+@pytest.fixture(scope="module")
+def ask(source: Path) -> Iterator[Ask]:
+    output = source.parent / "model.gguf"
+    export_model(source, output, "gguf")
+    with served(output) as post:
+        yield post
+
+
 def test_texts_become_the_same_tokens(source: Path, ask: Ask) -> None:
     tokenizer = load_tokenizer(source)
     for text in TEXTS:
         said = ask("/tokenize", {"content": text})["tokens"]
         assert said == tokenizer.encode(text, add_special_tokens=False)
+
+
+CORPUS = [
+    "The child didn't say: 'they're 12 - 3 = 1,234', Anna; x=(a|b)\n",
+    "Größe und Straße, Привет мир, как дела? Ελληνικά\n",
+    "हिन्दी भाषा में लिखा। 数学と日本語。\n",
+]
+
+
+@pytest.mark.parametrize("name", list(SPLITS))
+def test_each_split_that_is_named_cuts_as_the_tokenizer_does(name: str, tmp_path: Path) -> None:
+    """Random texts, which would find another split at once."""
+    if name == "poro-chat":  # guide A's own, on text that no merge crosses the words of
+        tokenizer = train_tokenizer(CORPUS[:1] * 9, vocab_size=600)
+    else:
+        tokenizer = byte_level_tokenizer(SPLITS[name], CORPUS * 9, bos="<s>")
+    assert split_name(tokenizer) == name
+    shape = {"vocab_size": len(tokenizer), "max_position_embeddings": 256}
+    save_model(tmp_path / "model", tiny_model(**shape), tokenizer)
+    export_model(tmp_path / "model", tmp_path / "model.gguf", "gguf")
+    rng = random.Random(0)
+    texts = ["".join(rng.choices(PARTS, k=rng.randrange(1, 14))) for _ in range(500)]
+    chat = {"messages": [{"role": "user", "content": "It's 36"}]}
+    with served(tmp_path / "model.gguf") as ask:
+        for text in texts:
+            said = ask("/tokenize", {"content": text, "add_special": True})["tokens"]
+            assert said == tokenizer.encode(text), text
+        prompt = ask("/apply-template", chat)["prompt"]
+    expected = tokenizer.apply_chat_template(
+        chat["messages"], tokenize=False, add_generation_prompt=True
+    )
+    assert prompt == expected
 
 
 def test_the_next_token_is_as_likely(source: Path, ask: Ask) -> None:

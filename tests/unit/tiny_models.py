@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -21,7 +22,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from atlas.from_scratch.model.tokenizer import train_tokenizer
+from atlas.from_scratch.model.tokenizer import CHAT_TEMPLATE, train_tokenizer
 from atlas.models.lora import LoRA, add_adapter
 from atlas.types import Tokens
 
@@ -113,6 +114,32 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Return a tokenizer for a few lines of plans, with a chat template."""
     texts = ["Calculate 1 + 2 * 3. A = 2 * 3. B = 1 + A. Answer B. Answer: 7", "Take your time."]
     return train_tokenizer(texts, vocab_size=300)
+
+
+def byte_level_tokenizer(
+    split: Any, corpus: Sequence[str], *, bos: str | None = None
+) -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE that splits texts so before it merges.
+
+    Args:
+        split: A pre-tokenizer that ends in bytes.
+        corpus: What the merges are learned on.
+        bos: What the chat template begins with; the tokenizer adds nothing itself.
+    """
+    made: Any = Tokenizer(models.BPE())
+    made.pre_tokenizer, made.decoder = split, decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<|pad|>", "<|end|>", "<s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(corpus, trainer=trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<|pad|>", eos_token="<|end|>", bos_token=bos
+    )
+    fast.chat_template = "{{ bos_token }}" * bool(bos) + CHAT_TEMPLATE
+    return fast
 
 
 def other_end(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

@@ -36,7 +36,8 @@ from atlas.from_scratch.model.folder import (
     plain_array,
     vocabulary_text,
 )
-from atlas.from_scratch.model.gguf_file import write_gguf
+from atlas.from_scratch.model.gguf_file import split_of, write_gguf
+from atlas.from_scratch.model.gguf_tokenizer import SPLITS
 from atlas.from_scratch.model.pickled import WEIGHTS, Array, as_float32, read_pickled, write_pickled
 from atlas.models.checkpoints import kept_dtype, load_model, load_tokenizer, save_model
 from atlas.models.manifest import refuse_damaged
@@ -46,10 +47,18 @@ from atlas.run.files import place_errors
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 _QUESTIONS: Final = ("Calculate 2 + 3 - 1.", "What is the difference between 7 and twelve?")
-_TEXTS: Final = (
+PROOF_TEXTS: Final = (
     *_QUESTIONS,
     "12 * 3 = 36.\n  So  it's 36, isn't it?",
     "Größe, naïve, 数学 - (x) ...",
+    "1234567 + 98,765.4321 = 1/2, \u00bd and 10\u00b3; \u0663\u0664",  # long numbers, other digits
+    "can'they say 'really' I'LL 'rea don\u2019t",
+    "  two before, two after  ",
+    " \n\n\n a\t\tb\r\n    c \u00a0d \u2003e\u3000f",
+    "caf\u00e9 cafe\u0301 \ufb01ve \u212b \uff21 \u1100\u1161",  # composed, decomposed, compatible
+    "Привет мир, हिन्दी भाषा।, العربية, ไทย, 日本語。한국어",
+    "\U0001f642\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea !? x=(a|b)[0];//",
+    "\ufefftext \u2581 \u0120 <s> </s> [PAD1]",
 )
 _NEW_TOKENS = 16
 _TOLERANCE = 1e-4
@@ -130,6 +139,8 @@ class ModelOutputs:
 
     logits_LV: Tensor
     ids: tuple[tuple[int, ...], ...]
+    """Of the texts, with whatever the tokenizer adds to them, such as BOS."""
+    prompts: tuple[tuple[int, ...], ...]
     answers: tuple[str, ...]
 
 
@@ -139,16 +150,18 @@ def outputs_of(model: Any, tokenizer: Any, texts: Sequence[str]) -> ModelOutputs
     if model.dtype != torch.float32:  # transformers forbids even asking one from GGUF
         model = model.float()
     model.eval()
-    ids = tuple(map(tuple, tokenizer(list(texts), add_special_tokens=False)["input_ids"]))
+    ids = tuple(map(tuple, tokenizer(list(texts))["input_ids"]))
+    prompts = [encode(tokenizer, [{"role": "user", "content": text}]) for text in _QUESTIONS]
     return ModelOutputs(
         logits_LV=model(torch.tensor([ids[0] + ids[1]])).logits[0],
         ids=ids,
-        answers=tuple(_answer(model, tokenizer, question) for question in _QUESTIONS),
+        prompts=tuple(map(tuple, prompts)),
+        answers=tuple(_answer(model, tokenizer, prompt) for prompt in prompts),
     )
 
 
-def _answer(model: Any, tokenizer: Any, question: str) -> str:
-    prompt = torch.tensor([encode(tokenizer, [{"role": "user", "content": question}])])
+def _answer(model: Any, tokenizer: Any, ids: Sequence[int]) -> str:
+    prompt = torch.tensor([ids])
     (row,) = model.generate(
         prompt,
         attention_mask=torch.ones_like(prompt),
@@ -160,10 +173,14 @@ def _answer(model: Any, tokenizer: Any, question: str) -> str:
     return tokenizer.decode(row[prompt.shape[1] :], skip_special_tokens=True)
 
 
-def texts_for(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return what both tokenizers must cut alike: fixed texts, and each entry of the vocabulary."""
+def texts_for(tokenizer: Any) -> list[str]:
+    """Return what both tokenizers must cut alike: fixed texts, and each entry of the vocabulary.
+
+    Entries that are found before anything is cut, such as special ones, stand in a text too.
+    """
     entries = tokenizer.batch_decode([[place] for place in range(len(tokenizer))])
-    return [*_TEXTS, *(entry for entry in entries if "\ufffd" not in entry)]
+    added = [f"a {token} b{token}c" for token in tokenizer.get_added_vocab()]
+    return [*PROOF_TEXTS, *added, *(entry for entry in entries if "\ufffd" not in entry)]
 
 
 def _compare(
@@ -173,6 +190,8 @@ def _compare(
     for text, old, new in zip(texts, before.ids, after.ids, strict=True):
         if old != new:
             raise AtlasError(f"{output}: its tokenizer cuts {text!r} differently; nothing was kept")
+    if after.prompts != before.prompts:
+        raise AtlasError(f"{output}: its chat template makes other prompts; nothing was kept")
     if after.logits_LV.shape != before.logits_LV.shape:
         raise AtlasError(f"{output}: its vocabulary has another size; nothing was kept")
     difference = float((after.logits_LV - before.logits_LV).abs().max())
@@ -227,12 +246,12 @@ def _write_gguf(loaded: Loaded, output: Path) -> None:
 
 
 def _load_gguf(output: Path) -> Loaded:
+    """Load a file with transformers, and cut texts as llama.cpp does, which it knows less well."""
     place, name = str(output.parent.resolve()), output.name
     load: Any = AutoModelForCausalLM.from_pretrained
-    return (
-        load(place, gguf_file=name, dtype=torch.float32, local_files_only=True),
-        AutoTokenizer.from_pretrained(place, gguf_file=name, local_files_only=True),
-    )
+    tokenizer: Any = AutoTokenizer.from_pretrained(place, gguf_file=name, local_files_only=True)
+    tokenizer.backend_tokenizer.pre_tokenizer = SPLITS[split_of(output)]
+    return load(place, gguf_file=name, dtype=torch.float32, local_files_only=True), tokenizer
 
 
 def arrays_of(model: PreTrainedModel) -> dict[str, tuple[str, Array]]:

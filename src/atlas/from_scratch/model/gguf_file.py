@@ -7,13 +7,12 @@ Two conventions differ from those of `transformers`. Tensors have other names, a
 neighbouring dimensions instead of both halves of a head, so the rows of the query and key
 projections are reordered: head by head, row ``h + d/2 * i`` becomes row ``2 h + i`` (i is 0 or 1).
 
-GGUF names how text is split before merging instead of saying it. The split named here, GPT-2's, has
-coarser pieces than the tokenizer's own; merges learned on finer pieces do the same in them.
+What isn't known to mean the same in the file is refused: of the tokenizer in `gguf_tokenizer`, of
+the model here.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from atlas.errors import AtlasError
+from atlas.from_scratch.model.gguf_tokenizer import merges, split_name
 from atlas.from_scratch.model.pickled import BFLOAT16, Array, as_float32
 from atlas.run.files import replacing
 
@@ -54,16 +54,19 @@ def write_gguf(
 
     Args:
         tensors: Name -> type and numbers, bfloat16 as its bits in uint16 (`pickled`).
-        tokenizer: Byte-level BPE, with a chat template.
+        tokenizer: One that `split_name` knows a name for, with a chat template.
 
     Raises:
-        AtlasError: It is another kind of model or tokenizer, or the disk is full.
+        AtlasError: GGUF has no words for the model or the tokenizer, or the disk is full.
     """
-    _check(config, tokenizer)
+    _check(config)
+    split = split_name(tokenizer)
+    if tokenizer.eos_token_id is None:
+        raise AtlasError("the tokenizer names no eos_token, without which no answer ends; set one")
     with replacing(path) as temporary:
         writer = gguf.GGUFWriter(temporary, "llama")
         _add_shape(writer, config)
-        _add_tokenizer(writer, tokenizer, rows=config.vocab_size)
+        _add_tokenizer(writer, tokenizer, split, rows=config.vocab_size)
         for name, (dtype, array) in tensors.items():
             _add_tensor(writer, gguf_name(name), dtype, _reordered(name, array, config))
         bfloat16 = any(dtype == BFLOAT16 for dtype, _ in tensors.values())
@@ -73,6 +76,12 @@ def write_gguf(
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
+
+
+def split_of(path: Path) -> str:
+    """Return the name of the split that a file gives."""
+    field = gguf.GGUFReader(path).get_field("tokenizer.ggml.pre")
+    return "" if field is None else str(field.contents())
 
 
 def gguf_name(name: str) -> str:
@@ -105,15 +114,25 @@ def interleaved(weight: Array, heads: int) -> Array:
     return np.ascontiguousarray(split.swapaxes(1, 2)).reshape(weight.shape)
 
 
-def _check(config: Any, tokenizer: Any) -> None:
+def _check(config: Any) -> None:
     if config.model_type != "llama":
         raise AtlasError(f"the model is a {config.model_type}; only llama is written as GGUF")
-    described = json.loads(tokenizer.backend_tokenizer.to_str())
-    if (
-        described["model"]["type"] != "BPE"
-        or (described["decoder"] or {}).get("type") != "ByteLevel"
-    ):
-        raise AtlasError("the tokenizer is no byte-level BPE; only such are written as GGUF")
+    head = config.hidden_size // config.num_attention_heads
+    rope = config.rope_parameters
+    said = {
+        "rope_type": (rope.get("rope_type"), "default"),
+        "partial_rotary_factor": (rope.get("partial_rotary_factor") or 1.0, 1.0),
+        "head_dim": (getattr(config, "head_dim", None) or head, head),
+        "hidden_act": (config.hidden_act, "silu"),
+        "attention_bias": (config.attention_bias, False),
+        "mlp_bias": (config.mlp_bias, False),
+    }
+    for key, (value, meant) in said.items():
+        if value != meant:
+            raise AtlasError(
+                f"the model has {key} = {value} in config.json, and GGUF as written here means "
+                f"{meant}; export it with --format safetensors"
+            )
 
 
 def _add_shape(writer: gguf.GGUFWriter, config: Any) -> None:
@@ -131,32 +150,30 @@ def _add_shape(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_rope_freq_base(float(config.rope_parameters["rope_theta"]))
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Any, *, rows: int) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Any, split: str, *, rows: int) -> None:
     known = {place: token for token, place in tokenizer.get_vocab().items()}
-    special = set(tokenizer.added_tokens_decoder)
+    added = tokenizer.added_tokens_decoder
     tokens = [known.get(place, f"[PAD{place}]") for place in range(rows)]
     kinds = [
-        gguf.TokenType.CONTROL
-        if place in special
+        (gguf.TokenType.CONTROL if added[place].special else gguf.TokenType.USER_DEFINED)
+        if place in added
         else gguf.TokenType.NORMAL
         if place in known
         else gguf.TokenType.UNUSED
         for place in range(rows)
     ]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(split)
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    writer.add_token_merges([" ".join(pair) for pair in _merges(tokenizer)])
+    writer.add_token_merges([" ".join(pair) for pair in merges(tokenizer)])
     writer.add_eos_token_id(tokenizer.eos_token_id)
-    writer.add_pad_token_id(tokenizer.pad_token_id)
+    if tokenizer.pad_token_id is not None:
+        writer.add_pad_token_id(tokenizer.pad_token_id)
+    if tokenizer.bos_token_id is not None:  # which a chat template may name
+        writer.add_bos_token_id(tokenizer.bos_token_id)
     writer.add_add_bos_token(False)
     writer.add_chat_template(tokenizer.chat_template)
-
-
-def _merges(tokenizer: Any) -> list[tuple[str, str]]:
-    found = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
-    return [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in found]
 
 
 def _reordered(name: str, array: Array, config: Any) -> Array:

@@ -28,8 +28,10 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 
-# Letters of any script, with the marks on them.
-_WORDS = r" ?\d| ?[\p{L}\p{M}]+| ?[^\s\p{L}\p{M}\d]|\s"
+WORDS = r" ?\d| ?[\p{L}\p{M}]+| ?[^\s\p{L}\p{M}\d]|\s"
+"""What is split before merging; letters of any script, with the marks on them, are words."""
+EARLIER_WORDS = r" ?\d| ?[A-Za-z]+| ?[^\sA-Za-z\d]|\s"
+"""The same for the shipped base model: only English letters make words."""
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> PreTrainedTokenizerFast:
@@ -48,7 +50,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int) -> PreTrainedToken
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
         [
-            pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"),
+            pre_tokenizers.Split(Regex(WORDS), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -3,18 +3,22 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.unit.tiny_models import byte_level_tokenizer
+from tokenizers import Regex, normalizers, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from atlas.errors import AtlasError
-from atlas.from_scratch.model import exporting
+from atlas.from_scratch.model import exporting, gguf_file
 from atlas.from_scratch.model.exporting import FORMATS, export_model, load_any
 from atlas.from_scratch.model.folder import save_model_folder
+from atlas.from_scratch.model.gguf_tokenizer import SPLITS
 from atlas.from_scratch.model.numpy_llama import NumpyLlama
 from atlas.from_scratch.model.pickled import FORMAT
 from atlas.from_scratch.model.tokenizer import train_tokenizer
@@ -116,17 +120,102 @@ def test_what_does_not_prove_equal_is_removed(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tokenizer_that_cuts_differently_is_told_by_the_text(
-    tmp_path: Path, model: PreTrainedModel, tokenizer: Tokenizer
+def saved(folder: Path, model: Any, tokenizer: Tokenizer) -> Path:
+    """The model with another tokenizer."""
+    model.resize_token_embeddings(len(tokenizer))
+    model.config.eos_token_id = tokenizer.eos_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id
+    save_model(folder, model, tokenizer)
+    return folder
+
+
+def test_a_tokenizer_that_gguf_cannot_say_is_refused(
+    tmp_path: Path, model: PreTrainedModel
 ) -> None:
-    """GGUF can't say how marks stay with their letters, once a merge depends on it."""
+    """A piece of a letter that merges with the one before may be read into other texts."""
     indic = train_tokenizer(["हिन्दी"] * 3, vocab_size=275)
-    model.resize_token_embeddings(len(indic))
-    model.config.eos_token_id, model.config.pad_token_id = indic.eos_token_id, indic.pad_token_id
-    save_model(tmp_path / "source", model, indic)
-    with pytest.raises(AtlasError, match=r"its tokenizer cuts '.*ह"):
-        export_model(tmp_path / "source", tmp_path / "out", "gguf")
-    export_model(tmp_path / "source", tmp_path / "out", "safetensors")
+    source = saved(tmp_path / "source", model, indic)
+    with pytest.raises(AtlasError, match=r"can't be said in GGUF: its vocabulary has the entry b'"):
+        export_model(source, tmp_path / "out", "gguf")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    export_model(source, tmp_path / "out", "safetensors")
+
+
+def test_a_template_that_begins_with_bos_is_exported_whole(
+    tmp_path: Path, model: PreTrainedModel
+) -> None:
+    tokenizer = byte_level_tokenizer(SPLITS["gpt-2"], ["say it"] * 3, bos="<s>")
+    export_model(saved(tmp_path / "source", model, tokenizer), tmp_path / "out.gguf", "gguf")
+    load: Any = AutoTokenizer.from_pretrained
+    chat = [{"role": "user", "content": "it"}]
+    prompt = load(tmp_path, gguf_file="out.gguf").apply_chat_template(chat, tokenize=False)
+    assert prompt == "<s><|user|>it<|end|>"
+
+
+RNG = random.Random(0)
+NUMBERS = [str(RNG.randrange(10**8))[: 1 + n % 8] for n in range(400)]
+OTHER_SPLITS = {
+    "'1234567": [pre_tokenizers.Split(Regex(r"\p{N}{1,3}"), "isolated"), SPLITS["gpt-2"]],
+    "\"12 .*isn't": [SPLITS["poro-chat"]],
+    '"12 .*So': [pre_tokenizers.Split("  ", "isolated"), SPLITS["gpt-2"]],
+    "'Calculate": [pre_tokenizers.ByteLevel(add_prefix_space=True)],
+}
+"""The text of the proof that shows it -> how a tokenizer splits that is taken for GPT-2's."""
+
+
+@pytest.mark.parametrize("said", list(OTHER_SPLITS))
+def test_the_texts_of_the_proof_show_another_split(
+    tmp_path: Path, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(gguf_file, "split_name", lambda tokenizer: "gpt-2")
+    corpus = [*exporting.PROOF_TEXTS * 3, *NUMBERS]
+    tokenizer = byte_level_tokenizer(pre_tokenizers.Sequence(OTHER_SPLITS[said]), corpus)
+    source = saved(tmp_path / "source", model, tokenizer)
+    with pytest.raises(AtlasError, match=f"its tokenizer cuts {said}"):
+        export_model(source, tmp_path / "out", "gguf")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("normalizer", ["NFC", "NFKC"])
+def test_the_texts_of_the_proof_show_what_adds_and_what_changes_letters(
+    tmp_path: Path, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch, normalizer: str
+) -> None:
+    monkeypatch.setattr(gguf_file, "split_name", lambda tokenizer: "gpt-2")
+    tokenizer = byte_level_tokenizer(SPLITS["gpt-2"], ["a b"] * 2)
+    tokenizer.backend_tokenizer.normalizer = getattr(normalizers, normalizer)()
+    source = saved(tmp_path / "source", model, tokenizer)
+    with pytest.raises(AtlasError, match=r"its tokenizer cuts '.*; nothing was kept"):
+        export_model(source, tmp_path / "out", "gguf")
+
+
+def test_the_proof_shows_a_token_put_before_each_text(
+    tmp_path: Path, model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gguf_file, "split_name", lambda tokenizer: "gpt-2")
+    tokenizer = byte_level_tokenizer(SPLITS["gpt-2"], ["a b"] * 2, bos="<s>")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 2)]
+    )
+    source = saved(tmp_path / "source", model, tokenizer)
+    with pytest.raises(AtlasError, match="its tokenizer cuts 'Calculate 2"):
+        export_model(source, tmp_path / "out", "gguf")
+
+
+def test_the_proof_shows_another_prompt(
+    tmp_path: Path, model: PreTrainedModel, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = saved(tmp_path / "source", model, tokenizer)
+
+    def with_another_template(output: Path) -> Any:
+        model, words = exporting._load_folder(output)
+        words.chat_template = "Hello. " + words.chat_template
+        return model, words
+
+    other = exporting.Format(write=FORMATS["safetensors"].write, load=with_another_template)
+    monkeypatch.setattr(exporting, "FORMATS", {"safetensors": other})
+    with pytest.raises(AtlasError, match="its chat template makes other prompts"):
+        export_model(source, tmp_path / "out", "safetensors")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_format_and_a_taken_place_are_told(source: Path, tmp_path: Path) -> None:

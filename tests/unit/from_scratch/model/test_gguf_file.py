@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -9,7 +10,7 @@ from tests.unit.tiny_models import tiny_config
 from transformers import AutoConfig
 
 from atlas.errors import AtlasError
-from atlas.from_scratch.model.gguf_file import gguf_name, interleaved, write_gguf
+from atlas.from_scratch.model.gguf_file import gguf_name, interleaved, split_of, write_gguf
 from atlas.from_scratch.model.tokenizer import train_tokenizer
 
 
@@ -32,8 +33,35 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "x.gguf").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 4.0}}, "rope_type = dynamic"),
+        ({"hidden_act": "gelu"}, "hidden_act = gelu"),
+        ({"attention_bias": True}, "attention_bias = True"),
+        ({"mlp_bias": True}, "mlp_bias = True"),
+        ({"head_dim": 16}, "head_dim = 16"),
+    ],
+)
+def test_other_llamas_are_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    if "rope_parameters" in change:
+        change["rope_parameters"]["rope_theta"] = 10_000.0
+    config = tiny_config("llama", **change)
+    with pytest.raises(AtlasError, match=f"the model has {said} in config.json, and GGUF as"):
+        write_gguf(tmp_path / "x.gguf", config, {}, train_tokenizer(["a b"], vocab_size=300))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tokenizer_without_an_end_is_refused(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a b"], vocab_size=300)
+    tokenizer.eos_token = None
+    with pytest.raises(AtlasError, match="names no eos_token"):
+        write_gguf(tmp_path / "x.gguf", tiny_config("llama"), {}, tokenizer)
+
+
 def test_the_file_says_shape_tokens_and_kinds(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(["a b ab"] * 3, vocab_size=270)
+    tokenizer.add_tokens(["<think>"])
     config = tiny_config("llama", vocab_size=len(tokenizer) + 2)
     assert isinstance(config, type(AutoConfig.for_model("llama")))
     norm = np.ones(32, dtype=np.float32)
@@ -46,6 +74,7 @@ def test_the_file_says_shape_tokens_and_kinds(tmp_path: Path) -> None:
         return field.contents()
 
     assert value("llama.attention.head_count_kv") == 2
+    assert value("tokenizer.ggml.pre") == split_of(tmp_path / "x.gguf") == "poro-chat"
     assert value("llama.rope.freq_base") == 10_000.0
     assert value("tokenizer.ggml.eos_token_id") == tokenizer.eos_token_id
     tokens, kinds = value("tokenizer.ggml.tokens"), value("tokenizer.ggml.token_type")
@@ -53,6 +82,7 @@ def test_the_file_says_shape_tokens_and_kinds(tmp_path: Path) -> None:
     assert isinstance(kinds, list)
     assert len(tokens) == len(kinds) == len(tokenizer) + 2
     assert kinds[tokenizer.eos_token_id] == gguf.TokenType.CONTROL
+    assert kinds[len(tokenizer) - 1] == gguf.TokenType.USER_DEFINED
     assert kinds[-1] == gguf.TokenType.UNUSED
     assert tokens[-1] == f"[PAD{len(tokenizer) + 1}]"
     assert [tensor.name for tensor in reader.tensors] == ["output_norm.weight"]
