@@ -184,3 +184,36 @@ def test_a_mistake_can_be_mended_without_starting_over(
     assert not Path("checkpoints/sft/config.yaml").exists()
     if "model_name_or_path=." in words:
         done(*command)
+
+
+BROKEN = {
+    "a model that isn't there": ("sft", "model_name_or_path=nowhere"),
+    "a folder without a model": ("sft", "model_name_or_path=."),
+    "nothing to train on": ("sft", "min_reward=0.9", "learning_key=other"),
+    "an adapter on nothing": ("sft", "use_peft=true", "lora_target_modules=[nothing]"),
+    "keys that contradict": ("sft", "zero_stage=3"),
+    "a student that isn't whole": ("grpo", "student_model=."),
+    "an environment of nobody": ("grpo", "environment=nobody:Nothing"),
+    "a teacher of evaluate": ("evaluate", "teachers=[.]"),
+    "a teacher of collect": ("collect", "teacher_model=."),
+}
+
+
+@pytest.mark.parametrize("what", list(BROKEN))
+def test_what_is_refused_leaves_the_earlier_run_as_it_was(traces: str, what: str) -> None:
+    job, *wrong = BROKEN[what]
+    run = RunDir.create("run", job)
+    run.metrics.write_text("steps")
+    run.finish_stage(job, {"steps": 3}, 1.0)
+    before = texts(run.path)
+    words = {
+        "sft": ("teacher_sft", *traces.split(), *SFT),
+        "grpo": ("teacher_rcl", *traces.split(), *GRPO),
+    }.get(job, ())
+    refusal(job, *words, *wrong, "output_dir=run", "--fresh")
+    assert texts(run.path) == before
+
+
+def texts(path: Path) -> dict[Path, str]:
+    found = (file for file in path.rglob("*") if file.is_file() and file.name != ".lock")
+    return {file: file.read_text() for file in found}

@@ -89,6 +89,7 @@ class MetricSink:
         self._first_step = resume_step or 0
         self._trackers = list(trackers)
         self._started = time.monotonic()
+        run.forget_earlier()  # nothing can refuse this one any more
         _drop_lines(run.metrics, stage, resume_step)
         with disk_errors(run.metrics):
             self._lines = run.metrics.open("ab", buffering=0)

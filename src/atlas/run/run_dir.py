@@ -35,6 +35,8 @@ LAYOUT_VERSION = 1
 """Of the folders and files named above. It rises when an older run can no longer be read."""
 
 _LOCK = ".lock"
+_EARLIER = ".earlier"
+"""Where ``fresh`` puts an earlier run, until the new one has done something in its place."""
 _KEPT = "student_alone"
 """Answers that took long to get, and are keyed by all that they depend on: other settings may use
 them, too."""
@@ -62,7 +64,9 @@ class RunDir:
         Args:
             path: The folder. It may be missing or empty.
             kind: The job. A folder of another job is refused.
-            fresh: Delete what an earlier run of this kind left there, of any layout version.
+            fresh: Start over, whatever an earlier run of this kind left there, of any layout
+                version. It goes with the first step, or stage, of the new run; where that ends
+                before, it is as it was.
 
         Raises:
             AtlasError: The folder holds something else, belongs to another kind of job or another
@@ -71,9 +75,12 @@ class RunDir:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise AtlasError(f"{path} is a file; choose another output_dir")
+        if (path / _EARLIER).is_dir():
+            with _locked(path):
+                _bring_back(path)
         if fresh and path.is_dir() and not _is_empty(path):
             _check_kind(path, _read_run_json(path), kind)
-            _delete_contents(path)
+            _set_aside(path)
         if path.is_dir() and not _is_empty(path):
             run = cls.open(path, kind)
             if not _only_set_up(path):
@@ -123,7 +130,8 @@ class RunDir:
 
         Temporary files of a run that was killed are removed first.
 
-        The system lets go of the lock when the process ends, however it ends.
+        The system lets go of the lock when the process ends, however it ends. A fresh run that did
+        nothing gives an earlier one its place back.
 
         Raises:
             AtlasError: Another process has it; its number is named.
@@ -135,7 +143,15 @@ class RunDir:
                     shutil.rmtree(leftover, ignore_errors=True)
                 else:
                     leftover.unlink(missing_ok=True)
-            yield
+            try:
+                yield
+            finally:
+                _bring_back(self.path)
+                self.forget_earlier()
+
+    def forget_earlier(self) -> None:
+        """Delete the earlier run that this one replaces, since it has something of its own."""
+        shutil.rmtree(self.path / _EARLIER, ignore_errors=True)
 
     def stage_done(self, name: str) -> bool:
         """Say whether the stage ``name`` has finished here."""
@@ -163,6 +179,7 @@ class RunDir:
             "summary": dict(summary),
         }
         write_atomic(self._stage_path(name), json.dumps(record, indent=2) + "\n")
+        self.forget_earlier()
 
     def note(self, stage: str, text: str) -> None:
         """Write a line of plain text to ``training.log``.
@@ -277,8 +294,43 @@ def _is_empty(path: Path) -> bool:
 
 def _only_set_up(path: Path) -> bool:
     """Tell whether a run was given its settings, and has done nothing yet."""
+    return (path / "config.yaml").exists() and _did_nothing(path)
+
+
+def _did_nothing(path: Path) -> bool:
+    """Tell whether nothing is there but what is written before the first step, if that."""
     names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
-    return "config.yaml" in names and names <= _SET_UP | {_KEPT}
+    return names <= _SET_UP | {_KEPT}
+
+
+def _set_aside(path: Path) -> None:
+    """Move a run away, ``run.json`` first: where that lies the run is, should this be cut short."""
+    if _did_nothing(path):
+        _delete_contents(path)
+        return
+    with _locked(path):
+        earlier = path / _EARLIER
+        shutil.rmtree(earlier, ignore_errors=True)
+        earlier.mkdir()
+        for entry in sorted(path.iterdir(), key=lambda entry: entry.name != "run.json"):
+            if entry.name not in (_LOCK, _EARLIER):
+                entry.replace(earlier / entry.name)
+
+
+def _bring_back(path: Path) -> None:
+    """Give an earlier run its place back, if the one that was to replace it did nothing."""
+    earlier = path / _EARLIER
+    cut_short = not (path / "run.json").exists()
+    if not (earlier / "run.json").is_file() or not (cut_short or _did_nothing(path)):
+        return
+    if not cut_short:
+        for name in sorted(_SET_UP, key=lambda name: name == "run.json"):
+            (path / name).unlink(missing_ok=True)
+    for entry in sorted(earlier.iterdir(), key=lambda entry: entry.name == "run.json"):
+        if (path / entry.name).is_dir():
+            shutil.rmtree(path / entry.name)
+        entry.replace(path / entry.name)
+    earlier.rmdir()
 
 
 def _delete_contents(path: Path, *, keep: Sequence[str] = ()) -> None:

@@ -52,8 +52,73 @@ def test_fresh_deletes_what_an_earlier_run_left(tmp_path: Path) -> None:
     (run.path / "link").symlink_to(keep)
     again = RunDir.create(run.path, "sft", fresh=True)
     assert not again.stage_done("collect")
-    assert sorted(p.name for p in run.path.iterdir()) == [".lock", "run.json"]
+    with again.lock():
+        again.finish_stage("read", {}, 1.0)
+        assert sorted(p.name for p in run.path.iterdir()) == [".lock", "run.json", "stages"]
+    assert [p.name for p in (run.path / "stages").iterdir()] == ["read.json"]
     assert (keep / "precious").exists()
+
+
+def finished(path: Path) -> dict[str, str]:
+    """Make a finished run; return its files."""
+    run = RunDir.create(path, "sft")
+    run.config.write_text("seed: 1")
+    run.metrics.write_text("step 1")
+    run.finish_stage("sft", {}, 1.0)
+    return texts(path)
+
+
+def texts(path: Path) -> dict[str, str]:
+    found = (file for file in sorted(path.rglob("*")) if file.is_file() and file.name != ".lock")
+    return {str(file.relative_to(path)): file.read_text() for file in found}
+
+
+def test_an_earlier_run_is_as_it_was_where_a_fresh_one_is_refused(tmp_path: Path) -> None:
+    before = finished(tmp_path)
+    run = RunDir.create(tmp_path, "sft", fresh=True)
+    assert not run.stage_done("sft")
+    run.config.write_text("seed: 2")
+    run.note("sft", "start")
+    with pytest.raises(AtlasError, match="no session"), run.lock():
+        raise AtlasError("no session")
+    assert texts(tmp_path) == before
+
+
+def test_an_earlier_run_goes_once_a_fresh_one_has_done_something(tmp_path: Path) -> None:
+    finished(tmp_path)
+    run = RunDir.create(tmp_path, "sft", fresh=True)
+    run.metrics.write_text("a step")
+    with pytest.raises(AtlasError, match="the disk is full"), run.lock():
+        raise AtlasError("the disk is full")
+    assert texts(tmp_path).keys() == {"run.json", "metrics.jsonl"}
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("moved", range(1, 5))
+def test_a_fresh_run_that_was_killed_at_once_gives_the_earlier_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: int, fresh: bool
+) -> None:
+    """In the midst of moving it away, or after it."""
+    before = finished(tmp_path)
+    replace, left = Path.replace, [moved]
+
+    def killed(self: Path, target: Path) -> Path:
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    if moved < 4:
+        with pytest.raises(KeyboardInterrupt):
+            RunDir.create(tmp_path, "sft", fresh=True)
+    monkeypatch.undo()
+    if moved == 4:
+        RunDir.create(tmp_path, "sft", fresh=True).config.write_text("seed: 2")
+    assert RunDir.create(tmp_path, "sft", fresh=fresh).stage_done("sft") is not fresh
+    with RunDir.open(tmp_path).lock():
+        pass
+    assert texts(tmp_path) == before
 
 
 def test_a_run_that_did_nothing_with_its_settings_takes_others(tmp_path: Path) -> None:

@@ -109,12 +109,12 @@ def begin(config: TrainConfig, kind: str, *, fresh: bool) -> Begun:
     """
     from atlas.models.checkpoints import check_model
 
-    run = RunDir.create(config.output_dir, kind, fresh=fresh)
-    if run.stage_done(kind):
-        raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
     for key in ("model_name_or_path", "student_model"):
         if getattr(config, key, None):
             check_model(getattr(config, key))
+    run = RunDir.create(config.output_dir, kind, fresh=fresh)
+    if run.stage_done(kind):
+        raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
     if run.config.is_file():
         keep_config(config, run.config)
     return Begun(run=run, before=read_lineage(run.path) if run.lineage.is_file() else None)
