@@ -43,7 +43,7 @@ serving: $(DEV) $(SERVE)  ## The tests against a real vLLM server on the CPU
 	@$(BIN)/python -m pytest tests/serving $(ARGS)
 
 reliability: $(DEV)  ## Runs that are killed, and must end as if they hadn't been
-	@$(BIN)/python -m pytest tests/reliability $(ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 tests/reliability $(ARGS)
 
 distributed: $(SHARED)  ## The tests in which several processes train together
 	@$(BIN)/python -m pytest tests/distributed $(ARGS)

@@ -52,7 +52,7 @@ def test_a_teacher_is_measured_and_the_same_command_shows_it_again(
     monkeypatch.chdir(tmp_path)
     other = CliRunner().invoke(app, ["evaluate", "base", *SIZES, "seed=5"])
     assert isinstance(other.exception, AtlasError)
-    assert "begun with other settings (seed)" in str(other.exception)
+    assert "begun with other settings (seed was " in str(other.exception)
 
 
 def test_a_teacher_that_is_not_there_is_one_line(

@@ -161,7 +161,7 @@ def test_other_settings_in_the_same_folder_are_refused(finished: tuple[Path, str
     folder, _ = finished
     refused = atlas(folder, "quickstart", *TINY, "seed=7")
     assert refused.returncode == 2
-    assert "begun with other settings (seed)" in refused.stderr
+    assert "begun with other settings (seed was " in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
 
 

@@ -158,7 +158,7 @@ def test_a_run_goes_on_with_the_sessions_that_it_was_begun_with(
 
     assert "broken is finished; --fresh trains again" in refusal(*words, "output_dir=broken")
     shutil.rmtree(broken.path / "stages")
-    assert "begun with other settings (seed)" in refusal(*words, "output_dir=broken", "seed=3")
+    assert "begun with other settings (seed was " in refusal(*words, "output_dir=broken", "seed=3")
     gone = read_lineage("broken").train[0]
     write_jsonl("traces.jsonl", [each for each in everything if str(each.id) != gone])
     assert "was begun with 12 sessions, of which traces.jsonl has lost or changed 1;" in refusal(

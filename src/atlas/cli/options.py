@@ -33,6 +33,12 @@ Config = Annotated[
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Delete what an earlier run left and start over")
 ]
+OverrideConfig = Annotated[
+    bool,
+    typer.Option(
+        "--override-config", help="Go on with other settings, of those that change nothing learned"
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print settings, steps and memory; train nothing")
 ]

@@ -34,7 +34,7 @@ PUBLISHED = {
 }
 
 
-def prepare(config: QuickstartConfig, *, fresh: bool) -> RunDir:
+def prepare(config: QuickstartConfig, *, fresh: bool, override: bool = False) -> RunDir:
     """Make the run directory, or take up the one that is there.
 
     Raises:
@@ -46,7 +46,7 @@ def prepare(config: QuickstartConfig, *, fresh: bool) -> RunDir:
     refuse_foreign(Path(config.results_dir), PUBLISHED, "results_dir")
     require_free_space(Path(config.output_dir), _RUN_BYTES)
     run = RunDir.create(config.output_dir, "quickstart", fresh=fresh)
-    keep_config(config, run.config)
+    keep_config(config, run.config, override=override)
     return run
 
 

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
+from atlas.config.grammar.schema import keys_of, shortened
+from atlas.config.parts.record import RecordConfig
 from atlas.config.parts.run import RunConfig
 from atlas.config.resolve import shown_values, to_yaml
 from atlas.errors import AtlasError
 from atlas.run.files import write_atomic
 from atlas.yaml_file import read_yaml
 
+CHANGEABLE: Final = frozenset(
+    {
+        *keys_of(RecordConfig),
+        *("logging_steps", "num_threads", "phase_timeout", "memory_limit_gb", "db_url"),
+        *("gradient_checkpointing", "dataloader_num_workers", "vllm_server_url"),
+        *("student_server_url", "request_timeout", "server_timeout", "max_requests_in_flight"),
+    }
+)
+"""Keys that decide nothing of what is learned: a run may go on with others."""
+_STAGES = ("grpo_", "sft_")
 
-def keep_config(config: RunConfig, path: Path) -> None:
+
+def keep_config(config: RunConfig, path: Path, *, override: bool = False) -> None:
     """Save the configuration of a run; where one is saved already, insist that it is the same.
 
+    Args:
+        config: Of now.
+        path: Where it is saved.
+        override: Go on with other values of the keys in `CHANGEABLE`.
+
     Raises:
-        AtlasError: The run was begun with other settings, which are named, or its file is damaged.
+        AtlasError: The run was begun with other settings, which are named with both values, or its
+            file is damaged.
     """
     if not path.exists():
         save_config(config, path)
@@ -27,11 +47,25 @@ def keep_config(config: RunConfig, path: Path) -> None:
             "start over with --fresh"
         )
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    if changed:
-        raise AtlasError(
-            f"{path.parent} was begun with other settings ({', '.join(changed)}); give the same "
-            "ones, another output_dir, or --fresh to start over"
+    fixed = [key for key in changed if _plain(key) not in CHANGEABLE]
+    if changed and override and not fixed:
+        save_config(config, path)
+    elif changed:
+        said = "; ".join(
+            f"{key} was {shortened(before.get(key))}, is {shortened(now.get(key))}"
+            for key in changed
         )
+        ways = "the same ones, another output_dir, or --fresh to start over"
+        if override:
+            ways = f"{ways}; --override-config can't change {', '.join(fixed)}"
+        elif not fixed:
+            ways = "the same ones, or --override-config to go on with these"
+        raise AtlasError(f"{path.parent} was begun with other settings ({said}); give {ways}")
+
+
+def _plain(key: str) -> str:
+    """Return a key without the stage that it is for in the quickstart."""
+    return next((key.removeprefix(stage) for stage in _STAGES if key.startswith(stage)), key)
 
 
 def save_config(config: RunConfig, path: Path) -> None:

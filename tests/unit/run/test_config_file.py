@@ -26,8 +26,25 @@ def test_passwords_are_neither_saved_nor_compared(tmp_path: Path) -> None:
 def test_other_settings_are_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     save_config(QuickstartConfig(), path)
-    with pytest.raises(AtlasError, match=r"begun with other settings \(grpo_beta, seed\)"):
+    said = r"other settings \(grpo_beta was .*, is 0\.1; seed was 0, is 3\); give the same ones, an"
+    with pytest.raises(AtlasError, match=said):
         keep_config(QuickstartConfig(seed=3, grpo_beta=0.1), path)
+
+
+def test_what_decides_nothing_of_what_is_learned_can_be_changed(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    save_config(QuickstartConfig(), path)
+    changed = QuickstartConfig(grpo_save_steps=7, logging_steps=2)
+    with pytest.raises(AtlasError, match="or --override-config to go on with these"):
+        keep_config(changed, path)
+    keep_config(changed, path, override=True)
+    keep_config(changed, path)
+    before = path.read_text()
+    with pytest.raises(AtlasError, match="--override-config can't change seed"):
+        keep_config(
+            QuickstartConfig(grpo_save_steps=8, logging_steps=2, seed=3), path, override=True
+        )
+    assert path.read_text() == before
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ class Begun:
         return None if self.before is None else frozenset(self.before.train + self.before.eval)
 
 
-def begin(config: TrainConfig, kind: str, *, fresh: bool) -> Begun:
+def begin(config: TrainConfig, kind: str, *, fresh: bool, override: bool = False) -> Begun:
     """Make the run directory of a training, or take up the one that is there.
 
     Raises:
@@ -116,7 +116,7 @@ def begin(config: TrainConfig, kind: str, *, fresh: bool) -> Begun:
     if run.stage_done(kind):
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
     if run.config.is_file():
-        keep_config(config, run.config)
+        keep_config(config, run.config, override=override)
     return Begun(run=run, before=read_lineage(run.path) if run.lineage.is_file() else None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atlas.cli.options import Config, Fresh, Overrides, command_app
+from atlas.cli.options import Config, Fresh, OverrideConfig, Overrides, command_app
 from atlas.cli.terminal import say, working
 from atlas.cli.train.claims import show_claims
 
@@ -12,7 +12,12 @@ app = command_app()
 
 
 @app.command()
-def quickstart(overrides: Overrides, config: Config = "quickstart", fresh: Fresh = False) -> None:
+def quickstart(
+    overrides: Overrides,
+    config: Config = "quickstart",
+    fresh: Fresh = False,
+    override_config: OverrideConfig = False,
+) -> None:
     """Collect traces, warm a teacher up, reinforce it, measure it: guide B at small size."""
     from atlas.config import QuickstartConfig, load_config
 
@@ -24,7 +29,7 @@ def quickstart(overrides: Overrides, config: Config = "quickstart", fresh: Fresh
 
     if settings.num_threads:
         torch.set_num_threads(settings.num_threads)
-    run = prepare(settings, fresh=fresh)
+    run = prepare(settings, fresh=fresh, override=override_config)
     hint = "The same command goes on from where it stopped; --fresh starts over."
     with run.lock(), working(hint, run) as (stop, bar_of):
         run_stages(run, settings, progress_of=bar_of, stop=stop)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from atlas.cli.options import Overrides, command_app
+from atlas.cli.options import OverrideConfig, Overrides, command_app
 from atlas.errors import AtlasError
 from atlas.masking import is_masked
 from atlas.run.run_dir import RunDir
@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "sft": "train.sft",
 }
 """Kind of a run -> the module below ``atlas.cli`` of the command that made it."""
+_OVERRIDABLE = ("grpo", "quickstart", "sft")
 
 app = command_app()
 
@@ -33,6 +34,7 @@ app = command_app()
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run directory")],
     overrides: Overrides,
+    override_config: OverrideConfig = False,
 ) -> None:
     """Go on with a run that was stopped or killed; its directory has the settings."""
     found = RunDir.open(run)
@@ -52,7 +54,8 @@ def resume(
     command = _command(found.kind)
     config = found.config.absolute()
     os.chdir(_begun_in(found, settings))
-    command(config=str(config), overrides=overrides)
+    options = {"override_config": True} if override_config and found.kind in _OVERRIDABLE else {}
+    command(config=str(config), overrides=overrides, **options)
 
 
 def _command(kind: str) -> Callable[..., None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from atlas.cli.options import DryRun, Fresh, Overrides, Source, command_app
+from atlas.cli.options import DryRun, Fresh, OverrideConfig, Overrides, Source, command_app
 from atlas.cli.terminal import working
 from atlas.parallel.world import world
 
@@ -13,7 +13,11 @@ app = command_app()
 
 @app.command()
 def sft(
-    config: Source, overrides: Overrides, fresh: Fresh = False, dry_run: DryRun = False
+    config: Source,
+    overrides: Overrides,
+    fresh: Fresh = False,
+    override_config: OverrideConfig = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Warm a teacher up on recorded sessions, or on a data set of the hub."""
     from atlas.config import SFTConfig, load_config
@@ -42,7 +46,10 @@ def sft(
         return made
 
     with job.together(settings) as ranks:
-        begun = ranks.on_main(lambda: job.begin(settings, "sft", fresh=fresh), "the run directory")
+        begun = ranks.on_main(
+            lambda: job.begin(settings, "sft", fresh=fresh, override=override_config),
+            "the run directory",
+        )
         run = begun.run
         with job.locked(run, ranks), working(job.HINT, run) as (stop, bar_of):
             started = time.monotonic()
