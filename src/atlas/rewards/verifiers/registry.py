@@ -74,7 +74,7 @@ def find_verifier(name: str) -> Verifier:
     if has_scorer(name):
         return reasoning_verdict
     near = difflib.get_close_matches(name, VERIFIERS, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(VERIFIERS)}"
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(VERIFIERS)}."
     raise AtlasError(f"no verifier is called '{name}'; {hint} Or name a data set of reasoning-gym")
 
 
