@@ -186,6 +186,48 @@ def test_a_mistake_can_be_mended_without_starting_over(
         done(*command)
 
 
+SOLVE = (
+    "environment=solve",
+    "model_name_or_path=base",
+    "max_steps=3",
+    "num_generations=8",
+    "gradient_accumulation_steps=4",
+    "max_new_tokens=64",
+    "temperature=1.5",  # the base model is seldom right alone; here some of a group are
+    "learning_rate=1e-3",
+    "canary_tasks=2",
+    "canary_steps=2",
+    "save_steps=1",
+    "num_threads=1",
+)
+
+
+def test_a_policy_that_answers_itself_is_trained_resumed_and_measured(traces: str) -> None:
+    """The preset names a student that isn't there: none is met."""
+    easy = [recorded(n, task=f"Calculate {n} + 1.", final_answer=str(n + 1)) for n in range(1, 9)]
+    write_jsonl("traces.jsonl", easy)
+    words = ("grpo", "teacher_rcl", *traces.split(), *SOLVE)
+    assert "tasks: 8, each met 1.5 times in 3 steps" in atlas(*words, "--dry-run").output
+    done(*words, "output_dir=solved")
+    run = RunDir.open("solved")
+    steps = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    names = {name for step in steps for name in step}
+    assert {"train/accuracy", "part/right", "reward/verifier", "canary/accuracy"} <= names
+    assert "train/abstained_share/verifier" in names
+    assert not [name for name in names if "uplift" in name or "taught" in name]
+    assert len(list(run.rollouts.iterdir())) == 3
+    learned = load_model("solved/final").state_dict()
+    assert any(not torch.equal(learned[k], v) for k, v in load_model("base").state_dict().items())
+
+    for finished in (run.path / "stages", run.final):
+        shutil.rmtree(finished)
+    done(*words, "output_dir=solved")
+    again = load_model("solved/final").state_dict()
+    assert all(torch.equal(learned[name], tensor) for name, tensor in again.items())
+    said = atlas("evaluate", "base", "student_model=solved/final", "num_tasks=2", "output_dir=ev")
+    assert "student alone" in said.output
+
+
 BROKEN = {
     "a model that isn't there": ("sft", "model_name_or_path=nowhere"),
     "a folder without a model": ("sft", "model_name_or_path=."),

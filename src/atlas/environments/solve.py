@@ -71,5 +71,6 @@ class Solve(Environment[Lesson]):
 def _score(attempt: Attempt) -> Score:
     value = attempt.verdict.score
     if value is None:
-        return Score(value=None, reason=attempt.unverified)
-    return Score(value=value, parts={"right": float(attempt.correct)}, weighted={"verifier": value})
+        return Score(value=None, parts={"verifier_abstained": 1.0}, reason=attempt.unverified)
+    parts = {"right": float(attempt.correct), "verifier_abstained": 0.0}
+    return Score(value=value, parts=parts, weighted={"verifier": value})

@@ -218,7 +218,7 @@ def _capped(part: Part, value: float) -> float:
 def _logged(part: Part, score: Score) -> dict[str, float]:
     """Return what is logged of a part: uplift's own parts by their names, others under its name."""
     if part.name == UPLIFT:
-        return dict(score.parts) | {"uplift_abstained": float(score.abstained)}
+        return dict(score.parts)
     inner = {f"{part.name}_{name}": value for name, value in score.parts.items()}
     own = {} if score.value is None else {part.name: score.value}
     return own | inner | {f"{part.name}_abstained": float(score.abstained)}

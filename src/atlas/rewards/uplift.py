@@ -41,8 +41,10 @@ def uplift_score(lesson: Lesson, weights: UpliftWeights, *, dense: float = 0.0) 
     """
     alone, taught, leak = lesson.alone, lesson.attempt, lesson.leak
     leaks = {"leaked": float(leak is not None)} | ({f"leak_{leak.kind}": 1.0} if leak else {})
-    if alone.unverified or taught.unverified:
-        return Score(value=None, parts=leaks, reason=taught.unverified or alone.unverified)
+    untold = taught.unverified or alone.unverified
+    leaks["uplift_abstained"] = float(bool(untold))
+    if untold:
+        return Score(value=None, parts=leaks, reason=untold)
     right = taught.correct and leak is None
     degraded = alone.correct and not right
     saved = 1 - (taught.num_tokens + lesson.teaching.num_tokens) / max(alone.num_tokens, 1)

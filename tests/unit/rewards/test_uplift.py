@@ -68,6 +68,7 @@ def test_every_part_is_told() -> None:
         "degraded": 1.0,
         "tokens": 0.0,
         "leaked": 0.0,
+        "uplift_abstained": 0.0,
     }
     assert found.reason == ""
 
@@ -159,4 +160,4 @@ def test_an_answer_that_could_not_be_verified_is_an_abstention() -> None:
     for alone, taught in ((untold, outcome(True)), (outcome(False), untold)):
         found = scored(alone, taught)
         assert (found.value, found.reason) == (None, "took too long")
-        assert found.parts == {"leaked": 0.0}
+        assert found.parts == {"leaked": 0.0, "uplift_abstained": 1.0}

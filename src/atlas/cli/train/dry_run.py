@@ -106,7 +106,8 @@ def _tasks_line(config: GRPOConfig) -> str:
     except AtlasError as error:
         return f"tasks: not known, since the data can't be read here: {error}"
     passes = config.max_steps * config.prompts_per_step / tasks
-    return f"tasks: {tasks:,}, each taught {passes:.2g} times in {config.max_steps} steps"
+    met = "taught" if config.environment == "teaching" else "met"
+    return f"tasks: {tasks:,}, each {met} {passes:.2g} times in {config.max_steps} steps"
 
 
 def _dataset(config: DataConfig, use: Use) -> TraceDataset:

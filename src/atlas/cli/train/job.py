@@ -49,12 +49,19 @@ def check(config: TrainConfig, kind: str) -> None:
         path = getattr(config, key)
         if path is not None and not Path(path).exists():
             raise AtlasError(f"can't read {path}: it isn't there; set {key} to a file that is")
-    for key in ("model_name_or_path", "student_model"):
-        if name := getattr(config, key, None):
-            refuse_missing(name)
+    for name in _models(config):
+        refuse_missing(name)
     check_trackers(config.report_to or ())
     if config.results_dir:
         refuse_foreign(Path(config.results_dir), PUBLISHED[kind], "results_dir")
+
+
+def _models(config: TrainConfig) -> list[str]:
+    """Return the models that will be loaded; a preset names a student where none is met, too."""
+    names = [getattr(config, "model_name_or_path", None)]
+    if getattr(config, "environment", None) == "teaching":
+        names.append(getattr(config, "student_model", None))
+    return [name for name in names if name]
 
 
 @contextlib.contextmanager
@@ -109,9 +116,8 @@ def begin(config: TrainConfig, kind: str, *, fresh: bool, override: bool = False
     """
     from atlas.models.checkpoints import check_model
 
-    for key in ("model_name_or_path", "student_model"):
-        if getattr(config, key, None):
-            check_model(getattr(config, key))
+    for name in _models(config):
+        check_model(name)
     run = RunDir.create(config.output_dir, kind, fresh=fresh)
     if run.stage_done(kind):
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
