@@ -192,6 +192,15 @@ def test_filters_limit_and_ids_choose_and_what_is_left_out_is_said(
     assert [s.id for s in JsonlTraceStore("t.jsonl").sessions(ALL)] == chosen
 
 
+def test_an_output_that_is_a_link_stays_one(atlas: Command, recorded: str, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "out.jsonl"
+    link.symlink_to("disk/t.jsonl")
+    atlas("export", "--database-url", recorded, "--output", str(link))
+    assert link.is_symlink()
+    assert (tmp_path / "disk" / "t.jsonl").stat().st_size > 0
+
+
 def test_nothing_to_write_is_said_and_not_written(atlas: Command, recorded: str) -> None:
     words = ("export", "--database-url", recorded, "--output", "t.jsonl")
     done = atlas(*words, "--status", "succeeded", "--min-reward", "0.9")

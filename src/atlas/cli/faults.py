@@ -35,6 +35,8 @@ from atlas.errors import AtlasError, OutageError, RankError, printable
 TRACEBACK = "ATLAS_TRACEBACK"
 """Where it is set, a traceback is shown before the one line."""
 _FAULT = 1
+_SHOWN = 300
+"""Letters of a path; names end at 255."""
 _OUTAGES = {
     getattr(errno, name)
     for name in (
@@ -43,6 +45,8 @@ _OUTAGES = {
     )
 }
 """Errors of the system that no code and no setting can help."""
+_PLACES = {getattr(errno, name) for name in ("ENAMETOOLONG", "ELOOP", "EACCES", "EPERM", "ENOTDIR")}
+"""Errors of the system about a file that was named: another name helps."""
 _PACKAGES = ("torch", "transformers", "numpy", "psycopg", "vllm")
 
 
@@ -65,7 +69,7 @@ def _told(error: Exception) -> int:
     """Say in one line what went wrong, and return the exit code."""
     if os.environ.get(TRACEBACK):
         sys.stderr.write(printable(_traceback(error)))
-    known = error if isinstance(error, AtlasError) else _outage(error)
+    known = error if isinstance(error, AtlasError) else _outage(error) or _misplaced(error)
     if known is None:
         from atlas.masking import mask_secrets
 
@@ -90,6 +94,15 @@ def _outage(error: Exception) -> OutageError | None:
     if isinstance(error, OSError) and error.errno in _OUTAGES:
         where = f"{error.filename}: " if error.filename else ""
         return OutageError(f"{where}{error.strerror}; the same command goes on when that is mended")
+    return None
+
+
+def _misplaced(error: Exception) -> AtlasError | None:
+    """Return what is wrong with the name of a file, if that is what ended a command."""
+    if isinstance(error, OSError) and error.errno in _PLACES and error.filename:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+        return AtlasError(f"{shown}: {error.strerror}; name another place")
     return None
 
 

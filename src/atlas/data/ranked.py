@@ -29,7 +29,7 @@ from jsonschema.exceptions import best_match
 
 from atlas.errors import AtlasError
 from atlas.json_file import json_value
-from atlas.run.files import replacing
+from atlas.run.files import replacing, through_links
 from atlas.types import Task
 
 
@@ -122,7 +122,8 @@ def write_ranked(path: str | Path, records: Sequence[RankedRecord]) -> None:
     Raises:
         AtlasError: The disk is full.
     """
-    with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
+    output = through_links(Path(path))
+    with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
         for index, record in enumerate(records):
             file.write("[\n" if index == 0 else ",\n")
             file.write(json.dumps(_plain(record), ensure_ascii=False))

@@ -36,7 +36,7 @@ from atlas.report.text import (
     rows_by_claim,
 )
 from atlas.report.transcripts import choose_transcripts
-from atlas.run.files import write_atomic
+from atlas.run.files import through_links, write_atomic
 from atlas.types import Lesson
 from atlas.yaml_file import parse_yaml
 
@@ -92,7 +92,7 @@ def write_report(run_dir: Path, output: Path | None = None) -> Path:
         AtlasError: ``run_dir`` isn't there or has another layout version, or the disk is full.
     """
     page = render_report(read_run(run_dir))
-    target = run_dir / "report.html" if output is None else output
+    target = run_dir / "report.html" if output is None else through_links(output)
     write_atomic(target, page)
     return target
 

@@ -38,6 +38,20 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         temporary.write_bytes(content)
 
 
+def through_links(path: Path) -> Path:
+    """Return where an output leads that a user names, so that a link to another disk stays one.
+
+    Files of a run directory are written in place of a link: it may come from elsewhere.
+
+    Raises:
+        AtlasError: The links lead in a circle.
+    """
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError) as error:
+        raise AtlasError(f"{path} is a link that leads nowhere; name another file") from error
+
+
 @contextlib.contextmanager
 def replacing(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
     """Give a temporary path beside ``path``; what the block wrote there takes its place at the end.

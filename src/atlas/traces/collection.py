@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from atlas.run.files import through_links
 from atlas.session import Session
 from atlas.traces.jsonl import JsonlTraceStore, write_jsonl
 from atlas.traces.postgres.connection import describe
@@ -111,7 +112,7 @@ class JsonlCollection:
 
     def publish(self, output: Path) -> int:
         """Write all sessions to one file, in the order of recording, and return their number."""
-        return write_jsonl(output, self._sessions())
+        return write_jsonl(through_links(output), self._sessions())
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.jsonl"))

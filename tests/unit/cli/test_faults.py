@@ -50,6 +50,13 @@ def ended(error: BaseException, run: RunDir | None = None) -> int | str | None:
         (RankError("rank 1: gone", 3), 3, "atlas: rank 1: gone\n"),
         (OSError(errno.ENOSPC, "No space left", "f"), 3, "atlas: f: No space left; the same "),
         (ConnectionResetError(errno.ECONNRESET, "reset"), 3, "atlas: reset; the same command"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 999), 2, "atlas: xxx"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "p"),
+            2,
+            "atlas: p: Permission denied; ",
+        ),
+        (OSError(errno.ELOOP, "Too many", b"l"), 2, "atlas: l: Too many; name another place"),
         (MemoryError(), 3, "atlas: the memory of this machine is used up"),
         (Stopped(), 130, ""),
         (KeyboardInterrupt(), 130, ""),

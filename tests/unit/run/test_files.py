@@ -17,6 +17,7 @@ from atlas.run.files import (
     disk_errors,
     replacing,
     require_free_space,
+    through_links,
     write_atomic,
 )
 
@@ -156,3 +157,16 @@ def test_require_free_space_says_how_much_is_needed_and_there(
     require_free_space(tmp_path / "not" / "there", 3_000_000)
     with pytest.raises(AtlasError, match=r"there needs 4.0 GB of disk, but 3.0 MB is free"):
         require_free_space(tmp_path / "not" / "there", 4_000_000_000)
+
+
+def test_an_output_that_is_a_link_is_written_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "big").mkdir()
+    (tmp_path / "out").symlink_to("big/out")
+    assert through_links(tmp_path / "out") == tmp_path / "big" / "out"
+    assert through_links(tmp_path / "plain") == tmp_path / "plain"
+    write_atomic(through_links(tmp_path / "out"), "new")
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "big" / "out").read_text() == "new"
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(AtlasError, match="circle is a link that leads nowhere"):
+        through_links(tmp_path / "circle")

@@ -86,6 +86,7 @@ def write_sessions(
     if output.is_dir():
         raise AtlasError(f"{output} is a folder; give a file, as in --output traces.jsonl")
 
+    from atlas.run.files import through_links
     from atlas.traces.open_database import database
     from atlas.traces.postgres.connection import describe
     from atlas.traces.postgres.reading import PostgresTraceStore
@@ -103,7 +104,7 @@ def write_sessions(
                 raise AtlasError(_nothing(place, total, taken, found))
             wanted = found - offset if limit is None else min(found - offset, limit)
             chosen = store.sessions(query)
-        exported = _write(chosen, output, wanted, quiet=quiet)
+        exported = _write(chosen, through_links(output), wanted, quiet=quiet)
     if quiet:
         return
     say(f"database:  {place}")

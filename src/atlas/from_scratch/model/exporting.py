@@ -99,7 +99,7 @@ def export_model(source: Path, output: Path, name: str) -> ExportedModel:
     """
     if name not in FORMATS:
         raise AtlasError(f"--format is {name}; it must be one of {', '.join(FORMATS)}")
-    if output.exists():
+    if output.exists() or output.is_symlink():
         raise AtlasError(f"{output} is there; name a new place with --output")
     chosen = FORMATS[name]
     loaded = load_any(source)
