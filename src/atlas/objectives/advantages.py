@@ -85,9 +85,6 @@ def group_advantages(
         eps: Added to the standard deviation, in units of the reward.
         equal_tolerance: See ``EQUAL_TOLERANCE``; in units of the reward.
 
-    Returns:
-        The advantages in the dtype of the rewards, with the dead groups by cause.
-
     Raises:
         ValueError: If a scored reward is not finite, or the scale is unknown.
     """
