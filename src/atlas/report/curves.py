@@ -139,20 +139,17 @@ PANELS: tuple[Panel, ...] = (
 )
 
 
-def draw_panels(
-    curves: Mapping[str, Mapping[str, Curve]], panels: Sequence[Panel] = PANELS
-) -> tuple[PanelView, ...]:
+def draw_panels(curves: Mapping[str, Mapping[str, Curve]]) -> tuple[PanelView, ...]:
     """Draw every panel whose first metric was logged.
 
     Args:
         curves: By stage, then by metric name.
-        panels: What to draw, in the order of the page.
 
     Returns:
         The panels drawn; a second line that wasn't logged is left out of its panel.
     """
     views = []
-    for panel in panels:
+    for panel in PANELS:
         logged = curves.get(panel.stage, {})
         lines = [
             Line(label=label, points=logged[metric])
