@@ -12,7 +12,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from atlas.errors import AtlasError
 
@@ -44,23 +44,21 @@ _ESCAPE = re.compile(
 _SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
 
-def read_json(path: Path, kind: type[T] = dict, *, max_bytes: int = MAX_BYTES) -> T:
-    """Return the content of a file.
+def read_json(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Return the object in a file, which is in UTF-8 with or without a byte order mark.
 
     Args:
-        path: In UTF-8, with or without a byte order mark.
-        kind: What it must hold: ``dict``, ``list``, …
         max_bytes: A longer file is refused.
 
     Raises:
-        AtlasError: It can't be read, isn't JSON, holds something else, or is too much of it.
+        AtlasError: It can't be read, isn't JSON, holds no object, or is too much of one.
     """
     try:
         with path.open("rb") as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
         raise AtlasError(f"{path} can't be read: {error.strerror}") from error
-    return parse_json(content, str(path), kind, max_bytes=max_bytes)
+    return parse_json(content, str(path), max_bytes=max_bytes)
 
 
 def parse_json(

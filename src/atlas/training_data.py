@@ -21,15 +21,19 @@ database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from datetime import date, datetime
-from typing import TypedDict, Unpack
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack
 
 from atlas.session import Session
 from atlas.traces.postgres.connection import DEFAULT_DB_URL
 from atlas.traces.postgres.page import collector_paused
 from atlas.traces.postgres.reading import DEFAULT_STATEMENT_TIMEOUT_S, PostgresTraceStore
 from atlas.traces.store import DEFAULT_PAGE_SIZE, SessionQuery
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Filters(TypedDict, total=False):
@@ -54,6 +58,16 @@ class Selection(Filters, total=False):
     include_learning_data: bool
 
 
+def _in_thread(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Return the twin of a function that doesn't block the event loop."""
+
+    @functools.wraps(function)
+    async def twin(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+    return twin
+
+
 def get_training_sessions(
     db_url: str = DEFAULT_DB_URL,
     *,
@@ -76,18 +90,6 @@ def get_training_sessions(
     store = PostgresTraceStore(db_url, statement_timeout_s=statement_timeout_s)
     with collector_paused():
         return list(store.sessions(SessionQuery(**selection)))
-
-
-async def get_training_sessions_async(
-    db_url: str = DEFAULT_DB_URL,
-    *,
-    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
-    **selection: Unpack[Selection],
-) -> list[Session]:
-    """Do the same as ``get_training_sessions`` without blocking the event loop."""
-    return await asyncio.to_thread(
-        get_training_sessions, db_url, statement_timeout_s=statement_timeout_s, **selection
-    )
 
 
 def paginate_sessions(
@@ -158,25 +160,6 @@ def get_session_by_id(
     )
 
 
-async def get_session_by_id_async(
-    db_url: str,
-    session_id: int,
-    *,
-    include_trajectory_events: bool = True,
-    include_learning_data: bool = True,
-    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
-) -> Session | None:
-    """Do the same as ``get_session_by_id`` without blocking the event loop."""
-    return await asyncio.to_thread(
-        get_session_by_id,
-        db_url,
-        session_id,
-        include_trajectory_events=include_trajectory_events,
-        include_learning_data=include_learning_data,
-        statement_timeout_s=statement_timeout_s,
-    )
-
-
 def count_training_sessions(
     db_url: str = DEFAULT_DB_URL,
     *,
@@ -193,13 +176,6 @@ def count_training_sessions(
     return store.count(SessionQuery(**filters))
 
 
-async def count_training_sessions_async(
-    db_url: str = DEFAULT_DB_URL,
-    *,
-    statement_timeout_s: float = DEFAULT_STATEMENT_TIMEOUT_S,
-    **filters: Unpack[Filters],
-) -> int:
-    """Do the same as ``count_training_sessions`` without blocking the event loop."""
-    return await asyncio.to_thread(
-        count_training_sessions, db_url, statement_timeout_s=statement_timeout_s, **filters
-    )
+get_training_sessions_async = _in_thread(get_training_sessions)
+get_session_by_id_async = _in_thread(get_session_by_id)
+count_training_sessions_async = _in_thread(count_training_sessions)

@@ -40,9 +40,6 @@ from atlas.types import Attempt, Lesson, Verdict
 
 Unit = Literal["%", "points", "tokens", "score"]
 
-CONFIDENCE = 0.95
-"""Of every interval in the claims."""
-
 _ROUNDING = 1e-9
 """``97 / 100 * 100`` may land a hair below 97 in binary; that isn't a claim missed."""
 
@@ -174,9 +171,6 @@ def claims_table(pairs: Iterable[Lesson]) -> ClaimsTable:
         pairs: Of one or several arms, all on the same tasks; arms are compared in the order in
             which they first appear.
 
-    Returns:
-        Claims by arm; a comparison per pair of arms, the later one minus the earlier one.
-
     Raises:
         AtlasError: There is no pair, an arm has a task twice, or the arms' tasks differ.
     """
@@ -255,7 +249,7 @@ def compare_arms(pairs: Sequence[Lesson], baseline_pairs: Sequence[Lesson]) -> C
     return Comparison(
         arm=arm,
         baseline_arm=baseline_arm,
-        interval=paired_bootstrap(differences, confidence=CONFIDENCE).scaled(100),
+        interval=paired_bootstrap(differences).scaled(100),
         num=len(differences),
     )
 
@@ -313,15 +307,13 @@ def _rates(columns: Mapping[str, FloatArray], num_right: int) -> dict[str, Inter
     degraded = int((~not_worse).sum())
 
     def rate(flags: np.ndarray) -> Interval:
-        return wilson(int(flags.sum()), len(flags), confidence=CONFIDENCE).scaled(100)
+        return wilson(int(flags.sum()), len(flags)).scaled(100)
 
     return {
         "accuracy_alone": rate(columns["right_alone"]),
         "accuracy_taught": rate(columns["right_taught"]),
         "non_degradation": rate(not_worse),
-        "degraded_when_right": (
-            wilson(degraded, num_right, confidence=CONFIDENCE).scaled(100) if num_right else None
-        ),
+        "degraded_when_right": (wilson(degraded, num_right).scaled(100) if num_right else None),
         "completion_alone": rate(columns["done_alone"]),
         "completion_taught": rate(columns["done_taught"]),
         "leak_rate": rate(columns["leaked"]),
@@ -334,25 +326,22 @@ def _gains(columns: Mapping[str, FloatArray]) -> dict[str, Interval | None]:
     done_alone, done_taught = columns["done_alone"], columns["done_taught"]
     tokens_alone, teaching = columns["tokens_alone"], columns["tokens_teaching"]
     relative = bootstrap_of_means(
-        [done_alone, done_taught], lambda means: means[1] / means[0] - 1, confidence=CONFIDENCE
+        [done_alone, done_taught], lambda means: means[1] / means[0] - 1
     ).scaled(100)
     score = bootstrap_of_means(
         [right_gain, done_taught, teaching],
         lambda means: 1000 * means[0] * means[1] / means[2],
-        confidence=CONFIDENCE,
     )
 
     def saved(tokens: FloatArray) -> Interval:
-        return paired_bootstrap_saving(tokens_alone, tokens, confidence=CONFIDENCE).scaled(100)
+        return paired_bootstrap_saving(tokens_alone, tokens).scaled(100)
 
     return {
-        "uplift": paired_bootstrap(right_gain, confidence=CONFIDENCE).scaled(100),
+        "uplift": paired_bootstrap(right_gain).scaled(100),
         "student_tokens_saved": saved(columns["tokens_taught"]),
         "net_tokens_saved": saved(columns["tokens_taught"] + teaching),
-        "completion_gain": paired_bootstrap(done_taught - done_alone, confidence=CONFIDENCE).scaled(
-            100
-        ),
+        "completion_gain": paired_bootstrap(done_taught - done_alone).scaled(100),
         "completion_gain_relative": relative if relative.is_finite else None,
-        "teaching_tokens": paired_bootstrap(teaching, confidence=CONFIDENCE),
+        "teaching_tokens": paired_bootstrap(teaching),
         "efficiency_score": score if score.is_finite else None,
     }

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ def claims_to_json(table: ClaimsTable) -> dict[str, Any]:
     """Return the table as JSON values, laid out as in the module docstring."""
     return {
         "num_tasks": table.num_tasks,
-        "arms": {arm: [_claim_to_json(claim) for claim in row] for arm, row in table.arms.items()},
-        "comparisons": [_comparison_to_json(comparison) for comparison in table.comparisons],
+        "arms": {
+            arm: [{**_with_interval(claim), "met": claim.met} for claim in row]
+            for arm, row in table.arms.items()
+        },
+        "comparisons": [{**_with_interval(row), "unit": "points"} for row in table.comparisons],
     }
 
 
@@ -89,10 +93,12 @@ def read_claims(path: Path) -> ClaimsTable:
     return claims_from_json(read_json(path))
 
 
-def _interval_to_json(interval: Interval | None) -> dict[str, Any]:
+def _with_interval(row: Claim | Comparison) -> dict[str, Any]:
+    found = asdict(row)
+    interval = found.pop("interval")
     if interval is None:
-        return {"value": None, "interval": None}
-    return {"value": interval.value, "interval": [interval.low, interval.high]}
+        return {**found, "value": None, "interval": None}
+    return {**found, "value": interval["value"], "interval": [interval["low"], interval["high"]]}
 
 
 def _interval_from_json(record: Mapping[str, Any]) -> Interval | None:
@@ -100,19 +106,6 @@ def _interval_from_json(record: Mapping[str, Any]) -> Interval | None:
         return None
     low, high = record["interval"]
     return Interval(value=float(record["value"]), low=float(low), high=float(high))
-
-
-def _claim_to_json(claim: Claim) -> dict[str, Any]:
-    return {
-        "name": claim.name,
-        "label": claim.label,
-        **_interval_to_json(claim.interval),
-        "unit": claim.unit,
-        "guide_value": claim.guide_value,
-        "guide_text": claim.guide_text,
-        "num": claim.num,
-        "met": claim.met,
-    }
 
 
 def _claim_from_json(record: Mapping[str, Any]) -> Claim:
@@ -126,16 +119,6 @@ def _claim_from_json(record: Mapping[str, Any]) -> Claim:
         guide_text=record["guide_text"],
         num=int(record["num"]),
     )
-
-
-def _comparison_to_json(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "arm": comparison.arm,
-        "baseline_arm": comparison.baseline_arm,
-        **_interval_to_json(comparison.interval),
-        "unit": "points",
-        "num": comparison.num,
-    }
 
 
 def _comparison_from_json(record: Mapping[str, Any]) -> Comparison:

@@ -114,9 +114,6 @@ def evaluate(
         arms: Folders of teachers, by name.
         tasks: Held out from all training.
 
-    Returns:
-        Figures of the stage.
-
     Raises:
         Stopped: The user asked to stop.
     """

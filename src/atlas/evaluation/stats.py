@@ -30,6 +30,8 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 
+CONFIDENCE = 0.95
+"""Coverage that every interval aims at."""
 _DRAWS_PER_CHUNK = 1 << 20
 """Index draws held in memory at a time: 8 MB of int64, whatever N and R are."""
 
@@ -58,38 +60,23 @@ class Interval:
         return all(math.isfinite(number) for number in (self.value, self.low, self.high))
 
 
-def paired_bootstrap(
-    values_N: ArrayLike, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> Interval:
+def paired_bootstrap(values_N: ArrayLike, *, resamples: int = 10_000, seed: int = 0) -> Interval:
     """Return the mean of paired differences with its percentile-bootstrap interval.
 
     Args:
         values_N: [N] one difference per pair, such as ``correct taught - correct alone``.
-        confidence: Coverage aimed at, in (0, 1).
         resamples: R, how often N pairs are drawn.
         seed: Of the draws; the same arguments give the same interval on every machine.
-
-    Returns:
-        The mean and its interval, in the unit of the values.
 
     Raises:
         ValueError: ``values_N`` is empty, not one-dimensional or not finite, or an option is out
             of range.
     """
     values = _checked(values_N, "values_N")
-    return bootstrap_of_means(
-        [values], lambda means: means[0], confidence=confidence, resamples=resamples, seed=seed
-    )
+    return bootstrap_of_means([values], lambda means: means[0], resamples=resamples, seed=seed)
 
 
-def paired_bootstrap_saving(
-    alone_N: ArrayLike,
-    taught_N: ArrayLike,
-    *,
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Interval:
+def paired_bootstrap_saving(alone_N: ArrayLike, taught_N: ArrayLike) -> Interval:
     """Return the saving ``1 - Σ taught / Σ alone`` with its interval, resampling pairs.
 
     A ratio of sums weighs every token alike; the mean of the pairs' ratios would weigh every task
@@ -98,8 +85,6 @@ def paired_bootstrap_saving(
     Args:
         alone_N: [N] tokens without teaching, each above zero.
         taught_N: [N] tokens with teaching, in the same order of tasks.
-        confidence: Coverage aimed at, in (0, 1).
-        resamples: R, how often N pairs are drawn.
 
     Returns:
         The saving as a fraction (0.5 is half; negative where teaching costs tokens).
@@ -112,20 +97,13 @@ def paired_bootstrap_saving(
     if alone.min() <= 0:
         raise ValueError(f"alone_N must be above zero everywhere, got {alone.min():g}")
     columns = [alone, _checked(taught_N, "taught_N")]
-    return bootstrap_of_means(
-        columns,
-        lambda means: 1 - means[1] / means[0],
-        confidence=confidence,
-        resamples=resamples,
-        seed=seed,
-    )
+    return bootstrap_of_means(columns, lambda means: 1 - means[1] / means[0])
 
 
 def bootstrap_of_means(
     columns_KN: Sequence[ArrayLike],
     statistic: Callable[[Any], Any],
     *,
-    confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
@@ -136,11 +114,7 @@ def bootstrap_of_means(
         statistic: Maps the means, [K] or [K, R], to the value, scalar or [R]. It may divide by a
             mean: where that is zero the result isn't finite (``Interval.is_finite``), not an
             error.
-        confidence: Coverage aimed at, in (0, 1).
         resamples: R, how often N pairs are drawn.
-
-    Returns:
-        ``statistic`` of the sample's means, and its interval.
 
     Raises:
         ValueError: A column is empty, not finite or of another length than the first, or an
@@ -149,11 +123,10 @@ def bootstrap_of_means(
     columns = [_checked(column, f"column {k}") for k, column in enumerate(columns_KN)]
     if len({len(column) for column in columns}) != 1:
         raise ValueError(f"columns differ in length: {[len(column) for column in columns]}")
-    _check_confidence(confidence)
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, got {resamples}")
     data_KN = np.stack(columns)
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(data_KN.mean(axis=1)))
         values_R = np.asarray(statistic(_resampled_means(data_KN, resamples, seed)))
@@ -161,27 +134,24 @@ def bootstrap_of_means(
     return Interval(value=value, low=float(low), high=float(high))
 
 
-def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
+def wilson(successes: int, trials: int) -> Interval:
     """Return the rate ``successes / trials`` with its Wilson score interval.
 
     Args:
         successes: Count, 0 to ``trials``.
         trials: Count, at least 1.
-        confidence: Coverage aimed at, in (0, 1).
 
     Returns:
         The rate as a fraction; the bounds lie within [0, 1] and are not centred on it.
 
     Raises:
-        ValueError: ``trials`` is below 1, ``successes`` isn't within it, or ``confidence`` is out
-            of range.
+        ValueError: ``trials`` is below 1, or ``successes`` isn't within it.
     """
     if trials < 1:
         raise ValueError(f"trials must be at least 1, got {trials}")
     if not 0 <= successes <= trials:
         raise ValueError(f"successes must be within 0 and trials={trials}, got {successes}")
-    _check_confidence(confidence)
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     rate = successes / trials
     shrink = 1 + z * z / trials
     centre = (rate + z * z / (2 * trials)) / shrink
@@ -215,8 +185,3 @@ def _checked(values: ArrayLike, name: str) -> FloatArray:
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds a number that isn't finite")
     return array
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be within (0, 1), got {confidence}")

@@ -19,9 +19,6 @@ def round_products(model: PreTrainedModel) -> PreTrainedModel:
 
     Args:
         model: In float32. From now on it runs under autocast to bfloat16 only.
-
-    Returns:
-        The model.
     """
     looked_up = {id(model.get_input_embeddings().weight)}
     for module in model.modules():

@@ -72,7 +72,6 @@ def group_advantages(
     scored_PG: Tensor,
     scale: AdvantageScale = "group",
     eps: float = 1e-4,
-    equal_tolerance: float = EQUAL_TOLERANCE,
 ) -> AdvantageResult:
     """Compare each member's reward with the mean of its group.
 
@@ -83,10 +82,6 @@ def group_advantages(
         scale: What the difference is divided by. ``batch`` takes every scored reward of the call,
             dead groups included, so pass the whole step's rewards.
         eps: Added to the standard deviation, in units of the reward.
-        equal_tolerance: See ``EQUAL_TOLERANCE``; in units of the reward.
-
-    Returns:
-        The advantages in the dtype of the rewards, with the dead groups by cause.
 
     Raises:
         ValueError: If a scored reward is not finite, or the scale is unknown.
@@ -106,7 +101,7 @@ def group_advantages(
     highest_P = rewards_PG.masked_fill(~scored_PG, -torch.inf).amax(-1)
     lowest_P = rewards_PG.masked_fill(~scored_PG, torch.inf).amin(-1)
     too_few_scored_P = num_scored_P1.squeeze(-1) < 2
-    equal_P = ~too_few_scored_P & (highest_P - lowest_P <= equal_tolerance)
+    equal_P = ~too_few_scored_P & (highest_P - lowest_P <= EQUAL_TOLERANCE)
     live_P = ~too_few_scored_P & ~equal_P
     used_PG = scored_PG & live_P.unsqueeze(-1)
 

@@ -34,9 +34,6 @@ def cispo_surrogate(
         inputs: Log-probabilities, advantages and mask.
         epsilon_low: Not used: the weight has no lower bound (see the module).
         epsilon_high: The weight is held at ``1 + epsilon_high``, whatever the advantage's sign.
-
-    Returns:
-        Loss, ratio and clipping at each token.
     """
     del epsilon_low
     ratio_BT = bounded_exp(token_log_ratios(inputs).detach())

@@ -29,13 +29,7 @@ def sequence_surrogate(
 ) -> SurrogateTerms:
     """Clipped surrogate with one ratio a row, repeated at each of its tokens.
 
-    Args:
-        inputs: Log-probabilities, advantages and mask.
-        epsilon_low: The ratio is held at ``1 - epsilon_low`` where the advantage is negative.
-        epsilon_high: The ratio is held at ``1 + epsilon_high`` where the advantage is positive.
-
-    Returns:
-        Loss, ratio and clipping at each token; equal along a row that has one advantage.
+    The rest is as in `token_surrogate`; all is equal along a row that has one advantage.
     """
     log_ratio_B = row_means(token_log_ratios(inputs), inputs.mask_BT)
     ratio_B1 = bounded_exp(log_ratio_B).unsqueeze(-1)

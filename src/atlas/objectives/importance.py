@@ -55,9 +55,6 @@ def importance_weights(
         mask_BT: [B, T] bool; masked places may hold anything.
         cap: Largest weight, positive.
         level: One ratio a token, or one a row.
-
-    Returns:
-        Weights without gradient, and the raw ratios.
     """
     difference_BT = (trainer_logprobs_BT - rollout_logprobs_BT).detach()
     log_ratio_BT = fill_masked(difference_BT, mask_BT)

@@ -65,9 +65,6 @@ def selected_logprobs(
             of a small call for the backward pass. The results don't depend on it, but for rounding.
         change: What the model does to its logits; its temperature is set here.
 
-    Returns:
-        Log-probabilities and entropies.
-
     Raises:
         ValueError: If the temperature or the chunk is not positive.
     """

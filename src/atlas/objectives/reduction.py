@@ -52,9 +52,6 @@ def count(mask_BT: Tensor) -> StepCounts:
 
     Args:
         mask_BT: [B, T] bool, True at valid completion tokens.
-
-    Returns:
-        The counts of this mask; add those of the other micro-batches and ranks.
     """
     return StepCounts(num_tokens=int(mask_BT.sum()), num_sequences=int(mask_BT.any(dim=-1).sum()))
 

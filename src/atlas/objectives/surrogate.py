@@ -58,9 +58,6 @@ def token_surrogate(
         inputs: Log-probabilities, advantages and mask.
         epsilon_low: The ratio is held at ``1 - epsilon_low`` where the advantage is negative.
         epsilon_high: The ratio is held at ``1 + epsilon_high`` where the advantage is positive.
-
-    Returns:
-        Loss, ratio and clipping at each token.
     """
     ratio_BT = bounded_exp(token_log_ratios(inputs))
     return clip_ratios(ratio_BT, used_advantages(inputs), epsilon_low, epsilon_high)
@@ -89,9 +86,6 @@ def clip_ratios(
         advantages_BT: [B, T] or [B, 1].
         epsilon_low: Distance of the lower bound from 1.
         epsilon_high: Distance of the upper bound from 1.
-
-    Returns:
-        Loss, ratio and clipping at each token.
     """
     clipped_BT = ratio_BT.clamp(1 - epsilon_low, 1 + epsilon_high)
     objective_BT = torch.minimum(ratio_BT * advantages_BT, clipped_BT * advantages_BT)

@@ -58,9 +58,6 @@ def line_chart(
         band: Shaded, or a dotted line where it has no width; it is always within the drawing.
         limits: The axis doesn't go beyond them, such as (0, 1) for a share.
 
-    Returns:
-        An ``<svg>`` element.
-
     Raises:
         ValueError: There is no line, or one has no points.
     """

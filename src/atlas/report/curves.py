@@ -42,11 +42,11 @@ class Panel:
     """What one chart shows."""
 
     title: str
-    stage: str
     metrics: Mapping[str, str]
     """Metric name to label; the first is the one that the panel is about."""
     note: str
     """One line under the title: how to read it."""
+    stage: str = "grpo"
     number: Callable[[float], str] = plain
     band: Band | None = None
     limits: tuple[float, float] = (-math.inf, math.inf)
@@ -79,20 +79,17 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         title="Reward",
-        stage="grpo",
         metrics={"train/reward": "reward"},
         note="Mean over all teachings of a step.",
     ),
     Panel(
         title="Uplift, points",
-        stage="grpo",
         metrics={"train/uplift": "uplift"},
         note="Right with this teaching minus right alone.",
         number=points,
     ),
     Panel(
         title="Student accuracy",
-        stage="grpo",
         metrics={"train/accuracy_taught": "taught", "train/accuracy_alone": "alone"},
         note="On the training tasks of each step.",
         number=percent,
@@ -100,7 +97,6 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         title="Non-degradation",
-        stage="grpo",
         metrics={"train/non_degrade_rate": "not worse"},
         note="Share of teachings that left the student no worse.",
         number=percent,
@@ -109,7 +105,6 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         title="KL per sequence",
-        stage="grpo",
         metrics={"train/kl": "KL to the SFT teacher"},
         note="Nats, summed over the tokens of a teaching.",
         band=Band(low=0.5, high=2.0, label="guide: 0.5 to 2.0"),
@@ -117,13 +112,11 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         title="Teaching tokens",
-        stage="grpo",
         metrics={"train/teaching_tokens": "tokens"},
         note="Mean length of a teaching.",
     ),
     Panel(
         title="Leaks",
-        stage="grpo",
         metrics={"train/leak_rate": "leak rate"},
         note="Share of teachings that gave the answer away.",
         number=percent,
@@ -131,7 +124,6 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         title="Dead groups",
-        stage="grpo",
         metrics={"train/dead_groups": "dead groups"},
         note="Groups whose teachings all earned the same, so that none could be learned from.",
         limits=_UNSIGNED,
@@ -139,20 +131,17 @@ PANELS: tuple[Panel, ...] = (
 )
 
 
-def draw_panels(
-    curves: Mapping[str, Mapping[str, Curve]], panels: Sequence[Panel] = PANELS
-) -> tuple[PanelView, ...]:
+def draw_panels(curves: Mapping[str, Mapping[str, Curve]]) -> tuple[PanelView, ...]:
     """Draw every panel whose first metric was logged.
 
     Args:
         curves: By stage, then by metric name.
-        panels: What to draw, in the order of the page.
 
     Returns:
         The panels drawn; a second line that wasn't logged is left out of its panel.
     """
     views = []
-    for panel in panels:
+    for panel in PANELS:
         logged = curves.get(panel.stage, {})
         lines = [
             Line(label=label, points=logged[metric])

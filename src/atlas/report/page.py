@@ -85,9 +85,6 @@ def write_report(run_dir: Path, output: Path | None = None) -> Path:
         run_dir: A run directory, finished or not; what is missing gets a section that says so.
         output: Where to write; None for ``report.html`` in the run directory.
 
-    Returns:
-        The file written. It appears whole or not at all.
-
     Raises:
         AtlasError: ``run_dir`` isn't there or has another layout version, or the disk is full.
     """

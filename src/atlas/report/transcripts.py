@@ -61,18 +61,12 @@ def kind_of(pair: Lesson) -> Kind:
     return "degraded" if pair.alone.correct else "still wrong"
 
 
-def choose_transcripts(
-    pairs: Iterable[Lesson], arms: Sequence[str], *, quotas: Mapping[Kind, int] = QUOTAS
-) -> ShownTranscripts:
-    """Choose the transcripts to show.
+def choose_transcripts(pairs: Iterable[Lesson], arms: Sequence[str]) -> ShownTranscripts:
+    """Choose the transcripts to show: at most as many as `QUOTAS` add up to.
 
     Args:
         pairs: Of any arms; those of arms not named are left out.
         arms: To be shown beside each other; the last one is the main arm.
-        quotas: Transcripts per kind, in the order to be shown.
-
-    Returns:
-        At most as many transcripts as the quotas add up to, over tasks that every arm has.
     """
     by_arm: dict[str, dict[str, Lesson]] = {arm: {} for arm in arms}
     for pair in pairs:
@@ -84,12 +78,12 @@ def choose_transcripts(
     shared = sorted(set.intersection(*(set(rows) for rows in by_arm.values())))
     queues: dict[Kind, list[str]] = {
         kind: _families_in_turn([main[task] for task in shared if kind_of(main[task]) == kind])
-        for kind in quotas
+        for kind in QUOTAS
     }
-    taken = _fill_quotas(queues, quotas)
+    taken = _fill_quotas(queues)
     transcripts = tuple(
         _transcript(kind, [by_arm[arm][task] for arm in arms])
-        for kind in quotas
+        for kind in QUOTAS
         for task in queues[kind][: taken[kind]]
     )
     counts: Counter[Kind] = Counter(kind_of(main[task]) for task in shared)
@@ -116,13 +110,11 @@ def _families_in_turn(pairs: Sequence[Lesson]) -> list[str]:
     return [task for turn in turns for task in turn if task is not None]
 
 
-def _fill_quotas(
-    queues: Mapping[Kind, Sequence[str]], quotas: Mapping[Kind, int]
-) -> dict[Kind, int]:
+def _fill_quotas(queues: Mapping[Kind, Sequence[str]]) -> dict[Kind, int]:
     """Return how many to take of each kind: its quota, then free places in the quotas' order."""
-    taken: dict[Kind, int] = {kind: min(quota, len(queues[kind])) for kind, quota in quotas.items()}
-    free = sum(quotas.values()) - sum(taken.values())
-    for kind in quotas:
+    taken: dict[Kind, int] = {kind: min(quota, len(queues[kind])) for kind, quota in QUOTAS.items()}
+    free = sum(QUOTAS.values()) - sum(taken.values())
+    for kind in QUOTAS:
         extra = min(free, len(queues[kind]) - taken[kind])
         taken[kind] += extra
         free -= extra

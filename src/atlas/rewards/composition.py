@@ -55,25 +55,10 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Composition:
-    """A reward.
-
-    Example:
-        >>> hybrid = composition("hybrid", available={"uplift", "rim"}, judge_weight=0.5)
-        >>> [(part.name, part.weight, part.gate) for part in hybrid.parts]
-        [('uplift', 1.0, 'always'), ('rim', 0.5, 'right')]
-        >>> [part.name for part in composition("hybrid", available={"uplift"}).parts]
-        ['uplift']
-    """
-
-    parts: tuple[Part, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Reward:
-    """A composition with all that it takes to reward verified lessons by it."""
+    """The parts of a reward, with all that it takes to reward verified lessons by them."""
 
-    composition: Composition = Composition(parts=(Part(name=UPLIFT),))
+    parts: tuple[Part, ...] = (Part(name=UPLIFT),)
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     """Of the parts besides the verifier's, by name."""
     overlong: Overlong | None = None
@@ -86,7 +71,7 @@ class Reward:
         """
         flat = [lesson for group in groups for lesson in group]
         found: dict[str, list[Score]] = {UPLIFT: [lesson.score for lesson in flat]}
-        for part in self.composition.parts:
+        for part in self.parts:
             if part.name == UPLIFT:
                 continue
             asked = [lesson for lesson in flat if is_open(part, lesson)]
@@ -97,7 +82,7 @@ class Reward:
         for group in groups:
             at = [next(places) for _ in group]
             members = [{name: scores[i] for name, scores in found.items()} for i in at]
-            scores = compose_group(self.composition, members, group)
+            scores = compose_group(self.parts, members, group)
             rewarded.append(
                 tuple(
                     replace(one, score=with_overlong(score, one.num_tokens, self.overlong))
@@ -107,15 +92,15 @@ class Reward:
         return rewarded
 
 
-def composition(
+def parts_of(
     preset: Literal["uplift", "rim_offline", "hybrid"],
     *,
     available: set[str],
     judge_weight: float = 0.5,
     judge_gated: bool = True,
     own: Part | None = None,
-) -> Composition:
-    """Return the reward of a preset.
+) -> tuple[Part, ...]:
+    """Return the parts of a preset's reward.
 
     Args:
         preset: As the key ``reward`` names it.
@@ -126,6 +111,11 @@ def composition(
 
     Raises:
         AtlasError: The preset needs judges, and none are set up.
+
+    Example:
+        >>> hybrid = parts_of("hybrid", available={"uplift", "rim"}, judge_weight=0.5)
+        >>> [(part.name, part.weight, part.gate) for part in hybrid]
+        [('uplift', 1.0, 'always'), ('rim', 0.5, 'right')]
     """
     added = () if own is None else (own,)
     if preset == "rim_offline":
@@ -135,7 +125,7 @@ def composition(
                 "teacher_reward, or choose reward=uplift"
             )
         logged = Part(name=UPLIFT, weight=0.0, required=False)
-        return Composition(parts=(Part(name=JUDGES, cap=1.0), logged, *added))
+        return Part(name=JUDGES, cap=1.0), logged, *added
     judges = Part(
         name=JUDGES,
         weight=judge_weight,
@@ -144,21 +134,21 @@ def composition(
         required=False,
     )
     with_judges = preset == "hybrid" and JUDGES in available
-    return Composition(parts=(Part(name=UPLIFT), *((judges,) if with_judges else ()), *added))
+    return Part(name=UPLIFT), *((judges,) if with_judges else ()), *added
 
 
 def compose_group(
-    reward: Composition, members: Sequence[Scores], lessons: Sequence[Lesson]
+    parts: Sequence[Part], members: Sequence[Scores], lessons: Sequence[Lesson]
 ) -> list[Score]:
     """Return the reward of every teaching of one group.
 
     Args:
-        reward: Its parts.
+        parts: Of the reward.
         members: The scores of each teaching, by part.
     """
-    stand_ins = {part.name: _mean_of(part, members, lessons) for part in reward.parts}
+    stand_ins = {part.name: _mean_of(part, members, lessons) for part in parts}
     return [
-        _compose(reward, scores, lesson, stand_ins)
+        _compose(parts, scores, lesson, stand_ins)
         for scores, lesson in zip(members, lessons, strict=True)
     ]
 
@@ -180,7 +170,7 @@ def _mean_of(part: Part, members: Sequence[Scores], lessons: Sequence[Lesson]) -
 
 
 def _compose(
-    reward: Composition,
+    reward: Sequence[Part],
     scores: Scores,
     lesson: Lesson,
     stand_ins: Mapping[str, float | None],
@@ -189,7 +179,7 @@ def _compose(
     weighted: dict[str, float] = {}
     reasons: list[str] = []
     total: float | None = 0.0
-    for part in reward.parts:
+    for part in reward:
         if not is_open(part, lesson):
             continue
         score = scores[part.name]

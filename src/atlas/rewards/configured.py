@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from atlas.config.grpo import GRPOConfig
 from atlas.config.parts.reward import RewardConfig
-from atlas.rewards.composition import OWN, Part, Reward, Scorer, composition
+from atlas.rewards.composition import OWN, Part, Reward, Scorer, parts_of
 from atlas.rewards.overlong import Overlong
 from atlas.rewards.own import load_reward
 from atlas.rewards.uplift import UpliftWeights
@@ -42,21 +42,21 @@ def configured_reward(config: GRPOConfig, judges: Mapping[str, Scorer] | None = 
             gate="right" if config.reward_function_gated else "always",
             required=config.reward_function_required,
         )
-    reward = composition(
+    parts = parts_of(
         config.reward,
         available=set(scorers),
         judge_weight=config.reward_judge_weight,
         judge_gated=config.reward_judge_gated,
         own=own,
     )
-    used = {part.name for part in reward.parts}
+    used = {part.name for part in parts}
     overlong = Overlong(
         limit=config.max_new_tokens,
         buffer=config.overlong_buffer,
         weight=config.overlong_penalty,
     )
     return Reward(
-        composition=reward,
+        parts=parts,
         scorers={name: scorer for name, scorer in scorers.items() if name in used},
         overlong=overlong if config.overlong_buffer else None,
     )

@@ -28,8 +28,8 @@ from typing import Any
 import atlas
 from atlas.errors import AtlasError
 from atlas.json_file import read_json
-from atlas.run import lineage
 from atlas.run.files import append_line, disk_errors, open_lock, try_lock, write_atomic
+from atlas.run.lineage import FILE as LINEAGE
 
 LAYOUT_VERSION = 1
 """Of the folders and files named above. It rises when an older run can no longer be read."""
@@ -41,9 +41,19 @@ _KEPT = "student_alone"
 """Answers that took long to get, and are keyed by all that they depend on: other settings may use
 them, too."""
 _SET_UP = frozenset(
-    {"run.json", "config.yaml", "settings.json", "inputs.json", "training.log", lineage.FILE}
+    {"run.json", "config.yaml", "settings.json", "inputs.json", "training.log", LINEAGE}
 )
 """What is written before the first step."""
+
+
+class Place:
+    """Where something is in a run directory."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def __get__(self, run: RunDir, owner: type[RunDir]) -> Path:
+        return run.path.joinpath(*self._names)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +63,37 @@ class RunDir:
     path: Path
     kind: str
     """The job: ``quickstart``, ``sft``, ``grpo``, ``base_model``."""
+
+    config = Place("config.yaml")
+    """The resolved configuration."""
+    metrics = Place("metrics.jsonl")
+    """One JSON object per logged step."""
+    log = Place("training.log")
+    """The same for a person, made for ``tail -f``."""
+    tensorboard = Place("tensorboard")
+    """TensorBoard's event files."""
+    rollouts = Place("rollouts")
+    """One parquet file per GRPO step."""
+    checkpoints = Place("checkpoints")
+    """One folder per checkpoint to resume from."""
+    final = Place("final")
+    """The trained model as stock `transformers` loads it."""
+    student_alone = Place(_KEPT)
+    """What the student of a GRPO run does alone with its tasks."""
+    lineage = Place(LINEAGE)
+    """Which sessions the model in `final` was trained on."""
+    trainer_state = Place("trainer_state.json")
+    """How far the training has come."""
+    postgres = Place("pg")
+    """Data of the embedded PostgreSQL."""
+    pairs = Place("eval", "pairs.jsonl")
+    """Held-out tasks with and without teaching, one a line."""
+    pieces = Place("eval", "pieces")
+    """Chunks of the evaluation that are finished, while others are not."""
+    claims = Place("eval", "claims.json")
+    """The claims, measured on the pairs."""
+    report = Place("report.html")
+    """The page that shows it all."""
 
     @classmethod
     def create(cls, path: Path | str, kind: str, *, fresh: bool = False) -> RunDir:
@@ -189,81 +230,6 @@ class RunDir:
         """
         with disk_errors(self.log), self.log.open("ab", buffering=0) as file:
             append_line(file, stamped(stage, text))
-
-    @property
-    def config(self) -> Path:
-        """The resolved configuration."""
-        return self.path / "config.yaml"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object per logged step."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def log(self) -> Path:
-        """The same for a person, made for ``tail -f``."""
-        return self.path / "training.log"
-
-    @property
-    def tensorboard(self) -> Path:
-        """TensorBoard's event files."""
-        return self.path / "tensorboard"
-
-    @property
-    def rollouts(self) -> Path:
-        """One parquet file per GRPO step."""
-        return self.path / "rollouts"
-
-    @property
-    def checkpoints(self) -> Path:
-        """One folder per checkpoint to resume from."""
-        return self.path / "checkpoints"
-
-    @property
-    def final(self) -> Path:
-        """The trained model as stock `transformers` loads it."""
-        return self.path / "final"
-
-    @property
-    def student_alone(self) -> Path:
-        """What the student of a GRPO run does alone with its tasks."""
-        return self.path / _KEPT
-
-    @property
-    def lineage(self) -> Path:
-        """Which sessions the model in `final` was trained on."""
-        return self.path / lineage.FILE
-
-    @property
-    def trainer_state(self) -> Path:
-        """How far the training has come."""
-        return self.path / "trainer_state.json"
-
-    @property
-    def postgres(self) -> Path:
-        """Data of the embedded PostgreSQL."""
-        return self.path / "pg"
-
-    @property
-    def pairs(self) -> Path:
-        """Held-out tasks with and without teaching, one a line."""
-        return self.path / "eval" / "pairs.jsonl"
-
-    @property
-    def pieces(self) -> Path:
-        """Chunks of the evaluation that are finished, while others are not."""
-        return self.path / "eval" / "pieces"
-
-    @property
-    def claims(self) -> Path:
-        """The claims, measured on the pairs."""
-        return self.path / "eval" / "claims.json"
-
-    @property
-    def report(self) -> Path:
-        """The page that shows it all."""
-        return self.path / "report.html"
 
     def _stage_path(self, name: str) -> Path:
         return self.path / "stages" / f"{name}.json"

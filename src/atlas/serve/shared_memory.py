@@ -18,27 +18,27 @@ _ZOMBIE = "Z"
 """It has given everything back, and waits to be asked how it ended."""
 
 
-def shared_files(group: int, proc: Path = PROC) -> set[Path]:
+def shared_files(group: int) -> set[Path]:
     """Return the files in /dev/shm that the processes of a group have mapped or open."""
-    return _named({inode for pid in _members(group, proc) for inode in _inodes_of(pid, proc)})
+    return _named({inode for pid in _members(group) for inode in _inodes_of(pid)})
 
 
-def wait_until_gone(group: int, deadline_s: float, proc: Path = PROC) -> bool:
+def wait_until_gone(group: int, deadline_s: float) -> bool:
     """Return whether no process of a group is left, after waiting for it at most so long."""
     end = time.monotonic() + deadline_s
-    while any(_members(group, proc)):
+    while any(_members(group)):
         if time.monotonic() > end:
             return False
         time.sleep(_LOOK_EVERY_S)
     return True
 
 
-def leftovers(files: Iterable[Path], proc: Path = PROC) -> list[Path]:
+def leftovers(files: Iterable[Path]) -> list[Path]:
     """Return those that are still there and that no process of this user has mapped or open."""
     there = {path for path in files if path.exists()}
     if not there:
         return []
-    used = _named({inode for pid in _processes(proc) for inode in _inodes_of(pid, proc)})
+    used = _named({inode for pid in _processes() for inode in _inodes_of(pid)})
     return sorted(there - used)
 
 
@@ -55,21 +55,21 @@ def _named(inodes: set[int]) -> set[Path]:
     return found
 
 
-def _processes(proc: Path) -> Iterator[int]:
-    yield from (int(entry.name) for entry in proc.iterdir() if entry.name.isdigit())
+def _processes() -> Iterator[int]:
+    yield from (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
 
 
-def _members(group: int, proc: Path) -> Iterator[int]:
-    for pid in _processes(proc):
+def _members(group: int) -> Iterator[int]:
+    for pid in _processes():
         with contextlib.suppress(OSError):
             # After the name in brackets, which may hold anything: state, parent, group.
-            fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+            fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
             if int(fields[2]) == group and fields[0] != _ZOMBIE:
                 yield pid
 
 
-def _inodes_of(pid: int, proc: Path) -> Iterator[int]:
-    folder = proc / str(pid)
+def _inodes_of(pid: int) -> Iterator[int]:
+    folder = PROC / str(pid)
     with contextlib.suppress(OSError):
         for line in (folder / "maps").read_text(errors="replace").splitlines():
             # Address, rights, offset, device, inode, path.

@@ -114,14 +114,6 @@ def test_the_seed_alone_decides_the_draws():
     assert paired_bootstrap(values, seed=1) != paired_bootstrap(values, seed=2)
 
 
-def test_less_confidence_is_a_narrower_interval():
-    values = np.random.default_rng(0).normal(size=50)
-
-    wide, narrow = paired_bootstrap(values), paired_bootstrap(values, confidence=0.5)
-
-    assert wide.low < narrow.low < narrow.high < wide.high
-
-
 def test_many_pairs_are_drawn_in_chunks_with_the_same_law(monkeypatch):
     values = np.random.default_rng(0).normal(size=30)
     whole = paired_bootstrap(values, resamples=100)
@@ -147,8 +139,6 @@ def test_bad_values_are_named(values, message):
 
 
 def test_bad_options_and_columns_are_named():
-    with pytest.raises(ValueError, match="confidence"):
-        paired_bootstrap([1.0], confidence=1.0)
     with pytest.raises(ValueError, match="resamples"):
         paired_bootstrap([1.0], resamples=0)
     with pytest.raises(ValueError, match=r"length: \[2, 1\]"):

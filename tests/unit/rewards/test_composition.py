@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.rewards.composition import Composition, Part, compose_group, composition
+from atlas.rewards.composition import Part, compose_group, parts_of
 from atlas.types import Attempt, Leak, Lesson, Score, Task, Verdict
 
 TASK = Task(question="Calculate 2 + 3.", answer="5", family="chain_sum")
@@ -27,7 +27,7 @@ def score(value: float | None, reason: str = "") -> Score:
 
 def composed(parts: tuple[Part, ...], *members: tuple[Lesson, dict[str, Score]]) -> list[Score]:
     lessons = [one for one, _ in members]
-    return compose_group(Composition(parts=parts), [scores for _, scores in members], lessons)
+    return compose_group(parts, [scores for _, scores in members], lessons)
 
 
 def test_weights_by_hand_and_every_part_by_itself() -> None:
@@ -113,11 +113,11 @@ def test_where_no_member_has_an_optional_part_it_is_left_out_for_all() -> None:
 
 
 def test_the_presets() -> None:
-    assert composition("uplift", available={"uplift", "rim"}).parts == (UPLIFT,)
-    assert composition("hybrid", available={"uplift"}).parts == (UPLIFT,)
-    hybrid = composition("hybrid", available={"rim"}, judge_weight=0.5)
-    assert hybrid.parts == (UPLIFT, GATED)
-    judges, logged = composition("rim_offline", available={"rim"}).parts
+    assert parts_of("uplift", available={"uplift", "rim"}) == (UPLIFT,)
+    assert parts_of("hybrid", available={"uplift"}) == (UPLIFT,)
+    hybrid = parts_of("hybrid", available={"rim"}, judge_weight=0.5)
+    assert hybrid == (UPLIFT, GATED)
+    judges, logged = parts_of("rim_offline", available={"rim"})
     assert (judges.name, judges.weight, judges.gate, judges.required) == (
         "rim",
         1.0,
@@ -126,13 +126,13 @@ def test_the_presets() -> None:
     )
     assert (logged.name, logged.weight, logged.required) == ("uplift", 0.0, False)
     own = Part(name="own")
-    assert composition("uplift", available=set(), own=own).parts[-1] == own
+    assert parts_of("uplift", available=set(), own=own)[-1] == own
     with pytest.raises(AtlasError, match="reward=rim_offline is made of judges"):
-        composition("rim_offline", available={"uplift"})
+        parts_of("rim_offline", available={"uplift"})
 
 
 def test_a_part_of_weight_0_is_logged_and_changes_nothing() -> None:
-    parts = composition("rim_offline", available={"rim"}).parts
+    parts = parts_of("rim_offline", available={"rim"})
     uplift = Score(value=None, reason="no verifier")
     (found,) = composed(parts, (lesson(), {"uplift": uplift, "rim": score(0.8)}))
     assert found.value == 0.8

@@ -25,7 +25,7 @@ def judges(lessons: Any) -> list[Score]:
 def test_the_default_is_uplift_until_there_are_judges() -> None:
     assert configured_reward(config()) == Reward()
     reward = configured_reward(config(), {"rim": judges})
-    assert [(part.name, part.weight, part.gate) for part in reward.composition.parts] == [
+    assert [(part.name, part.weight, part.gate) for part in reward.parts] == [
         ("uplift", 1.0, "always"),
         ("rim", 0.5, "right"),
     ]
@@ -47,7 +47,7 @@ def test_the_keys_reach_their_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             reward_function_required=False,
         )
     )
-    own = reward.composition.parts[-1]
+    own = reward.parts[-1]
     assert (own.name, own.weight, own.cap, own.gate, own.required) == (
         *("own", 0.25, 1.5, "right"),
         False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from atlas.data.samples import Prompt, Samples, TraceDataset, Use
@@ -44,13 +44,7 @@ class SessionFilters:
 
     def all(self) -> SessionQuery:
         """Return the query for what RL prompts are made of."""
-        return SessionQuery(
-            review_status_filters=self.review_status_filters,
-            learning_key=self.learning_key,
-            limit=self.limit,
-            include_trajectory_events=False,
-            include_learning_data=False,
-        )
+        return replace(self.good(), min_reward=None, status_filters=None)
 
     def as_json(self) -> dict[str, Any]:
         """Return what was set, for lineage."""

@@ -41,7 +41,6 @@ def ranked_from_hub(
     name: str,
     *,
     split: str | None = None,
-    limit: int | None = None,
     responses_per_prompt: int,
     left_out: Counter[str] | None = None,
 ) -> Iterator[RankedRecord]:
@@ -50,7 +49,6 @@ def ranked_from_hub(
     Args:
         name: A set of the hub, a folder, or a parquet or JSON file.
         split: Which part of it; None: ``train``.
-        limit: Rows at most.
         responses_per_prompt: K at most.
         left_out: Counts the rows that no record was made of, by reason.
 
@@ -60,8 +58,6 @@ def ranked_from_hub(
     from atlas.data.sources.hub import read_rows  # noqa: PLC0415 - slow to import
 
     for index, row in enumerate(read_rows(name, None, None, split or "train")()):
-        if limit is not None and index >= limit:
-            return
         try:
             record = _record(row, f"{name}, row {index}")
         except _LeftOutError as reason:

@@ -63,7 +63,7 @@ def grpo_loss(
     temperature: float = 1.0,
     pairwise_weight: float = 0.5,
 ) -> Tensor:
-    """Return the guide's loss of one prompt, a scalar with gradient.
+    """Return the guide's loss of one prompt, a scalar with gradient; the name is the guide's too.
 
     Args:
         model: Any causal language model.

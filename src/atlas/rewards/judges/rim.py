@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from atlas.config.rim import EndpointConfig, RIMConfig, load_rim_config
-from atlas.machine.background_loop import BackgroundLoop
+from atlas.machine.background_loop import BackgroundLoop, side_by_side
 from atlas.rewards.judges.endpoint.budget import Budget, Usage
 from atlas.rewards.judges.endpoint.cache import VerdictCache
 from atlas.rewards.judges.endpoint.client import Endpoint, key_of
@@ -126,7 +126,7 @@ class RIMReward:
             {**context, "prompt": prompt, "response": response}
             for prompt, response, context in zip(prompts, responses, contexts, strict=True)
         ]
-        return self._wait(self._pool.submit(self._judge_all(items)))
+        return self._wait(self._pool.submit(side_by_side(map(self._judge, items))))
 
     def submit(self, *, prompt: str, response: str, **context: str) -> Future[RIMResult]:
         """Begin to judge one response; the future has the result when the judges are done."""
@@ -160,15 +160,6 @@ class RIMReward:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    async def _judge_all(self, items: Sequence[Mapping[str, str]]) -> list[RIMResult]:
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._judge(item)) for item in items]
-        except ExceptionGroup as errors:
-            # One reason stops all, in the words of the first that met it.
-            raise errors.exceptions[0] from None
-        return [task.result() for task in tasks]
 
     async def _judge(self, material: Mapping[str, str]) -> RIMResult:
         bench = self._open_bench()

@@ -28,17 +28,8 @@ Scorer = Callable[[str, dict[str, Any]], float]
 _worker = JailedWorker("scorer_worker.py", what="reasoning-gym's families")
 
 
-def reasoning_verdict(task: Task, answer: str) -> Verdict:
-    """Score an answer with the scorer of the task's family.
-
-    Raises:
-        AtlasError: This system can't jail a process.
-    """
-    return reasoning_verdicts([task], [answer])[0]
-
-
 def reasoning_verdicts(tasks: Sequence[Task], answers: Sequence[str]) -> list[Verdict]:
-    """Score one answer a task, all of them in one call of the jailed process.
+    """Score one answer a task by its family's scorer, in one call of the jailed process.
 
     Raises:
         AtlasError: This system can't jail a process.

@@ -14,39 +14,43 @@ from atlas.errors import AtlasError
 from atlas.rewards.verifiers.answers import FinalAnswer, read_answer, read_block
 from atlas.rewards.verifiers.exact import exact_verdict
 from atlas.rewards.verifiers.json_schema import json_verdict
-from atlas.rewards.verifiers.maths.verifier import math_verdict, math_verdicts
+from atlas.rewards.verifiers.maths.verifier import math_verdicts
 from atlas.rewards.verifiers.numeric.verifier import numeric_verdict
 from atlas.rewards.verifiers.pattern import regex_verdict
 from atlas.rewards.verifiers.python_tests import python_verdict
-from atlas.rewards.verifiers.reasoning import (
-    has_scorer,
-    reasoning_verdict,
-    reasoning_verdicts,
-)
+from atlas.rewards.verifiers.reasoning import has_scorer, reasoning_verdicts
 from atlas.rewards.verifiers.reference import reference_verdict
 from atlas.rewards.verifiers.verdict import Verifier, cannot_tell, unread
 from atlas.types import REFERENCE, Attempt, Task, Verdict
 
+
+def one_by_one(verdict: Callable[[Task, str], Verdict]) -> Verifier:
+    """Return the verifier that has a verdict on each answer by itself."""
+    return lambda tasks, answers: list(map(verdict, tasks, answers))
+
+
+def in_threads(verdict: Callable[[Task, str], Verdict]) -> Verifier:
+    """Return the same for a verdict that waits for another process: many wait at a time."""
+
+    def verifier(tasks: Sequence[Task], answers: Sequence[str]) -> list[Verdict]:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            return list(pool.map(verdict, tasks, answers))
+
+    return verifier
+
+
 VERIFIERS: Mapping[str, Verifier] = {
-    "exact": exact_verdict,
-    "json_schema": json_verdict,
-    "math": math_verdict,
-    "numeric": numeric_verdict,
-    "python_tests": python_verdict,
-    "reference": reference_verdict,
-    "regex": regex_verdict,
+    "exact": one_by_one(exact_verdict),
+    "json_schema": one_by_one(json_verdict),
+    "math": math_verdicts,
+    "numeric": one_by_one(numeric_verdict),
+    "python_tests": in_threads(python_verdict),
+    "reference": one_by_one(reference_verdict),
+    "regex": one_by_one(regex_verdict),
 }
 """By name. Any data set of reasoning-gym is a name too, with reasoning-gym's own scorer."""
-
-_SCORER = "a data set of reasoning-gym"
-_AT_ONCE: Mapping[str, Callable[[Sequence[Task], Sequence[str]], list[Verdict]]] = {
-    _SCORER: reasoning_verdicts,
-    "math": math_verdicts,
-}
-"""Verifiers that are given many answers at a time, in one call of a process."""
 _BLOCKS = {"json_schema": ("json",), "python_tests": ("python", "py", "python3")}
 """Verifiers of answers of several lines, with the languages that mark them."""
-_WAITING = ("python_tests",)
 _RULES = ("json_schema", "python_tests", "regex")
 
 
@@ -72,7 +76,7 @@ def find_verifier(name: str) -> Verifier:
     if name in VERIFIERS:
         return VERIFIERS[name]
     if has_scorer(name):
-        return reasoning_verdict
+        return reasoning_verdicts
     near = difflib.get_close_matches(name, VERIFIERS, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(VERIFIERS)}."
     raise AtlasError(f"no verifier is called '{name}'; {hint} Or name a data set of reasoning-gym")
@@ -99,21 +103,21 @@ def verify_all(
     Raises:
         AtlasError: A task names a verifier that doesn't exist, or this system can't jail a process.
     """
-    places: dict[str, list[int]] = defaultdict(list)
+    places: dict[Verifier, list[int]] = defaultdict(list)
     verdicts: dict[int, Verdict] = {}
     readings: dict[int, FinalAnswer] = {}
     for place, (task, text) in enumerate(zip(tasks, texts, strict=True)):
         name = name_of(task)
-        is_scorer = find_verifier(name) is reasoning_verdict
+        verifier = find_verifier(name)
         reading = _read(task, name, text, answer_format)
         if isinstance(reading, FinalAnswer):
             readings[place] = reading
-            places[_SCORER if is_scorer else name].append(place)
+            places[verifier].append(place)
         else:
             verdicts[place] = reading
-    for name, some in places.items():
+    for verifier, some in places.items():
         answers = [readings[place].text for place in some]
-        found = _judge(name, [tasks[place] for place in some], answers)
+        found = verifier([tasks[place] for place in some], answers)
         verdicts |= {
             place: replace(verdict, rule=readings[place].rule)
             for place, verdict in zip(some, found, strict=True)
@@ -133,16 +137,6 @@ def _read(task: Task, name: str, text: str, answer_format: str) -> FinalAnswer |
     return read_answer(text, answer_format) or unread()
 
 
-def _judge(name: str, tasks: Sequence[Task], answers: Sequence[str]) -> list[Verdict]:
-    if name in _AT_ONCE:
-        return _AT_ONCE[name](tasks, answers)
-    verifier = find_verifier(name)
-    if name not in _WAITING:
-        return [verifier(task, answer) for task, answer in zip(tasks, answers, strict=True)]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(verifier, tasks, answers))
-
-
 def accepts_reference(task: Task) -> str | None:
     """Return why the verifier does not take the task's own answer for right; None where it does.
 
@@ -156,10 +150,10 @@ def accepts_reference(task: Task) -> str | None:
             return None
         verifier = find_verifier(name)
         reading = read_answer(f"Answer: {task.answer}", "answer")
-        found = verifier(task, reading.text) if reading else unread()
+        (found,) = verifier([task], [reading.text]) if reading else [unread()]
     except AtlasError as error:
         return str(error)
-    if found.score is None and verifier is reasoning_verdict:
+    if found.score is None and verifier is reasoning_verdicts:
         return found.reason
     refuses = f"the verifier of family '{task.family}' refuses its own answer"
     return None if found.correct else refuses

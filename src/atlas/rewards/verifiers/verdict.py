@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from atlas.types import Task, Verdict
 
-
-class Verifier(Protocol):
-    """Scores the final answer that a student gave to a task."""
-
-    def __call__(self, task: Task, answer: str) -> Verdict:
-        """Return a verdict; an abstention where the task's own data can't be used."""
-        ...
+Verifier = Callable[[Sequence[Task], Sequence[str]], list[Verdict]]
+"""Scores the final answers that a student gave, one a task; abstains where a task's own data can't
+be used."""
 
 
 def right_or_wrong(right: bool, reason: str = "") -> Verdict:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from atlas.errors import OutageError
-from atlas.machine.background_loop import BackgroundLoop
+from atlas.machine.background_loop import BackgroundLoop, side_by_side
 from atlas.rollouts.vllm.server import RequestLost, ServerFacts, VLLMServer
 from atlas.rollouts.vllm.wire import Sampled, SampleRequest, UnusableAnswer
 
@@ -90,7 +90,7 @@ class ServerPool:
             assert index not in answered
             answered[index] = sampled
 
-        self.run(_all([one(index, ask) for index, ask in enumerate(asks)]))
+        self.run(side_by_side([one(index, ask) for index, ask in enumerate(asks)]))
         return [answered[index] for index in range(len(asks))]
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -104,7 +104,7 @@ class ServerPool:
 
     def close(self) -> None:
         """Close all connections."""
-        self.run(_all([server.close() for server in self.servers]))
+        self.run(side_by_side([server.close() for server in self.servers]))
         self._loop.close()
 
     async def _open(self) -> list[ServerFacts]:
@@ -117,7 +117,7 @@ class ServerPool:
                     "give the right address"
                 ) from None
 
-        return await _all([one(server) for server in self.servers])
+        return await side_by_side([one(server) for server in self.servers])
 
     async def _answered(self, ask: SampleRequest, accept: Accept) -> list[Sampled]:
         lost = 0
@@ -183,13 +183,3 @@ class _Place:
                 return await self.server.complete(ask)
         finally:
             self.under_way -= 1
-
-
-async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Run all side by side; the first error stops the others, and is raised in its own words."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,6 +23,8 @@ from atlas.traces.codec_fields import Record
 from atlas.traces.postgres.connection import Connection, connect, explained, place_name
 
 Unstorable = Literal["error", "replace"]
+Rows = dict[str, list[tuple[Any, ...]]]
+"""By table."""
 
 BATCH_SIZE = 500
 SCHEMA_LOCK_KEY: Final = 0x61746C6173  # "atlas": only one process at a time makes the tables
@@ -45,14 +47,14 @@ _TEXT_COLUMNS: Final = (
     "teacher_learning",
 )
 _JSON_COLUMNS: Final = ("session_reward", "reward_stats", "reward_audit", "session_metadata")
-_COPY_PLANS: Final = "COPY plans (session_id, plan) FROM STDIN"
-_COPY_STEPS: Final = (
-    "COPY step_results (session_id, step_id, trace, output, attempts, evaluation, metadata)"
-    " FROM STDIN"
-)
-_COPY_ATTEMPTS: Final = "COPY step_attempts (session_id, step_id, attempt, evaluation) FROM STDIN"
-_COPY_NOTES: Final = "COPY guidance_notes (session_id, step_id, sequence, note) FROM STDIN"
-_COPY_EVENTS: Final = "COPY trajectory_events (session_id, event, created_at) FROM STDIN"
+_COLUMNS: Final[Mapping[LiteralString, LiteralString]] = {
+    "plans": "plan",
+    "step_results": "step_id, trace, output, attempts, evaluation, metadata",
+    "step_attempts": "step_id, attempt, evaluation",
+    "guidance_notes": "step_id, sequence, note",
+    "trajectory_events": "event, created_at",
+}
+"""Of the tables beside ``sessions``, after ``session_id``."""
 
 # JSON text, token by token as far as it matters: strings whole, then numbers with an exponent.
 _STRING_OR_LARGE_FLOAT = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?e\+\d+')
@@ -112,16 +114,17 @@ def write_sessions(
         ensure_schema(connection)
         remaining = iter(sessions)
         while batch := list(islice(remaining, BATCH_SIZE)):
-            rows = [
-                _Row.of(session, _Encoder(f"session {len(ids) + place}", unstorable))
+            taken = [
+                _rows_of(session, _Encoder(f"session {len(ids) + place}", unstorable))
                 for place, session in enumerate(batch)
             ]
-            new_ids = _insert_sessions(connection, rows)
-            _copy(connection, _COPY_PLANS, _with_ids(new_ids, [row.plans for row in rows]))
-            _copy(connection, _COPY_STEPS, _with_ids(new_ids, [row.steps for row in rows]))
-            _copy(connection, _COPY_ATTEMPTS, _with_ids(new_ids, [row.attempts for row in rows]))
-            _copy(connection, _COPY_NOTES, _with_ids(new_ids, [row.notes for row in rows]))
-            _copy(connection, _COPY_EVENTS, _with_ids(new_ids, [row.events for row in rows]))
+            new_ids = _insert_sessions(connection, [own for own, _ in taken])
+            for table, columns in _COLUMNS.items():
+                statement = f"COPY {table} (session_id, {columns}) FROM STDIN"
+                with connection.cursor() as cursor, cursor.copy(statement) as copy:
+                    for session_id, (_, rows) in zip(new_ids, taken, strict=True):
+                        for row in rows[table]:
+                            copy.write_row((session_id, *row))
             ids += new_ids
     return ids
 
@@ -137,90 +140,59 @@ def _transaction(target: str | Connection) -> Iterator[Connection]:
         yield target
 
 
-def _insert_sessions(connection: Connection, rows: list[_Row]) -> list[int]:
+def _insert_sessions(connection: Connection, rows: Iterable[list[Any]]) -> list[int]:
     ids: list[int] = []
     with connection.cursor() as cursor:
-        cursor.executemany(_INSERT, [row.session for row in rows], returning=True)
+        cursor.executemany(_INSERT, rows, returning=True)
         for result in cursor.results():
             ids += [row[0] for row in result.fetchall()]
     return ids
 
 
-def _with_ids(ids: list[int], groups: list[list[tuple[Any, ...]]]) -> Iterator[tuple[Any, ...]]:
-    for session_id, group in zip(ids, groups, strict=True):
-        for row in group:
-            yield (session_id, *row)
-
-
-def _copy(
-    connection: Connection, statement: LiteralString, rows: Iterable[tuple[Any, ...]]
-) -> None:
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One session as rows, its id left out since the database gives it."""
-
-    session: list[Any]
-    plans: list[tuple[Any, ...]]
-    steps: list[tuple[Any, ...]]
-    attempts: list[tuple[Any, ...]]
-    notes: list[tuple[Any, ...]]
-    events: list[tuple[Any, ...]]
-
-    @classmethod
-    def of(cls, session: Session, encoder: _Encoder) -> _Row:
-        """Take a session apart."""
-        record = session_to_record(session)
-        row = cls(
-            session=[encoder.text(record.get(name), name) for name in _TEXT_COLUMNS]
-            + [encoder.json(record[name], name) for name in _JSON_COLUMNS],
-            plans=[],
-            steps=[],
-            attempts=[],
-            notes=[],
-            events=[],
-        )
-        if record["plan"] is not None:
-            row.plans.append((encoder.json(record["plan"], "plan"),))
-        seen: set[int] = set()
-        for step in record["steps"]:
-            if step["step_id"] in seen:
-                raise AtlasError(
-                    f"{encoder.place} has two steps with the id {step['step_id']}; a database "
-                    "holds one: give each step its own id"
-                )
-            seen.add(step["step_id"])
-            row._add_step(step, encoder)
-        for index, event in enumerate(record.get("trajectory_events", ())):
-            # The SDK's column holds JSON's null and no SQL null.
-            text = encoder.json(event["event"], f"trajectory_events[{index}]") or "null"
-            row.events.append((text, event["created_at"] or "now"))
-        return row
-
-    def _add_step(self, step: Record, encoder: _Encoder) -> None:
-        step_id = step["step_id"]
-        where = f"step {step_id}"
-        if step["has_result"]:
-            self.steps.append(
-                (
-                    step_id,
-                    encoder.text(step["trace"], f"{where}, trace"),
-                    encoder.text(step["output"], f"{where}, output"),
-                    step["attempts"],
-                    encoder.json(step["evaluation"], f"{where}, evaluation"),
-                    encoder.json(step["metadata"], f"{where}, metadata"),
-                )
+def _rows_of(session: Session, encoder: _Encoder) -> tuple[list[Any], Rows]:
+    """Take a session apart: its own row, and those of the other tables without its id."""
+    record = session_to_record(session)
+    own = [encoder.text(record.get(name), name) for name in _TEXT_COLUMNS]
+    own += [encoder.json(record[name], name) for name in _JSON_COLUMNS]
+    rows: Rows = {table: [] for table in _COLUMNS}
+    if record["plan"] is not None:
+        rows["plans"].append((encoder.json(record["plan"], "plan"),))
+    seen: set[int] = set()
+    for step in record["steps"]:
+        if step["step_id"] in seen:
+            raise AtlasError(
+                f"{encoder.place} has two steps with the id {step['step_id']}; a database holds "
+                "one: give each step its own id"
             )
-        for attempt in step["attempt_details"]:
-            document = encoder.json(attempt["evaluation"], f"{where}, attempts")
-            self.attempts.append((step_id, attempt["attempt"], document))
-        for note in step["guidance"]:
-            text = encoder.text(note["note"], f"{where}, guidance")
-            self.notes.append((step_id, note["sequence"], text))
+        seen.add(step["step_id"])
+        _add_step(rows, step, encoder)
+    for index, event in enumerate(record.get("trajectory_events", ())):
+        # The SDK's column holds JSON's null and no SQL null.
+        text = encoder.json(event["event"], f"trajectory_events[{index}]") or "null"
+        rows["trajectory_events"].append((text, event["created_at"] or "now"))
+    return own, rows
+
+
+def _add_step(rows: Rows, step: Record, encoder: _Encoder) -> None:
+    step_id = step["step_id"]
+    where = f"step {step_id}"
+    if step["has_result"]:
+        rows["step_results"].append(
+            (
+                step_id,
+                encoder.text(step["trace"], f"{where}, trace"),
+                encoder.text(step["output"], f"{where}, output"),
+                step["attempts"],
+                encoder.json(step["evaluation"], f"{where}, evaluation"),
+                encoder.json(step["metadata"], f"{where}, metadata"),
+            )
+        )
+    for attempt in step["attempt_details"]:
+        document = encoder.json(attempt["evaluation"], f"{where}, attempts")
+        rows["step_attempts"].append((step_id, attempt["attempt"], document))
+    for note in step["guidance"]:
+        text = encoder.text(note["note"], f"{where}, guidance")
+        rows["guidance_notes"].append((step_id, note["sequence"], text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from atlas.environments.rollout import roll_out
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.students.model import ModelStudent
 from atlas.environments.teaching.plan import PlanTeaching
-from atlas.rewards.composition import JUDGES, Reward, composition
+from atlas.rewards.composition import JUDGES, Reward, parts_of
 from atlas.rewards.judges.training import joint_metrics
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
@@ -131,9 +131,7 @@ def test_scorers_read_one_share_while_the_next_is_generated(
         ),
         approach_tokens=4,
     )
-    reward = Reward(
-        composition=composition("rim_offline", available={JUDGES}), scorers={JUDGES: scorer}
-    )
+    reward = Reward(parts=parts_of("rim_offline", available={JUDGES}), scorers={JUDGES: scorer})
     groups = roll_out(
         PlanTeaching(tokenizer, Baselines(student), reward=reward),
         Actor(generator=Watched(model, tokenizer), tokenizer=tokenizer, sampling=sampling),

@@ -35,7 +35,7 @@ def misjudged(line: dict[str, Any]) -> list[str]:
         f"{line['verifier']}: {answer!r} for {line['reference']!r} is {wanted}: {found}"
         for wanted, score in SCORES.items()
         for answer in line.get(wanted, ())
-        if (found := VERIFIERS[line["verifier"]](task, answer)).score != score
+        if (found := VERIFIERS[line["verifier"]]([task], [answer])[0]).score != score
     ]
 
 

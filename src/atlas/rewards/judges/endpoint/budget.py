@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 from atlas.errors import AtlasError
 
@@ -36,14 +36,10 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        )
+        return Usage(**{name: one + getattr(other, name) for name, one in asdict(self).items()})
 
     def __sub__(self, other: Usage) -> Usage:
-        return Usage(
-            **{f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(self)}
-        )
+        return Usage(**{name: one - getattr(other, name) for name, one in asdict(self).items()})
 
     def part(self, parts: int) -> Usage:
         """Return one of so many equal parts, counts rounded up.
@@ -52,7 +48,7 @@ class Usage:
             >>> Usage(calls=3, cost=1.0).part(2)
             Usage(calls=2, retries=0, input_tokens=0, output_tokens=0, cost=0.5)
         """
-        counts = {f.name: math.ceil(getattr(self, f.name) / parts) for f in fields(self)}
+        counts = {name: math.ceil(count / parts) for name, count in asdict(self).items()}
         return Usage(**{**counts, "cost": self.cost / parts})
 
 

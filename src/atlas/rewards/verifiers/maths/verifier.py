@@ -40,17 +40,8 @@ _NO_UNIT = re.compile(r"\b(?:and|or|not|if|million|thousand|hundred|billion|is|t
 _worker = JailedWorker("maths/worker.py", what="mathematics")
 
 
-def math_verdict(task: Task, answer: str) -> Verdict:
-    """Compare the answer with the task's reference.
-
-    Raises:
-        AtlasError: This system can't jail a process.
-    """
-    return math_verdicts([task], [answer])[0]
-
-
 def math_verdicts(tasks: Sequence[Task], answers: Sequence[str]) -> list[Verdict]:
-    """Compare one answer a task, all of them in one call of the jailed process.
+    """Compare one answer a task with its reference, all of them in one call of the jailed process.
 
     Raises:
         AtlasError: This system can't jail a process.

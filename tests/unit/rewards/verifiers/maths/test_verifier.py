@@ -9,12 +9,12 @@ import pytest
 
 from atlas.rewards.verifiers.jailed import Reply
 from atlas.rewards.verifiers.maths import verifier
-from atlas.rewards.verifiers.maths.verifier import math_verdict, math_verdicts
+from atlas.rewards.verifiers.maths.verifier import math_verdicts
 from atlas.types import Task
 
 
 def score(reference: str, answer: str) -> float | None:
-    return math_verdict(Task(question="?", answer=reference, family="math"), answer).score
+    return math_verdicts([Task(question="?", answer=reference, family="math")], [answer])[0].score
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_an_answer_that_takes_too_long_is_wrong_unless_the_reference_does_too(
 ) -> None:
     monkeypatch.setattr(verifier, "CPU_SECONDS", 1.0)
     slow = Task(question="?", answer="10", family="math")
-    found = math_verdict(slow, r"\sin(e^{9^6})")
+    found = math_verdicts([slow], [r"\sin(e^{9^6})"])[0]
     assert (found.score, found.parsed) == (0.0, True)
     assert found.reason == "comparing the answer failed: it took more than 1 s"
     assert score(r"\sin(e^{9^6})", "5") is None
