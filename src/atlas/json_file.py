@@ -132,6 +132,12 @@ def is_too_deep(content: bytes) -> bool:
     return bool(brackets)
 
 
+def has_half_surrogate(content: bytes) -> bool:
+    """Return whether JSON spells half of a surrogate pair, which other readers take for text."""
+    bad = (found["bad"] for found in _ESCAPE.finditer(content) if found["bad"])
+    return any(escape != b"u0000" for escape in bad)
+
+
 def _storable(content: bytes) -> bytes:
     if not _SUSPECT.search(content):
         return content

@@ -7,6 +7,7 @@ elsewhere, and nothing is known about it.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -42,7 +43,7 @@ def refuse_damaged(folder: Path, *, weights: bool = True) -> None:
     Raises:
         AtlasError: A file has changed or is gone, or the manifest itself can't be read.
     """
-    if not (folder / MANIFEST).is_file():
+    if not os.path.lexists(folder / MANIFEST):
         return
     try:
         entries = _entries(folder) or {}

@@ -9,6 +9,7 @@ its tensors decides.
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import warnings
 from collections.abc import Collection, Iterator, Mapping
@@ -22,7 +23,7 @@ from transformers.utils import logging as transformers_log
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from atlas.errors import AtlasError, reason_of
-from atlas.json_file import read_json
+from atlas.json_file import has_half_surrogate, read_json
 from atlas.machine.hub import local_files_only
 from atlas.machine.shipped import model_path
 from atlas.models.manifest import refuse_damaged
@@ -204,7 +205,7 @@ def check_files(name: str, *, weights: bool) -> None:
         return
     refuse_damaged(folder, weights=weights)
     for file in _OBJECTS:
-        if (folder / file).exists():
+        if os.path.lexists(folder / file):
             found = _read_object(folder / file)
             if file in _INDEXES:
                 _check_index(folder / file, found)
@@ -238,9 +239,13 @@ def in_one_line(what: str, folder: str | Path) -> Iterator[None]:
 
 def _read_object(file: Path) -> Mapping[str, Any]:
     try:
-        return read_json(file, max_bytes=_LARGEST)
+        found = read_json(file, max_bytes=_LARGEST)
+        # The libraries read it once more, and would write it half a model later.
+        if has_half_surrogate(file.read_bytes()):
+            raise AtlasError(f"{file} holds half of a surrogate pair, which is no text")
     except AtlasError as error:
         raise AtlasError(f"{error}; {_AGAIN}") from error
+    return found
 
 
 def _check_index(file: Path, index: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,8 @@ class RunDir:
     path: Path
     kind: str
     """The job: ``quickstart``, ``sft``, ``grpo``, ``base_model``."""
+    new: bool = field(default=False, compare=False)
+    """The folder was made for it."""
 
     config = Place("config.yaml")
     """The resolved configuration."""
@@ -114,6 +116,7 @@ class RunDir:
                 layout version, is in use (with ``fresh``) or can't be written.
         """
         path = Path(path)
+        new = not path.exists()
         if path.exists() and not path.is_dir():
             raise AtlasError(f"{path} is a file; choose another output_dir")
         if (path / _EARLIER).is_dir():
@@ -140,7 +143,7 @@ class RunDir:
             raise AtlasError(
                 f"output_dir {path} can't be written: {error.strerror}; choose another"
             ) from error
-        return cls(path=path, kind=kind)
+        return cls(path=path, kind=kind, new=new)
 
     @classmethod
     def open(cls, path: Path | str, kind: str | None = None) -> RunDir:
@@ -171,8 +174,8 @@ class RunDir:
 
         Temporary files of a run that was killed are removed first.
 
-        The system lets go of the lock when the process ends, however it ends. A fresh run that did
-        nothing gives an earlier one its place back.
+        The system lets go of the lock when the process ends, however it ends. A run that is refused
+        before it did anything leaves nothing, and gives an earlier one its place back.
 
         Raises:
             AtlasError: Another process has it; its number is named.
@@ -186,6 +189,10 @@ class RunDir:
                     leftover.unlink(missing_ok=True)
             try:
                 yield
+            except AtlasError:
+                if self.new and _did_nothing(self.path) and not self.student_alone.exists():
+                    shutil.rmtree(self.path, ignore_errors=True)
+                raise
             finally:
                 _bring_back(self.path)
                 self.forget_earlier()

@@ -302,3 +302,21 @@ def test_what_a_killed_run_was_writing_goes_with_the_next_lock(tmp_path: Path) -
         assert not table.exists()
         assert not model.parent.exists()
         assert only_one.exists()
+
+
+def test_a_run_that_is_refused_before_it_did_anything_leaves_nothing(tmp_path: Path) -> None:
+    def refused(path: Path, *, step: bool = False) -> None:
+        run = RunDir.create(path, "sft")
+        with pytest.raises(AtlasError), run.lock():
+            run.config.write_text("seed: 1\n")
+            if step:
+                run.metrics.write_text("{}\n")
+            raise AtlasError("no")
+
+    refused(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "there").mkdir()
+    refused(tmp_path / "there")
+    assert (tmp_path / "there").is_dir()
+    refused(tmp_path / "trained", step=True)
+    assert (tmp_path / "trained" / "metrics.jsonl").exists()

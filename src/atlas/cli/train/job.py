@@ -7,6 +7,7 @@ the database has grown meanwhile; where some of them are gone it is refused.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ def begin(config: TrainConfig, kind: str, *, fresh: bool, override: bool = False
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
     if run.config.is_file():
         keep_config(config, run.config, override=override)
-    return Begun(run=run, before=read_lineage(run.path) if run.lineage.is_file() else None)
+    return Begun(run=run, before=read_lineage(run.path) if os.path.lexists(run.lineage) else None)
 
 
 def dataset(

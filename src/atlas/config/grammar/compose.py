@@ -114,6 +114,8 @@ def _read_files(run_file: Path | None, choices: Mapping[str, str]) -> dict[str, 
     config_dir = find_config_dir(run_file)
     root = {} if config_dir is None else _read(config_dir / ROOT)
     run = {} if run_file is None else _read(run_file)
+    if run_file is not None and not any(run.values()):
+        raise AtlasError(f"{_shown(run_file)} is empty; it says nothing of what is to be run")
     chosen: dict[str, str | None] = {}
     for where, content in (root | run).items():
         chosen |= _choices(content.pop("defaults", None), where)

@@ -32,6 +32,9 @@ def find_run_file(source: str | Path) -> Path:
     """
     config_dir = find_config_dir()
     path = Path(source)
+    if path.suffix and os.path.lexists(path) and not os.path.isfile(path):
+        what = "a folder" if os.path.isdir(path) else "no file, nor a link to one"
+        raise AtlasError(f"config file {source} is {what}; name a YAML file")
     places = [path]
     if config_dir is not None:
         places.append(config_dir.parent / path)
