@@ -305,13 +305,17 @@ def test_what_a_killed_run_was_writing_goes_with_the_next_lock(tmp_path: Path) -
 
 
 def test_a_run_that_is_refused_before_it_did_anything_leaves_nothing(tmp_path: Path) -> None:
-    def refused(path: Path, *, step: bool = False) -> None:
-        run = RunDir.create(path, "sft")
-        with pytest.raises(AtlasError), run.lock():
+    def work(run: RunDir, step: bool) -> None:
+        with run.lock():
             run.config.write_text("seed: 1\n")
             if step:
                 run.metrics.write_text("{}\n")
             raise AtlasError("no")
+
+    def refused(path: Path, *, step: bool = False) -> None:
+        run = RunDir.create(path, "sft")
+        with pytest.raises(AtlasError):
+            work(run, step)
 
     refused(tmp_path / "new")
     assert not (tmp_path / "new").exists()
