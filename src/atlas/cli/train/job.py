@@ -96,7 +96,7 @@ def locked(run: RunDir, ranks: Ranks) -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Begun:
+class StartedRun:
     """A run directory, new or gone on with."""
 
     run: RunDir
@@ -109,7 +109,7 @@ class Begun:
         return None if self.before is None else frozenset(self.before.train + self.before.eval)
 
 
-def begin(config: TrainConfig, kind: str, *, fresh: bool, override: bool = False) -> Begun:
+def begin(config: TrainConfig, kind: str, *, fresh: bool, override: bool = False) -> StartedRun:
     """Make the run directory of a training, or take up the one that is there.
 
     Raises:
@@ -124,11 +124,13 @@ def begin(config: TrainConfig, kind: str, *, fresh: bool, override: bool = False
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
     if run.config.is_file():
         keep_config(config, run.config, override=override)
-    return Begun(run=run, before=read_lineage(run.path) if os.path.lexists(run.lineage) else None)
+    return StartedRun(
+        run=run, before=read_lineage(run.path) if os.path.lexists(run.lineage) else None
+    )
 
 
 def dataset(
-    config: TrainConfig, use: Literal["sft", "rl"], begun: Begun, reading: StageBar
+    config: TrainConfig, use: Literal["sft", "rl"], begun: StartedRun, reading: StageBar
 ) -> TraceDataset:
     """Read the configured data: of a run that goes on, the sessions that it was begun with."""
     from atlas.data.load import load_trace_dataset
@@ -140,7 +142,7 @@ def dataset(
     return found
 
 
-def keep(begun: Begun, config: TrainConfig, lineage: Lineage) -> None:
+def keep(begun: StartedRun, config: TrainConfig, lineage: Lineage) -> None:
     """Write down what a run is begun with, or check that it is what it was begun with.
 
     Only now, when there is something to train on: a mistyped setting can be mended before.

@@ -52,6 +52,8 @@ def reasoning_verdicts(tasks: Sequence[Task], answers: Sequence[str]) -> list[Ve
 
 def has_scorer(family: str) -> bool:
     """Tell whether reasoning-gym has a data set of this name."""
+    if not family:
+        return False
     import reasoning_gym  # noqa: PLC0415 - slow to import
 
     return family in reasoning_gym.factory.DATASETS
