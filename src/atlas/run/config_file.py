@@ -25,13 +25,14 @@ CHANGEABLE: Final = frozenset(
 _STAGES = ("grpo_", "sft_")
 
 
-def keep_config(config: RunConfig, path: Path, *, override: bool = False) -> None:
+def keep_config(config: RunConfig, path: Path, *, override: bool | None = None) -> None:
     """Save the configuration of a run; where one is saved already, insist that it is the same.
 
     Args:
         config: Of now.
         path: Where it is saved.
-        override: Go on with other values of the keys in `CHANGEABLE`.
+        override: Go on with other values of the keys in `CHANGEABLE`; None where the command has
+            no option for it.
 
     Raises:
         AtlasError: The run was begun with other settings, which are named with both values, or its
@@ -58,7 +59,7 @@ def keep_config(config: RunConfig, path: Path, *, override: bool = False) -> Non
         ways = "the same ones, another output_dir, or --fresh to start over"
         if override:
             ways = f"{ways}; --override-config can't change {', '.join(fixed)}"
-        elif not fixed:
+        elif override is not None and not fixed:
             ways = "the same ones, or --override-config to go on with these"
         raise AtlasError(f"{path.parent} was begun with other settings ({said}); give {ways}")
 

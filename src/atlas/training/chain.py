@@ -17,20 +17,15 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from atlas.config.grammar.schema import keys_of
-from atlas.config.parts.record import RecordConfig
 from atlas.config.parts.run import RunConfig
 from atlas.config.resolve import shown_values
+from atlas.run.config_file import CHANGEABLE
 from atlas.types import Tokens
 
-_PLACES = frozenset(
-    {
-        *keys_of(RecordConfig),
-        *(name for name in keys_of(RunConfig) if name != "seed"),
-        *("model_name_or_path", "student_model", "db_url", "export_path", "ranked_path"),
-    }
-)
-"""Where things lie and what is shown of them: none of it changes what is learned."""
+_LEFT_OUT = CHANGEABLE | {
+    *("output_dir", "model_name_or_path", "student_model", "export_path", "ranked_path")
+}
+"""Where things lie, and what decides nothing of what is learned."""
 
 
 class Chain:
@@ -45,7 +40,7 @@ class Chain:
     def __init__(self, head: str | None, config: RunConfig, weights: Callable[[], str]) -> None:
         self._weights = weights
         values = shown_values(config)
-        settings = sorted((name, repr(values[name])) for name in values.keys() - _PLACES)
+        settings = sorted((name, repr(values[name])) for name in values.keys() - _LEFT_OUT)
         self.head = head or _hash(settings, weights())
         """Of the last step."""
 

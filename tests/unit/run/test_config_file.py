@@ -36,7 +36,9 @@ def test_what_decides_nothing_of_what_is_learned_can_be_changed(tmp_path: Path) 
     save_config(QuickstartConfig(), path)
     changed = QuickstartConfig(grpo_save_steps=7, logging_steps=2)
     with pytest.raises(AtlasError, match="or --override-config to go on with these"):
-        keep_config(changed, path)
+        keep_config(changed, path, override=False)
+    with pytest.raises(AtlasError, match="the same ones, another output_dir, or --fresh"):
+        keep_config(changed, path)  # of a command that has no such option
     keep_config(changed, path, override=True)
     keep_config(changed, path)
     before = path.read_text()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
+from typing import Any
 
 from atlas.cli.options import DryRun, Fresh, OverrideConfig, Overrides, Source, command_app
-from atlas.cli.terminal import working
+from atlas.cli.terminal import StageBar
 from atlas.parallel.world import world
+from atlas.run.run_dir import RunDir
 
 app = command_app()
 
@@ -34,27 +36,20 @@ def grpo(
     job.check(settings, "grpo")
 
     from atlas.data.training_sets import RLSet, rl_set
-    from atlas.run.seeding import seed_everything
     from atlas.training.grpo import train_grpo
 
-    def read() -> RLSet:
-        made = rl_set(job.dataset(settings, "rl", begun, bar_of("read")))
-        job.keep(begun, settings, made.lineage)
-        return made
+    def read(begun: job.StartedRun, reading: StageBar) -> RLSet:
+        return rl_set(job.dataset(settings, "rl", begun, reading))
 
-    with job.together(settings) as ranks:
-        begun = ranks.on_main(
-            lambda: job.begin(settings, "grpo", fresh=fresh, override=override_config),
-            "the run directory",
-        )
-        run = begun.run
-        with job.locked(run, ranks), working(job.HINT, run) as (stop, bar_of):
-            started = time.monotonic()
-            made = ranks.on_main(read, "the data")
-            seed_everything(settings.seed, "grpo")
-            bar = bar_of("grpo")
-            figures = train_grpo(run, settings, made.tasks, progress=bar, stop=stop, ranks=ranks)
-            if ranks.is_main:
-                run.finish_stage("grpo", figures, time.monotonic() - started)
-        if ranks.is_main:
-            job.close(run, "tasks", figures)
+    def learn(run: RunDir, made: RLSet, **common: Any) -> Mapping[str, float]:
+        return train_grpo(run, settings, made.tasks, **common)
+
+    job.train(
+        settings,
+        "grpo",
+        read=read,
+        learn=learn,
+        noun="tasks",
+        fresh=fresh,
+        override=override_config,
+    )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from atlas.cli.terminal import StageBar, say
+from atlas.cli.terminal import StageBar, say, working
 from atlas.config.parts.engine import chosen_engine
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
@@ -161,6 +162,55 @@ def keep(begun: StartedRun, config: TrainConfig, lineage: Lineage) -> None:
             f"lost or changed {missing or 'some'}; bring them back, or start over with --fresh"
         )
     keep_config(config, begun.run.config)
+
+
+def train(
+    config: TrainConfig,
+    kind: str,
+    *,
+    read: Callable[[StartedRun, StageBar], Any],
+    learn: Callable[..., Mapping[str, Any]],
+    noun: str,
+    fresh: bool,
+    override: bool,
+) -> None:
+    """Run a training from its data to its last line, on every process.
+
+    Args:
+        config: Of the run.
+        kind: ``sft`` or ``grpo``.
+        read: Returns the data, with its lineage.
+        learn: Takes the run, the data, and by name ``progress``, ``stop`` and ``ranks``; returns
+            figures.
+        noun: What it learns from, for the last line.
+        fresh: Start over.
+        override: Go on with other settings, of those that change nothing learned.
+
+    Raises:
+        AtlasError: As for `begin` and `keep`, or the training failed.
+    """
+    from atlas.run.seeding import seed_everything
+
+    with together(config) as ranks:
+        begun = ranks.on_main(
+            lambda: begin(config, kind, fresh=fresh, override=override), "the run directory"
+        )
+        run = begun.run
+        with locked(run, ranks), working(HINT, run) as (stop, bar_of):
+
+            def data() -> Any:
+                made = read(begun, bar_of("read"))
+                keep(begun, config, made.lineage)
+                return made
+
+            started = time.monotonic()
+            made = ranks.on_main(data, "the data")
+            seed_everything(config.seed, kind)
+            figures = learn(run, made, progress=bar_of(kind), stop=stop, ranks=ranks)
+            if ranks.is_main:
+                run.finish_stage(kind, figures, time.monotonic() - started)
+        if ranks.is_main:
+            close(run, noun, figures)
 
 
 def close(run: RunDir, noun: str, figures: Mapping[str, Any]) -> None:

@@ -46,6 +46,11 @@ def resume(
             f"{run} has no {found.config.name}: nothing was begun there, or not by one command; "
             "give the command itself"
         )
+    if override_config and found.kind not in _OVERRIDABLE:
+        raise AtlasError(
+            f"--override-config is for runs of {', '.join(_OVERRIDABLE)}; {run} is one of "
+            f"{found.kind}"
+        )
 
     from atlas.yaml_file import read_yaml
 
@@ -54,7 +59,7 @@ def resume(
     command = _command(found.kind)
     config = found.config.absolute()
     os.chdir(_begun_in(found, settings))
-    options = {"override_config": True} if override_config and found.kind in _OVERRIDABLE else {}
+    options = {"override_config": True} if override_config else {}
     command(config=str(config), overrides=overrides, **options)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Mapping
+from typing import Any
 
 from atlas.cli.options import DryRun, Fresh, OverrideConfig, Overrides, Source, command_app
-from atlas.cli.terminal import working
+from atlas.cli.terminal import StageBar
 from atlas.parallel.world import world
+from atlas.run.run_dir import RunDir
 
 app = command_app()
 
@@ -35,31 +37,22 @@ def sft(
 
     from atlas.data.training_sets import SFTSet, sft_set
     from atlas.models.checkpoints import load_tokenizer
-    from atlas.run.seeding import seed_everything
     from atlas.training.sft import train_sft
 
-    def read() -> SFTSet:
-        dataset = job.dataset(settings, "sft", begun, bar_of("read"))
+    def read(begun: job.StartedRun, reading: StageBar) -> SFTSet:
+        found = job.dataset(settings, "sft", begun, reading)
         tokenizer = load_tokenizer(settings.model_name_or_path)
-        made = sft_set(dataset, tokenizer, max_length=settings.max_seq_length)
-        job.keep(begun, settings, made.lineage)
-        return made
+        return sft_set(found, tokenizer, max_length=settings.max_seq_length)
 
-    with job.together(settings) as ranks:
-        begun = ranks.on_main(
-            lambda: job.begin(settings, "sft", fresh=fresh, override=override_config),
-            "the run directory",
-        )
-        run = begun.run
-        with job.locked(run, ranks), working(job.HINT, run) as (stop, bar_of):
-            started = time.monotonic()
-            made = ranks.on_main(read, "the data")
-            seed_everything(settings.seed, "sft")
-            bar = bar_of("sft")
-            figures = train_sft(
-                run, settings, made.train, made.held, progress=bar, stop=stop, ranks=ranks
-            )
-            if ranks.is_main:
-                run.finish_stage("sft", figures, time.monotonic() - started)
-        if ranks.is_main:
-            job.close(run, "examples", figures)
+    def learn(run: RunDir, made: SFTSet, **common: Any) -> Mapping[str, float]:
+        return train_sft(run, settings, made.train, made.held, **common)
+
+    job.train(
+        settings,
+        "sft",
+        read=read,
+        learn=learn,
+        noun="examples",
+        fresh=fresh,
+        override=override_config,
+    )

@@ -77,3 +77,12 @@ def test_what_holds_no_run_is_refused() -> None:
 def test_code_that_a_directory_names_is_not_run_without_being_allowed() -> None:
     begun("run", data_source="theirs.read", allow_targets=("theirs.read",))
     assert "counts on the command line only" in refusal("run")
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_option_that_the_job_hasn_t_is_refused() -> None:
+    run = RunDir.create("run", "collect")
+    run.config.write_text("output_dir: run\n")
+    assert "is for runs of grpo, quickstart, sft; run is one of collect" in refusal(
+        "run", "--override-config"
+    )
