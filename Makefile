@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart test peers serving distributed reliability check fix docs bench base-model serve-env clean help
+.PHONY: quickstart test peers serving distributed reliability fuzz check fix docs bench base-model serve-env clean help
 
 VENV := .venv
 SERVE_VENV := .serve-venv
@@ -44,6 +44,9 @@ serving: $(DEV) $(SERVE)  ## The tests against a real vLLM server on the CPU
 
 reliability: $(DEV)  ## Runs that are killed, and must end as if they hadn't been
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 tests/reliability $(ARGS)
+
+fuzz: $(DEV)  ## Every parser on new broken inputs (ATLAS_FUZZ=5000 for so many of each property)
+	@ATLAS_FUZZ=$${ATLAS_FUZZ:-2000} $(BIN)/python -m pytest -n logical --maxprocesses 4 tests/reliability/fuzz $(ARGS)
 
 distributed: $(SHARED)  ## The tests in which several processes train together
 	@$(BIN)/python -m pytest tests/distributed $(ARGS)

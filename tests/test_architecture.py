@@ -79,7 +79,6 @@ PARSERS = {
     "rewards/judges/verdict.py": "finds objects in a judge's prose",
     "rewards/verifiers/answers.py": "finds objects in a model's answer",
     "rewards/verifiers/schema_worker.py": "lines between our own processes, limited there",
-    "rewards/judges/judge.py": "what the judge's own cache keeps",
     "rewards/judges/quoting.py": "the test of what quoting promises",
     "serve/connection.py": "replies of the server that we started",
     "serve/interpreter.py": "what a Python that we started prints",

@@ -17,6 +17,9 @@ _UNPRINTABLE = re.compile(
 )
 """Control characters but for tab and line break, what turns the direction of text, and half
 surrogate pairs."""
+_BREAKS = re.compile(r"\s*[\t\n]\s*")
+_LONGEST = 4000
+"""Characters of a message."""
 
 
 class AtlasError(Exception):
@@ -25,13 +28,18 @@ class AtlasError(Exception):
     The command line prints it without a traceback and exits with ``exit_code``.
 
     Args:
+        message: May quote what files, servers and models say: whatever it holds, it becomes one
+            line that a terminal can show.
         exit_code: That of an error which this one passes on; None: that of the class.
     """
 
     exit_code: int = 2
 
     def __init__(self, message: str, exit_code: int | None = None) -> None:
-        super().__init__(message)
+        line = _BREAKS.sub(" ", printable(message)).strip()
+        if len(line) > _LONGEST:  # what is wrong stands at its beginning, what to do at its end
+            line = f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 :]}"
+        super().__init__(line)
         if exit_code is not None:
             self.exit_code = exit_code
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.errors import printable
+from atlas.errors import AtlasError, OutageError, printable
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,22 @@ from atlas.errors import printable
 )
 def test_what_acts_on_a_terminal_becomes_visible(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("a \n\n\tb ", "a b"),
+        ("bad\r\nname\u2028\x1b[31m", "bad\\r name\\u2028\\x1b[31m"),
+        ("two  blanks", "two  blanks"),
+    ],
+)
+def test_an_error_is_one_line_whatever_it_quotes(message: str, line: str) -> None:
+    assert str(AtlasError(message)) == str(OutageError(message)) == line
+
+
+def test_a_long_error_keeps_its_beginning_and_its_end() -> None:
+    line = str(AtlasError(f"file: {'x' * 100_000}; mend it"))
+    assert len(line) < 4100
+    assert line.startswith("file: x")
+    assert line.endswith("x; mend it")

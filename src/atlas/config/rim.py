@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from atlas.config.address import parse_address
 from atlas.config.grammar.places import find_config_dir, first_file
 from atlas.config.grammar.schema import Part, convert, key, keys_of, nearest, shortened
 from atlas.errors import AtlasError
@@ -52,6 +53,11 @@ class EndpointConfig(Part):
     max_retries: int = key(5, "Further attempts after a failure that may pass.", ge=0)
     price_per_million_input_tokens: float = key(0.0, "For the cost in the log; any currency.", ge=0)
     price_per_million_output_tokens: float = key(0.0, "For the cost in the log.", ge=0)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no address, besides values that are wrong by themselves."""
+        Part.__post_init__(self)
+        parse_address(self.base_url, "base_url")
 
     @property
     def shown_url(self) -> str:

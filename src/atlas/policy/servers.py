@@ -281,7 +281,13 @@ def _precision(model: PreTrainedModel) -> torch.dtype:
 
 
 def _served_precision(control: ControlClient) -> torch.dtype:
-    return getattr(torch, control.state()[0]["dtype"])
+    said = str(control.state()[0].get("dtype"))
+    found = getattr(torch, said, None)
+    if not isinstance(found, torch.dtype):
+        raise AtlasError(
+            f"the server at {control.url} computes in '{said}', which isn't known here"
+        )
+    return found
 
 
 def _less_precise(dtypes: Sequence[torch.dtype]) -> torch.dtype:

@@ -17,13 +17,20 @@ from urllib.request import getproxies
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, one_line
 from atlas.json_file import read_json
 from atlas.serve.interpreter import Interpreter
 from atlas.serve.settings import ServerSettings, served_rank
 
 CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """Of vLLM 0.32; with any other its engine dies at the first request."""
+_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+_NUMBERS = (
+    *_LENGTHS,
+    *("num_key_value_heads", "num_attention_heads", "n_head", "head_dim", "hidden_size"),
+    *("original_max_position_embeddings", "factor"),
+)
+_MOST = 10**12
 
 
 def check(
@@ -91,7 +98,30 @@ def model_config(model: str) -> dict[str, Any]:
         raise AtlasError(f"there is no folder {model}; --model is a folder or a name on the hub")
     else:
         path = _from_hub(model)
-    return read_json(path)
+    return checked_config(read_json(path), path)
+
+
+def checked_config(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return what config.json says, if what is looked at here are the numbers that they should be.
+
+    Raises:
+        AtlasError: One isn't; it is named.
+    """
+    parts = [config, text := config.get("text_config") or config]
+    parts += [_scaling(text)] if isinstance(text, dict) else []
+    for part in parts:
+        if not isinstance(part, dict):
+            raise AtlasError(f"{path}: {one_line(ascii(part), 80)} is where an object should be")
+        for name in _NUMBERS:
+            value = part.get(name)
+            if value is not None and not (type(value) in (int, float) and 0 < value < _MOST):
+                shown = one_line(ascii(value), 80)
+                raise AtlasError(f"{path}: {name} is {shown}; copy or download the folder again")
+    return config
+
+
+def _scaling(text: Mapping[str, Any]) -> Any:
+    return text.get("rope_scaling") or text.get("rope_parameters") or {}
 
 
 def _looks_like_path(model: str) -> bool:
@@ -143,9 +173,8 @@ def longest(config: Mapping[str, Any]) -> int | None:
     Example: ``longest({"max_position_embeddings": 2048})`` is 2048.
     """
     text = config.get("text_config") or config
-    names = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-    most = next((int(text[name]) for name in names if text.get(name)), None)
-    scaling = text.get("rope_scaling") or text.get("rope_parameters") or {}
+    most = next((int(text[name]) for name in _LENGTHS if text.get(name)), None)
+    scaling = _scaling(text)
     kind = scaling.get("rope_type") or scaling.get("type")
     # These stretch the positions beyond what is written; llama3 and longrope are written stretched.
     if most is not None and kind in ("yarn", "linear", "dynamic"):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import http.client
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
-from atlas.errors import AtlasError, OutageError
+from atlas.config.address import parse_address
+from atlas.errors import OutageError, one_line
 from atlas.serve.inside.gate import TOKEN_HEADER
 
 ADAPTER_PATH = "/v1/load_lora_adapter"
@@ -46,11 +46,9 @@ class Connection:
     """
 
     def __init__(self, url: str, token: str, *, api_key: str | None = None) -> None:
-        address = urlsplit(url.rstrip("/").removesuffix("/v1"))
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise AtlasError(f"{url} is no address of a server; write http://127.0.0.1:8000")
+        address = parse_address(url.rstrip("/").removesuffix("/v1"))
         self.url = address.geturl()
-        self.host = address.hostname
+        self.host = address.hostname or ""
         self._port = address.port
         self._https = address.scheme == "https"
         self._headers = {TOKEN_HEADER: token, "content-type": "application/json"}
@@ -82,7 +80,10 @@ class Connection:
             ControlError: The call failed, or a worker says that it couldn't.
         """
         body = {"method": method, "args": list(arguments), "timeout": deadline_s}
-        answers = self.post("/collective_rpc", body, phase=phase, deadline_s=deadline_s)["results"]
+        said = self.post("/collective_rpc", body, phase=phase, deadline_s=deadline_s)
+        answers = said.get("results") if isinstance(said, dict) else None
+        if not isinstance(answers, list) or not all(isinstance(one, dict) for one in answers):
+            raise self.unlike(said, phase)
         for answer in answers:
             if answer.get("error"):
                 left = "; the model is now part old and part new" if answer.get("broken") else ""
@@ -90,6 +91,14 @@ class Connection:
                     f"{phase}: the server at {self.url} says: {answer['error']}{left}", phase=phase
                 )
         return answers
+
+    def unlike(self, answer: object, phase: str) -> ControlError:
+        """Return the error of an answer that isn't laid out as expected."""
+        return ControlError(
+            f"{phase}: the server at {self.url} answered {one_line(ascii(answer), 200)}, as no "
+            "server of this Atlas does; start it with atlas serve",
+            phase=phase,
+        )
 
     def _call(self, method: str, path: str, body: str | None, phase: str, deadline_s: float) -> Any:
         kind = http.client.HTTPSConnection if self._https else http.client.HTTPConnection

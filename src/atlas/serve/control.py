@@ -102,7 +102,7 @@ class ControlClient:
         path, phase = str(Path(folder).resolve()), "load of the adapter"
         with self._paused(in_flight):
             answers = self._workers("atlas_load_adapter", version, name, path, phase=phase)
-            if not all(answer["loaded"] for answer in answers):
+            if not all(answer.get("loaded") for answer in answers):
                 with contextlib.suppress(ControlError):  # one that an earlier try left half-known
                     self._post("/v1/unload_lora_adapter", {"lora_name": name}, phase=phase)
                 body = {"lora_name": name, "lora_path": path}
@@ -119,6 +119,8 @@ class ControlClient:
         phase = "reset of the prefix cache"
         query = "?reset_running_requests=true" if unfinished else ""
         answer = self._post(f"/reset_prefix_cache{query}", phase=phase)
+        if not isinstance(answer, dict) or not isinstance(answer.get("success"), bool):
+            raise self._connection.unlike(answer, phase)
         if not answer["success"]:
             raise ControlError(
                 f"{phase}: the server at {self.url} still holds blocks of unfinished requests; "
@@ -132,12 +134,16 @@ class ControlClient:
         ``None``: none was pushed since the server started, so it serves what is in the folder, or
         an update failed half-way.
         """
-        versions = {answer["version"] for answer in self.state()}
+        versions = {answer.get("version") for answer in self.state()}
         return versions.pop() if len(versions) == 1 else None
 
     def state(self) -> list[dict[str, Any]]:
         """Return what each worker says of itself: version, model, dtype, rank, what is broken."""
-        return self._workers("atlas_state", phase="question for the version")
+        phase = "question for the version"
+        states = self._workers("atlas_state", phase=phase)
+        if not states or not all(isinstance(one.get("version"), int | None) for one in states):
+            raise self._connection.unlike(states, phase)
+        return states
 
     def close(self) -> None:
         """Give back what the way of transfer holds."""

@@ -13,8 +13,8 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from atlas.config.address import parse_address
 from atlas.errors import AtlasError
 from atlas.serve.inside.gate import TOKEN_FILE
 
@@ -72,10 +72,10 @@ def find_token(url: str, environ: Mapping[str, str] = os.environ) -> str:
         environ: ``ATLAS_CONTROL_TOKEN_FILE`` names the file, where it isn't in its usual place.
 
     Raises:
-        AtlasError: There is no such file.
+        AtlasError: There is no such file, or this is no address.
     """
     named = environ.get(TOKEN_FILE)
-    path = Path(named) if named else token_path(urlsplit(url).port or 80, environ)
+    path = Path(named) if named else token_path(parse_address(url).port or 80, environ)
     try:
         return path.read_text(encoding="ascii").strip()
     except OSError:

@@ -109,3 +109,20 @@ def test_heads_that_vllm_cant_do_on_a_cpu(tmp_path: Path) -> None:
         check(settings, CPU, {})
     model(tmp_path, hidden_size=64, num_attention_heads=4, head_dim=32)
     check(settings, CPU, {})
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"max_position_embeddings": "many"}, "max_position_embeddings"),
+        ({"text_config": 5}, "an object should be"),
+        ({"rope_scaling": [1], "hidden_size": 64}, "an object should be"),
+        ({"rope_scaling": {"type": "yarn", "factor": "2"}}, "factor"),
+        ({"hidden_size": 64, "num_attention_heads": -4}, "num_attention_heads"),
+    ],
+)
+def test_a_value_of_a_models_file_that_is_no_number_is_named(
+    tmp_path: Path, config: dict[str, object], named: str
+) -> None:
+    with pytest.raises(AtlasError, match=rf"config\.json: .*{named}"):
+        model_config(model(tmp_path, **config))

@@ -116,5 +116,15 @@ def test_a_worker_that_couldnt_says_so(told: Any) -> None:
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "localhost", "ftp://host:1"])
 def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(AtlasError, match="is no address of a server"):
+    with pytest.raises(AtlasError, match=r"address of a server is .*, which is no address"):
         Connection(url, "t")
+
+
+@pytest.mark.parametrize("answer", [None, [], {}, {"results": 5}, {"results": ["x"]}])
+def test_an_answer_of_another_form_is_an_error_and_no_traceback(
+    answer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = Connection("http://127.0.0.1:1", "token")
+    monkeypatch.setattr(connection, "post", lambda *_, **__: answer)
+    with pytest.raises(ControlError, match="as no server of this Atlas does"):
+        connection.workers("atlas_state", phase="question", deadline_s=1.0)

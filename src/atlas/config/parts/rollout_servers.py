@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Self
 
+from atlas.config.address import parse_address
 from atlas.config.grammar.schema import Part, key
 from atlas.errors import AtlasError
 
@@ -53,6 +54,13 @@ class RolloutConfig(Part):
         "the same weights. 0: what the precision gives (float32: 2e-5, bfloat16: 0.03).",
         ge=0,
     )
+
+    def __post_init__(self) -> None:
+        """Refuse what is no address, besides values that are wrong by themselves."""
+        super().__post_init__()
+        for name in ("vllm_server_url", "student_server_url"):
+            for url in getattr(self, name) or ():
+                parse_address(url, name)
 
     def resolved(self, given: Collection[str], world_size: int) -> Self:
         """Refuse keys of servers where there are none."""

@@ -70,9 +70,10 @@ def ranked_from_hub(
 def _record(row: Mapping[str, Any], where: str) -> RankedRecord:
     if "completions" in row:
         prompt = _prompt(_turns(row.get("instruction") or row.get("prompt"), "user"))
-        scored = [
-            (str(c.get("response") or "").strip(), _score(c)) for c in row["completions"] or ()
-        ]
+        said = row["completions"] or []
+        if not isinstance(said, list) or not all(isinstance(one, Mapping) for one in said):
+            raise _LeftOutError(_UNREADABLE)
+        scored = [(str(one.get("response") or "").strip(), _score(one)) for one in said]
         are_ranks = False
     elif "chosen" in row and "rejected" in row:
         prompt, answers = _pair(row)
@@ -152,6 +153,6 @@ def _number(value: Any) -> float | None:
     """Return a finite number; None for what isn't one, as in ``N/A``."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None

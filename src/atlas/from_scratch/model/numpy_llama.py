@@ -17,7 +17,6 @@ Shapes: T tokens, S with the tokens before them, D hidden, H heads, d numbers a 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +27,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, reason_of
 from atlas.from_scratch.model.pickled import WEIGHTS, as_float32, read_pickled
+from atlas.json_file import json_value
 from atlas.models.manifest import refuse_damaged
 from atlas.prompts.templates import trial
 
@@ -57,7 +57,7 @@ class NumpyLlama:
         """
         folder = Path(folder)
         refuse_damaged(folder)
-        config = _read(folder / "config.json", json.loads)
+        config = _read(folder / "config.json", json_value)
         tokenizer = _read(folder / "tokenizer.json", Tokenizer.from_str)
         template = _read(folder / "chat_template.jinja", str)
         _refuse_other_models(folder, config)
@@ -70,13 +70,22 @@ class NumpyLlama:
             name: as_float32(dtype, array)
             for name, (dtype, array) in read_pickled(folder / WEIGHTS).items()
         }
-        rows = len(weights["model.embed_tokens.weight"])
+        rows = len(weights.get("model.embed_tokens.weight", ()))
         if tokenizer.get_vocab_size() > rows:
             raise AtlasError(
                 f"{folder / 'tokenizer.json'} has {tokenizer.get_vocab_size()} tokens, and the "
                 f"model {rows} rows; take both from one place"
             )
-        return cls(config, weights, tokenizer, template)
+        model = cls(config, weights, tokenizer, template)
+        try:
+            model.logits([0])
+            range(config["max_position_embeddings"])
+        except Exception as error:  # whatever NumPy makes of what doesn't fit together
+            raise AtlasError(
+                f"{folder}: config.json and {WEIGHTS} don't fit together ({reason_of(error)}); "
+                "take both from one place"
+            ) from error
+        return model
 
     def logits(self, ids: Sequence[int], cache: Cache | None = None) -> Floats:
         """Return the logits after every token, [T, V].
@@ -220,10 +229,11 @@ def _read(path: Path, parsed: Callable[[str], _T]) -> _T:
 
 def _refuse_other_models(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise AtlasError where a model computes something that isn't written here."""
+    rope = _rope(config)
     found = {
         "model_type": config.get("model_type"),
         "hidden_act": config.get("hidden_act", "silu"),
-        "rope_type": _rope(config).get("rope_type", "default"),
+        "rope_type": rope.get("rope_type", "default") if isinstance(rope, dict) else rope,
         "attention_bias": config.get("attention_bias", False),
         "mlp_bias": config.get("mlp_bias", False),
     }

@@ -33,8 +33,11 @@ def deepspeed_settings(
 
     Raises:
         AtlasError: The file contradicts one of our keys, which is named; or asks for something that
-            isn't DeepSpeed's to do here.
+            isn't DeepSpeed's to do here; or a section is none.
     """
+    for name in ("zero_optimization", "fp16", "bf16"):
+        if not isinstance(content.get(name), dict | None):
+            raise AtlasError(f"{path}: {name} must be an object, as in {{{name!r}: {{…}}}}")
     _refuse_foreign(content, path)
     _check_equal(content, keys, path)
     zero = dict(content.get("zero_optimization") or {})

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from atlas.config.rim import JudgeConfig, RIMConfig
 from atlas.errors import AtlasError
+from atlas.json_file import json_value
 from atlas.prompts import Message
 from atlas.rewards.judges.endpoint.cache import VerdictCache, content_key
 from atlas.rewards.judges.endpoint.client import Endpoint, Reply
@@ -29,8 +30,8 @@ from atlas.rewards.judges.quoting import quote
 from atlas.rewards.judges.verdict import (
     Abstention,
     JudgeVerdict,
-    Principle,
     UnreadableError,
+    checked_verdict,
     read_verdict,
     verdict_schema,
 )
@@ -132,10 +133,10 @@ async def ask(
     address = await model.endpoint.address()
     asked = [_KEPT_AS, address, rules, dict(material), model.max_chars, temperature, sample]
     key = content_key(asked)
-    kept = model.cache.get(key)
+    kept = _from_json(model.cache.get(key))
     if kept is not None:
         model.outcomes["cached"] += 1
-        return _from_json(kept)
+        return kept
     if key in model.on_their_way:
         model.outcomes["cached"] += 1
         return await asyncio.shield(model.on_their_way[key])
@@ -204,7 +205,9 @@ def _load(name: str, entry: JudgeConfig | None, folder: Path) -> Judge:
     return Judge(name=name, criteria=criteria, weight=entry.weight)
 
 
-def _from_json(text: str) -> JudgeVerdict:
-    kept = json.loads(text)
-    principles = tuple(Principle(**item) for item in kept.pop("principles"))
-    return JudgeVerdict(principles=principles, **kept)
+def _from_json(text: str | None) -> JudgeVerdict | None:
+    """Return a verdict that was kept; None where none is, or what is there is damaged."""
+    try:
+        return None if text is None else checked_verdict({**json_value(text), "nonce": ""})
+    except ValueError:
+        return None

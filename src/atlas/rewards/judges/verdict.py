@@ -107,20 +107,18 @@ def read_verdict(text: str, *, nonce: str) -> JudgeVerdict:
         if any(found != own[0] for found in own):
             raise UnreadableError("the reply holds verdicts that contradict each other")
         if own:
-            return _verdict(own[0])
+            return checked_verdict(own[0])
         foreign = foreign or any("score" in found for found in objects)
     says = "a verdict without the call's nonce" if foreign else "no JSON object with a verdict"
     raise UnreadableError(f"the reply holds {says}")
 
 
-def _versions(text: str) -> Iterator[str]:
-    """Yield what follows the thinking, all of it, and both with the usual slip mended."""
-    versions = (_THINKING.sub("", text), text)
-    yield from versions
-    yield from (_TRAILING_COMMA.sub("", version) for version in versions)
+def checked_verdict(found: dict[str, Any]) -> JudgeVerdict:
+    """Return what an object says as a verdict.
 
-
-def _verdict(found: dict[str, Any]) -> JudgeVerdict:
+    Raises:
+        UnreadableError: A value is missing or wrong.
+    """
     said = {**found, **{name: _number(found.get(name)) for name in _NUMBERS}}
     error = best_match(_tolerant().iter_errors(said))
     if error is not None:
@@ -138,6 +136,13 @@ def _verdict(found: dict[str, Any]) -> JudgeVerdict:
         rationale=_writable(said["rationale"]).strip(),
         uncertainty=float(said["uncertainty"]),
     )
+
+
+def _versions(text: str) -> Iterator[str]:
+    """Yield what follows the thinking, all of it, and both with the usual slip mended."""
+    versions = (_THINKING.sub("", text), text)
+    yield from versions
+    yield from (_TRAILING_COMMA.sub("", version) for version in versions)
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

@@ -163,8 +163,9 @@ class VLLMServer:
         body = scoring_body(token_ids, self.facts.model)
         del body["sampling_params"]["prompt_logprobs"]  # for these the cache would not be read
         answer = await self._call("POST", GENERATE, body)
-        details = (answer.get("usage") or {}).get("prompt_tokens_details")
-        return None if details is None else int(details["cached_tokens"] or 0)
+        details = _inside(_inside(answer, "usage"), "prompt_tokens_details")
+        found = _inside(details, "cached_tokens") or 0
+        return found if isinstance(details, dict) and isinstance(found, int) else None
 
     async def healthy(self, timeout_s: float = 5.0) -> bool:
         """Return whether it answers and its engine lives."""
@@ -227,5 +228,10 @@ class RequestRefused(AtlasError):
 
 
 def _entries(listed: Any) -> list[dict[str, Any]]:
-    entries = listed.get("data") if isinstance(listed, dict) else None
-    return [entry for entry in entries or [] if isinstance(entry, dict) and "id" in entry]
+    entries = _inside(listed, "data")
+    entries = entries if isinstance(entries, list) else []
+    return [entry for entry in entries if isinstance(_inside(entry, "id"), str)]
+
+
+def _inside(answer: Any, name: str) -> Any:
+    return answer.get(name) if isinstance(answer, dict) else None

@@ -120,7 +120,7 @@ def _read_generated(choice: Mapping[str, Any]) -> Sampled:
         token_ids=tuple(choice["token_ids"]),
         logprobs=tuple(token["logprob"] for token in content),
         finish_reason=_finish_reason(choice),
-        versions=tuple(span["version"] for span in choice.get("weight_versions") or ()),
+        versions=tuple(str(span["version"]) for span in choice.get("weight_versions") or ()),
     )
 
 
@@ -150,6 +150,9 @@ def read_samples(dialect: Dialect, answer: Any, ask: SampleRequest) -> list[Samp
     if len(sampled) != _distinct(ask):
         raise UnusableAnswer(f"{len(sampled)} completions instead of {_distinct(ask)}")
     for one in sampled:
+        known = all(type(token) is int for token in one.token_ids)
+        if not known or not _are_numbers(one.logprobs):
+            raise UnusableAnswer("tokens or log-probabilities that are no numbers")
         if not one.token_ids or len(one.logprobs) != len(one.token_ids):
             raise UnusableAnswer(
                 f"{len(one.logprobs)} log-probabilities of {len(one.token_ids)} tokens"
@@ -178,7 +181,7 @@ def read_scores(answer: Any, token_ids: Sequence[int]) -> tuple[float, ...]:
     """
     try:
         scored = answer["prompt_logprobs"][1:]
-        return tuple(
+        found = tuple(
             scores[str(token)]["logprob"]
             for scores, token in zip(scored, token_ids[1:], strict=True)
         )
@@ -186,3 +189,10 @@ def read_scores(answer: Any, token_ids: Sequence[int]) -> tuple[float, ...]:
         raise UnusableAnswer(
             f"an answer without the log-probabilities of the prompt ({error})"
         ) from None
+    if not _are_numbers(found):
+        raise UnusableAnswer("log-probabilities of the prompt that are no numbers")
+    return found
+
+
+def _are_numbers(logprobs: Sequence[object]) -> bool:
+    return all(type(one) in (int, float) and one == one for one in logprobs)  # nor NaN

@@ -97,8 +97,9 @@ def read_url(db_url: str) -> dict[str, Any]:
             f"db_url begins with {scheme[0]}, which names a driver of SQLAlchemy: write "
             "postgresql:// instead"
         )
-    # Neither the driver's text nor its traceback may be shown: both quote the password.
-    with suppress(psycopg.ProgrammingError):
+    # Neither the driver's text nor its traceback may be shown: both quote the password. Bytes that
+    # are no UTF-8 on a command line come as halves of surrogate pairs.
+    with suppress(psycopg.ProgrammingError, UnicodeError):
         parts = conninfo_to_dict(db_url)
         if not _is_ambiguous(db_url) and re.fullmatch(r"[\d,]*", str(parts.get("port") or "")):
             return parts

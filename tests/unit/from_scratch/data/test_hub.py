@@ -178,6 +178,8 @@ def test_a_system_message_is_joined_to_the_prompt(tmp_path: Path) -> None:
         ({"chosen": "a", "rejected": "b"}, "rows have no prompt"),
         ({"chosen": [user("Q")], "rejected": [user("Q")]}, UNREADABLE),
         ({"chosen": [{"from": "human", "value": "Q"}], "rejected": []}, UNREADABLE),
+        ({"prompt": "Q", "completions": "text"}, UNREADABLE),
+        ({"prompt": "Q", "completions": ["text"]}, UNREADABLE),
         ({"prompt": "Q", "chosen": "a", "rejected": "a"}, "rows have one answer or equal scores"),
         ({"prompt": "Q", "chosen": "a", "rejected": ""}, "rows have one answer or equal scores"),
     ],

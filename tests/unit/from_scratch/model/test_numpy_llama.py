@@ -147,6 +147,26 @@ def test_what_it_can_t_compute_is_refused(
         NumpyLlama.load(folder)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_hidden_layers": 9},
+        {"num_attention_heads": 0},
+        {"rms_norm_eps": "small"},
+        {"max_position_embeddings": None},
+        {"rope_parameters": 5, "rope_scaling": 5},
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_one_line(
+    saved: tuple[Path, PreTrainedModel], changes: dict[str, Any]
+) -> None:
+    folder, _ = saved
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(AtlasError, match=r"don't fit together|rope_type is 5"):
+        NumpyLlama.load(folder)
+
+
 def test_a_missing_file_is_told(saved: tuple[Path, PreTrainedModel]) -> None:
     folder, _ = saved
     (folder / "model_weights.pkl").unlink()

@@ -89,3 +89,10 @@ def test_optimiser_and_schedule_are_not_the_files(section: str) -> None:
 def test_a_file_without_zero_is_refused() -> None:
     with pytest.raises(AtlasError, match="must say stage 1, 2 or 3"):
         deepspeed_settings({"gradient_clipping": 1.0}, OURS, path="a.json")
+
+
+@pytest.mark.parametrize("section", ["zero_optimization", "fp16", "bf16"])
+@pytest.mark.parametrize("value", [True, 2, "2", [2]])
+def test_a_section_that_is_none_is_named(section: str, value: object) -> None:
+    with pytest.raises(AtlasError, match=f"a.json: {section} must be an object"):
+        deepspeed_settings({**GUIDE, section: value}, OURS, path="a.json")

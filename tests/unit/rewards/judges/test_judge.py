@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from atlas.rewards.judges.judge import (
     PLACEHOLDERS,
     PROMPTS,
     Judge,
+    _from_json,
     frame,
     judge_messages,
     load_judges,
@@ -155,3 +157,12 @@ def _without_quotation(user: str) -> list[str]:
     lines = user.split("\n")
     assert lines[0].startswith("BEGIN")
     return [lines[0], *lines[2:]]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "null", "[]", '{"score": 2}', '{"score": 0.5}'])
+def test_a_verdict_that_is_damaged_in_the_cache_counts_as_none(damage: str) -> None:
+    reply = Reply(text=verdict_text(NONCE), finished=True)
+    verdict = verdict_of(reply, NONCE)
+    assert isinstance(verdict, JudgeVerdict)
+    assert _from_json(json.dumps(asdict(verdict))) == verdict
+    assert _from_json(damage) is None

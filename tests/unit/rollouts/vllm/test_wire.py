@@ -20,6 +20,7 @@ from atlas.rollouts.vllm.wire import (
     scoring_body,
 )
 
+NAN = float("nan")
 WARM = Sampling(max_new_tokens=9, temperature=0.7, top_p=0.9, top_k=5, min_p=0.1)
 ASK = SampleRequest(prompt=[5, 6], sampling=WARM, limit=7, num_samples=2, seed=11, end_ids=(1, 3))
 
@@ -91,6 +92,10 @@ def test_the_endpoint_of_openai_gives_the_same_without_versions() -> None:
         {"choices": [choice(0), choice(1, finish_reason="abort")]},
         {"choices": [choice(0), choice(1, logprobs=None)]},
         {"choices": [choice(0), choice(1, token_ids=[8])]},
+        {"choices": [choice(0), choice(1, token_ids=[8, None])]},
+        {"choices": [choice(0), choice(1, token_ids=["8", 1])]},
+        {"choices": [choice(0), choice(1, logprobs={"content": [{"logprob": None}] * 2})]},
+        {"choices": [choice(0), choice(1, logprobs={"content": [{"logprob": NAN}] * 2})]},
         {"choices": [choice(0), choice(1, token_ids=[], logprobs={"content": []})]},
     ],
 )
@@ -125,3 +130,6 @@ def test_scores_are_those_of_the_given_tokens() -> None:
     assert read_scores({"prompt_logprobs": scored}, (5, 6, 7)) == (-2.0, -3.0)
     with pytest.raises(UnusableAnswer):
         read_scores({"prompt_logprobs": scored}, (5, 6, 8))
+    scored[1] = {"6": {"logprob": None}}
+    with pytest.raises(UnusableAnswer, match="no numbers"):
+        read_scores({"prompt_logprobs": scored}, (5, 6, 7))

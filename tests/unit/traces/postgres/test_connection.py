@@ -129,7 +129,10 @@ def test_a_server_that_is_not_there_is_named_without_the_password():
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("db_url", ["postgresql://u:s3cret@h/d?n=1", "s3cret", "host=h s3cret"])
+@pytest.mark.parametrize(
+    "db_url",
+    ["postgresql://u:s3cret@h/d?n=1", "s3cret", "host=h s3cret", "postgresql://\udcff:s3cret@h"],
+)
 def test_a_db_url_that_cannot_be_read_is_not_repeated(db_url):
     with pytest.raises(AtlasError, match="db_url can't be read") as caught:
         list(PostgresTraceStore(db_url).sessions(ALL))

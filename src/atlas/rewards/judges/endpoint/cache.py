@@ -48,7 +48,7 @@ class VerdictCache:
         with self._errors():
             row = self._open().execute("SELECT verdict FROM verdicts WHERE key = ?", (key,))
             found = row.fetchone()
-        return None if found is None else found[0]
+        return None if found is None else str(found[0])
 
     def put(self, key: str, verdict: str) -> None:
         """Keep a verdict; what another process kept first stays.
