@@ -8,10 +8,11 @@ export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart test peers serving distributed reliability fuzz check fix docs bench base-model serve-env clean help
+.PHONY: quickstart test peers serving distributed reliability fuzz check audit fix docs bench base-model serve-env clean help
 
 VENV := .venv
 SERVE_VENV := .serve-venv
+AUDIT_VENV := .audit-venv
 BIN := $(VENV)/bin
 CODE := src tests $(wildcard benchmarks scripts trainers *.py)
 BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
@@ -22,6 +23,7 @@ DEV := $(VENV)/.atlas-dev-$(shell cat $(BASE_PINS) requirements/dev.txt | cksum 
 BENCH := $(VENV)/.atlas-bench-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/bench.txt | cksum | cut -d ' ' -f 1)
 SHARED := $(VENV)/.atlas-shared-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/distributed.txt | cksum | cut -d ' ' -f 1)
 SERVE := $(SERVE_VENV)/.atlas-serve-$(shell cat requirements/torch.txt requirements/serve.txt | cksum | cut -d ' ' -f 1)
+AUDIT := $(AUDIT_VENV)/.atlas-audit-$(shell cat requirements/audit.txt | cksum | cut -d ' ' -f 1)
 # Bytecode is compiled when a module is first imported: most of what is installed never is.
 PIP_ARGS := -m pip -qq --disable-pip-version-check --no-input install --no-compile
 PIP := $(BIN)/python $(PIP_ARGS)
@@ -57,6 +59,9 @@ check: $(DEV)  ## Lint, format, types, architecture; changes nothing
 	@$(BIN)/pyright
 	@$(BIN)/python -m pytest tests/test_architecture.py
 
+audit: $(DEV) $(AUDIT)  ## Licences of all pinned packages, and what is known against them
+	@$(BIN)/python scripts/audit.py $(AUDIT_VENV)/bin/python
+
 fix: $(DEV)  ## Mend what ruff can mend
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
@@ -71,7 +76,7 @@ bench: $(BENCH)  ## Every benchmark, one after the other
 serve-env: $(SERVE)  ## vLLM in an environment of its own (.serve-venv): its pins must not bind the trainer's
 
 clean:  ## Remove .venv and every cache; runs and checkpoints stay
-	@rm -rf $(VENV) $(SERVE_VENV) build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(SERVE_VENV) $(AUDIT_VENV) build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help:  ## This list
@@ -111,6 +116,11 @@ $(SERVE): | $(BIN)/pip
 	@$(BIN)/python -m venv --clear $(SERVE_VENV)
 	@$(SERVE_VENV)/bin/python $(PIP_ARGS) -r requirements/torch.txt -r requirements/serve.txt
 	@$(SERVE_VENV)/bin/python -m pip -qq uninstall --yes torchvision torchaudio torchcodec
+	@touch $@
+
+$(AUDIT): | $(BIN)/pip
+	@$(BIN)/python -m venv --clear $(AUDIT_VENV)
+	@$(AUDIT_VENV)/bin/python $(PIP_ARGS) -r requirements/audit.txt
 	@touch $@
 
 $(BIN)/pip:
