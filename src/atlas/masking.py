@@ -1,7 +1,8 @@
 """Secrets, masked: passwords and keys in what is shown or saved, however they are spelt.
 
-One rule for addresses, one for words with a value. Both would rather hide too much than leave a
-part of a password, as where it holds an ``@``, a ``/`` or a blank that should have been encoded.
+One rule for addresses, one for words with a value, one for what begins as a key. They would rather
+hide too much than leave a part of a password, as where it holds an ``@``, a ``/`` or a blank that
+should have been encoded.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _WORD = re.compile(
     .*? (?=\s+\w+\s*=|$)""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
-_MASKED = re.compile(r"[:=/]\s*\*{3}")
+# As those who give keys out begin them.
+_KEY = re.compile(r"\b((?:sk|gsk|pk|hf|xai|ghp|glpat)[-_])[\w-]{16,}", re.ASCII)
+_MASKED = re.compile(r"[:=/_-]\s*\*{3}")
 
 
 def mask_secrets(text: str) -> str:
@@ -31,7 +34,7 @@ def mask_secrets(text: str) -> str:
         >>> mask_secrets("postgresql://me:a@b/c@host/db and host=h password = 'a b' user=me")
         'postgresql://me:***@host/db and host=h password = *** user=me'
     """
-    return _WORD.sub(r"\1\2***", _ADDRESS.sub(r"\1\2***@", text))
+    return _KEY.sub(r"\1***", _WORD.sub(r"\1\2***", _ADDRESS.sub(r"\1\2***@", text)))
 
 
 def is_masked(text: str) -> bool:

@@ -31,6 +31,8 @@ SECRET = "Hunter2"
         (f"host=h password='a b {SECRET}' user=u", "host=h password=*** user=u"),
         (f"host=h password='a\\'b x={SECRET}' user=u", "host=h password=*** user=u"),
         (f"host=h password='never closed {SECRET}", "host=h password=***"),
+        (f"bad key sk-proj-{SECRET}-0123456789abc.", "bad key sk-***."),
+        (f"timeout_s says 'hf_{SECRET}0123456789'", None),
         (f"host=h passwd={SECRET} pwd={SECRET}", "host=h passwd=*** pwd=***"),
         (f"seed: 1\ndb_url: postgresql://u:{SECRET}@h/d\nbeta: 2", None),
         (f"db_url: 'host=h password=''a {SECRET}'''", None),

@@ -12,20 +12,25 @@ _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?|[0-9a-f:.]+", re.IGNOREC
 _PLAIN = re.compile(r"[!-~]+")
 
 
-def parse_address(url: str, name: str = "the address of a server") -> SplitResult:
+def parse_address(
+    url: str, name: str = "the address of a server", *, may_hold_password: bool = False
+) -> SplitResult:
     """Return the parts of an address such as ``http://127.0.0.1:8000``.
 
     Args:
         name: What it is the value of, for the message.
+        may_hold_password: Whoever uses it sends a user and a password on, and never shows them.
 
     Raises:
-        AtlasError: It is none.
+        AtlasError: It is none, or holds a password that it may not.
     """
     try:
         parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and parts.port != 0
         if known and _HOST.fullmatch(parts.hostname or "") and _PLAIN.fullmatch(url):
-            return parts
+            if may_hold_password or parts.username is None:
+                return parts
+            raise AtlasError(f"{name} holds a password, which nothing here sends; leave it out")
     except ValueError:
         pass  # a port that is no number, brackets around what is no IPv6
     shown = mask_secrets(url)[:200]

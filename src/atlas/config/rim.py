@@ -7,6 +7,7 @@ are flat.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ T = TypeVar("T")
 StructuredOutput = Literal["auto", "never"]
 BUILT_IN_JUDGES = ("accuracy", "helpfulness", "process", "diagnostic")
 """Judges whose criteria ship with the package."""
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 SECTIONS = ("active_judges", "judges", "small", "large")
 
 
@@ -57,7 +59,12 @@ class EndpointConfig(Part):
     def __post_init__(self) -> None:
         """Refuse what is no address, besides values that are wrong by themselves."""
         Part.__post_init__(self)
-        parse_address(self.base_url, "base_url")
+        parse_address(self.base_url, "base_url", may_hold_password=True)
+        if self.api_key_env is not None and not _VARIABLE.fullmatch(self.api_key_env):
+            raise AtlasError(
+                "api_key_env must be the name of an environment variable, in capitals, such as "
+                "JUDGE_KEY; the key itself stands in no file"
+            )
 
     @property
     def shown_url(self) -> str:

@@ -15,6 +15,8 @@ from atlas.serve.inside.gate import TOKEN_HEADER
 
 ADAPTER_PATH = "/v1/load_lora_adapter"
 _QUOTED_CHARS = 1500
+_SHORTEST_SECRET = 8
+"""Characters; hiding a shorter one would only garble what is said."""
 
 
 class ControlError(OutageError):
@@ -52,6 +54,7 @@ class Connection:
         self._port = address.port
         self._https = address.scheme == "https"
         self._headers = {TOKEN_HEADER: token, "content-type": "application/json"}
+        self._secrets = [one for one in (token, api_key or "") if len(one) >= _SHORTEST_SECRET]
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
 
@@ -107,6 +110,8 @@ class Connection:
             connection.request(method, path, body, self._headers)
             response = connection.getresponse()
             text = response.read().decode(errors="replace")
+            for secret in self._secrets if response.status != 200 else ():
+                text = text.replace(secret, "***")  # some servers repeat what they refuse
         except TimeoutError:
             raise DeadlinePassed(
                 f"{phase}: the server at {self.url} gave no answer within {deadline_s:g} s; its "

@@ -208,7 +208,10 @@ class VLLMServer:
         except (TimeoutError, openai.APITimeoutError):
             raise RequestLost(f"no answer within {seconds:g} s") from None
         except openai.APIStatusError as error:
-            said = " ".join(str(error.body or error.message).split())[:_QUOTED_CHARS]
+            said = " ".join(str(error.body or error.message).split())
+            if self._api_key:  # some servers repeat what they refuse
+                said = said.replace(self._api_key, "***")
+            said = said[:_QUOTED_CHARS]
             if error.status_code >= 500 or error.status_code == 429:
                 raise RequestLost(f"it answered {error.status_code}: {said}") from None
             raise RequestRefused(self.url, path, error.status_code, said) from None

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import openai
 
+from atlas.masking import mask_secrets
 from atlas.rewards.judges.verdict import AbstentionKind
 
 Remedy = Literal["retry", "give_up", "stop"]
@@ -78,8 +79,8 @@ def message_of(error: openai.APIStatusError) -> str:
 
 
 def scrubbed(text: str, secret: str) -> str:
-    """Return a text short enough for a log, without the key."""
-    text = text.replace(secret, "***") if secret else text
+    """Return a text short enough for a log, without the key and other secrets."""
+    text = mask_secrets(text.replace(secret, "***") if secret else text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
