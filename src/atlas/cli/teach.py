@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Annotated
 
 import typer
@@ -27,7 +27,7 @@ def teach(
     """Print the student's answer alone, a teaching, and the answer with it."""
     from atlas.machine.hub import refuse_missing
 
-    if teacher == DEFAULT_TEACHER and not Path(teacher).is_dir():
+    if teacher == DEFAULT_TEACHER and not os.path.lexists(teacher):
         raise AtlasError(f"{teacher} isn't there; run make quickstart first, or name a teacher")
     for model in (teacher, student):
         refuse_missing(model)

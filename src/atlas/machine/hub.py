@@ -24,9 +24,15 @@ def refuse_missing(name: str | Path) -> None:
         name: A folder, a hub id or the name of a shipped model.
 
     Raises:
-        AtlasError: It is no folder, the hub's cache lacks it, and no hub can be asked.
+        AtlasError: It is a link to nothing; or no folder, the hub's cache lacks it, and no
+            hub can be asked.
     """
     place = model_path(name)
+    if os.path.islink(place) and not os.path.exists(place):
+        raise AtlasError(
+            f"{place} is a link to {os.readlink(place)}, which is gone: that run was removed, or "
+            "is being done anew; finish a run, which links it again, or name another folder"
+        )
     cached = Path(constants.HF_HUB_CACHE) / f"models--{place.replace('/', '--')}"
     if not (Path(place).is_dir() or cached.is_dir()) and local_files_only(place):
         raise AtlasError(

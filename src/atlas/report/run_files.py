@@ -20,7 +20,7 @@ from atlas.evaluation.claims_file import read_claims
 from atlas.evaluation.pairs_file import read_pairs
 from atlas.json_file import json_value, read_json
 from atlas.masking import mask_secrets
-from atlas.run.run_dir import LAYOUT_VERSION
+from atlas.run.run_dir import LAYOUT_VERSION, no_run
 from atlas.types import Lesson
 
 Curve = tuple[tuple[float, float], ...]
@@ -73,7 +73,7 @@ def read_run(root: Path) -> RunFiles:
         AtlasError: ``root`` isn't a directory, or its layout is of another version.
     """
     if not root.is_dir():
-        raise AtlasError(f"run directory {root} isn't there; name the folder that a run wrote")
+        raise no_run(root)
     problems: list[str] = []
     run = _read_object(root / "run.json", problems)
     version = run.get("layout_version", LAYOUT_VERSION)

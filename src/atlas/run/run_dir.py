@@ -182,7 +182,14 @@ class RunDir:
         """
         with _locked(self.path):
             # What a killed run was in the middle of writing; nobody else writes here now.
-            for leftover in (*self.path.rglob(".*.tmp"), *self.path.rglob(".*.partial")):
+            # A model that was replaced counts until its successor has its name.
+            replaced = [
+                old
+                for old in self.path.rglob(".*.old")
+                if old.with_name(old.name[1 : -len(".old")]).exists()
+            ]
+            unfinished = (*self.path.rglob(".*.tmp"), *self.path.rglob(".*.partial"))
+            for leftover in (*replaced, *unfinished):
                 if leftover.is_dir() and not leftover.is_symlink():
                     shutil.rmtree(leftover, ignore_errors=True)
                 else:
@@ -242,9 +249,15 @@ class RunDir:
         return self.path / "stages" / f"{name}.json"
 
 
+def no_run(path: Path) -> AtlasError:
+    """Return the error of a run directory that isn't there, or whose place is a stale link."""
+    link = f": it is a link to {os.readlink(path)}, which is gone" if path.is_symlink() else ""
+    return AtlasError(f"run directory {path} isn't there{link}; name the folder that a run wrote")
+
+
 def _read_run_json(path: Path) -> dict[str, Any]:
     if not path.is_dir():
-        raise AtlasError(f"run directory {path} isn't there; name the folder that a run wrote")
+        raise no_run(path)
     run = read_json(path / "run.json") if (path / "run.json").exists() else {}
     if not (isinstance(run.get("kind"), str) and "layout_version" in run):
         raise AtlasError(

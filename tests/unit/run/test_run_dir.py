@@ -295,13 +295,16 @@ def test_what_a_killed_run_was_writing_goes_with_the_next_lock(tmp_path: Path) -
     table = run.rollouts / ".step_000003.parquet.abc.tmp"
     model = run.checkpoints / ".step_000004.partial" / "config.json"
     only_one = run.checkpoints / ".best.old" / "config.json"
-    for path in (table, model, only_one):
+    replaced, its_place = run.path / ".final.old" / "a", run.final / "a"
+    for path in (table, model, only_one, replaced, its_place):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     with run.lock():
         assert not table.exists()
         assert not model.parent.exists()
         assert only_one.exists()
+        assert not replaced.parent.exists()
+        assert its_place.exists()
 
 
 def test_a_run_that_is_refused_before_it_did_anything_leaves_nothing(tmp_path: Path) -> None:

@@ -119,6 +119,10 @@ def write_sessions(
 
 def _export_model(model: Path, output: Path, name: str) -> None:
     """Write a model in another format, which is kept only where it proves equal."""
+    from atlas.machine.hub import refuse_missing
+
+    refuse_missing(model)
+
     from atlas.from_scratch.model.exporting import export_model
 
     exported = export_model(model, output, name)
