@@ -101,6 +101,12 @@ def _with_interval(row: Claim | Comparison) -> dict[str, Any]:
     return {**found, "value": interval["value"], "interval": [interval["low"], interval["high"]]}
 
 
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
 def _interval_from_json(record: Mapping[str, Any]) -> Interval | None:
     if record["interval"] is None:
         return None
@@ -111,12 +117,12 @@ def _interval_from_json(record: Mapping[str, Any]) -> Interval | None:
 def _claim_from_json(record: Mapping[str, Any]) -> Claim:
     guide_value = record["guide_value"]
     return Claim(
-        name=record["name"],
-        label=record["label"],
+        name=_text(record["name"]),
+        label=_text(record["label"]),
         interval=_interval_from_json(record),
-        unit=record["unit"],
+        unit=_text(record["unit"]),
         guide_value=None if guide_value is None else float(guide_value),
-        guide_text=record["guide_text"],
+        guide_text=_text(record["guide_text"]),
         num=int(record["num"]),
     )
 
@@ -126,8 +132,8 @@ def _comparison_from_json(record: Mapping[str, Any]) -> Comparison:
     if interval is None:
         raise ValueError("a comparison has no interval")
     return Comparison(
-        arm=record["arm"],
-        baseline_arm=record["baseline_arm"],
+        arm=_text(record["arm"]),
+        baseline_arm=_text(record["baseline_arm"]),
         interval=interval,
         num=int(record["num"]),
     )
