@@ -31,7 +31,8 @@ from atlas.machine.accelerator import name_accelerator
 from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.policy.served import ServedPolicy
 from atlas.policy.servers import open_served_policy
-from atlas.prompts.chat import render_ids
+from atlas.prompts.folder import shipped_prompts
+from atlas.prompts.renderer import Renderer
 from atlas.rollouts.end_tokens import end_ids
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.vllm.wire import GENERATE, GENERATE_DIALECT, SampleRequest
@@ -64,9 +65,9 @@ def throughput(folder: Path, num_prompts: int, turns: int, in_flight: int) -> No
     """Compare tokens a second."""
     policy = served("base", folder, in_flight)
     try:
-        tokenizer = load_tokenizer("base")
+        renderer = Renderer(tokenizer=load_tokenizer("base"), prompts=shipped_prompts("plain"))
         tasks = mixed_tasks(("chain_sum", "leg_counting"), num_prompts, seed=1, split="train")
-        prompts = [render_ids(tokenizer, "baseline", task=task.question) for task in tasks]
+        prompts = [renderer.prompt("baseline", task=task.question) for task in tasks]
         bare_loop(policy, prompts, in_flight)  # warm
         best = {"bare": 0.0, "ours": 0.0}
         for _ in range(turns):

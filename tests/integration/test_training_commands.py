@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 from tests.unit.data.sources.recorded import recorded
-from tests.unit.tiny_models import tiny_tokenizer
+from tests.unit.tiny_models import tiny_renderer
 from typer.testing import CliRunner, Result
 
 from atlas.cli.app import app
@@ -105,7 +105,7 @@ def test_a_database_and_its_export_train_the_same_teacher(folder: Path, fresh_db
             f"{len(lineage.eval)} examples of {len(lineage.eval)} held out; model: {name}/final"
         )
         config = load_config(SFTConfig, "teacher_sft", [*words, *SFT])
-        made = sft_set(load_trace_dataset(config, "sft"), tiny_tokenizer(), max_length=2048)
+        made = sft_set(load_trace_dataset(config, "sft"), tiny_renderer(), max_length=2048)
         examples.append((made.train, made.held))
         assert (made.lineage.train, made.lineage.eval) == (lineage.train, lineage.eval)
         assert read_lineage(f"{name}/final") == lineage

@@ -24,6 +24,8 @@ from transformers import (
 
 from atlas.from_scratch.model.tokenizer import CHAT_TEMPLATE, train_tokenizer
 from atlas.models.lora import LoRA, add_adapter
+from atlas.prompts.folder import shipped_prompts
+from atlas.prompts.renderer import Renderer
 from atlas.types import Tokens
 
 VOCAB = 40
@@ -114,6 +116,11 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Return a tokenizer for a few lines of plans, with a chat template."""
     texts = ["Calculate 1 + 2 * 3. A = 2 * 3. B = 1 + A. Answer B. Answer: 7", "Take your time."]
     return train_tokenizer(texts, vocab_size=300)
+
+
+def tiny_renderer(tokenizer: PreTrainedTokenizerBase | None = None) -> Renderer:
+    """Return how a model with such a tokenizer is spoken to, with the plain prompts."""
+    return Renderer(tokenizer=tokenizer or tiny_tokenizer(), prompts=shipped_prompts("plain"))
 
 
 def byte_level_tokenizer(

@@ -23,18 +23,24 @@ def teach(
         str, typer.Option(help="Model folder or hub id of the teacher")
     ] = DEFAULT_TEACHER,
     student: Annotated[str, typer.Option(help="Model folder or hub id of the student")] = "base",
+    prompts: Annotated[
+        str, typer.Option(help="What both are asked: auto, plain, chat, or a folder")
+    ] = "auto",
 ) -> None:
     """Print the student's answer alone, a teaching, and the answer with it."""
     from atlas.machine.hub import refuse_missing
+    from atlas.prompts.folder import AUTO, named_prompts
 
     if teacher == DEFAULT_TEACHER and not os.path.lexists(teacher):
         raise AtlasError(f"{teacher} isn't there; run make quickstart first, or name a teacher")
     for model in (teacher, student):
         refuse_missing(model)
+    if prompts != AUTO:
+        named_prompts(prompts)
 
     from atlas.environments.teaching.one_lesson import give_lesson
 
-    lesson = give_lesson(question, teacher=teacher, student=student)
+    lesson = give_lesson(question, teacher=teacher, student=student, prompts=prompts)
     for title, text in (
         ("student alone", lesson.alone.text),
         ("student's approach", lesson.approach.text),

@@ -139,4 +139,6 @@ def explain(config: RunConfig, origins: Mapping[str, str]) -> tuple[ConfigRow, .
 def _shown(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_shown(element) for element in value]
+    if isinstance(value, Mapping):
+        return {name: _shown(element) for name, element in value.items()}
     return mask_secrets(value) if isinstance(value, str) else value

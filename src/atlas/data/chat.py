@@ -13,12 +13,14 @@ and for a dialogue with two turns of the assistant::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from atlas.prompts import Message
 from atlas.prompts.chat import answer_ids, encode
+from atlas.prompts.templates import NOTHING
 from atlas.types import Tokens
 
 
@@ -50,6 +52,7 @@ def dialogue_examples(
     *,
     max_length: int,
     source: str = "",
+    given: Mapping[str, Any] = NOTHING,
 ) -> list[Tokens]:
     """Return examples that teach every turn of the assistant in a dialogue, each turn once.
 
@@ -63,6 +66,8 @@ def dialogue_examples(
         messages: Any turns; what follows the last one of the assistant is left out.
         max_length: A turn that ends beyond it is left out whole: a text without its end teaches
             not to end.
+        source: Kept in the examples.
+        given: To the chat template, as ``enable_thinking``.
     """
     examples: list[Tokens] = []
     ids: list[int] = []
@@ -70,11 +75,11 @@ def dialogue_examples(
     for place, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        prompt = encode(tokenizer, list(messages[:place]))
+        prompt = encode(tokenizer, messages[:place], given=given)
         if ids and prompt[: len(ids)] != ids:
             examples.append(_example(ids, learned, source))
             ids, learned = [], []
-        answer = answer_ids(tokenizer, message["content"])
+        answer = answer_ids(tokenizer, message["content"], given=given)
         if len(prompt) + len(answer) > max_length:
             break
         ids = [*prompt, *answer]

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
-from atlas.data.sft import Dialogue
+from atlas.data.sft import Dialogue, Request
 from atlas.data.split import Side, side_of
 from atlas.prompts import Message
 from atlas.types import Task
@@ -78,7 +78,7 @@ def restricted(dataset: TraceDataset, sessions: Collection[str]) -> TraceDataset
 
 
 def dialogue_samples(
-    rows: Iterable[tuple[str, tuple[str, tuple[Message, ...]] | None]],
+    rows: Iterable[tuple[str, tuple[str, tuple[Message | Request, ...]] | None]],
     eval_share: float,
     *,
     reason: str,

@@ -1,7 +1,8 @@
 """Sessions to SFT examples: the teacher's prompts and the teachings that it gave.
 
-Input: recorded sessions. Output: one `Dialogue` a session, and from dialogues `Tokens`. Drawn,
-for a session of three steps of which the second was not taught (``#`` is in the loss)::
+Input: recorded sessions. Output: one `Dialogue` a session, and from dialogues `Tokens`. What the
+teacher was asked is put into words only then, by the prompts of the training. Drawn, for a session
+of three steps of which the second was not taught (``#`` is in the loss)::
 
     <|user|> the teaching prompt: task and approach                       <|end|>
     <|assistant|> # last guidance of step 1                               #<|end|>
@@ -15,16 +16,28 @@ to them isn't recorded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedTokenizerBase
-
-from atlas import prompts
 from atlas.data.chat import dialogue_examples
-from atlas.prompts import Message
+from atlas.prompts import Message, PromptKind, Prompts
+from atlas.prompts.renderer import Renderer
 from atlas.session import Session, Step
 from atlas.types import Tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What a teacher is asked, before prompts put it into words."""
+
+    parts: tuple[tuple[PromptKind, Mapping[str, str]], ...]
+    """Kinds of prompts with their values; the user says them in one message."""
+
+    def messages(self, prompts: Prompts) -> list[Message]:
+        """Return it in words."""
+        asked = [prompts.render(kind, **values) for kind, values in self.parts]
+        users = "\n".join(messages[-1]["content"] for messages in asked)
+        return [*asked[0][:-1], {"role": "user", "content": users}]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +52,16 @@ class Dialogue:
 
     session: str
     """Names the session, for lineage."""
-    messages: tuple[Message, ...]
+    messages: tuple[Message | Request, ...]
     """Ends with a turn of the assistant; every turn of the assistant is learned."""
+
+    def in_words(self, prompts: Prompts) -> list[Message]:
+        """Return the messages, requests as these prompts word them."""
+        return [
+            message
+            for turn in self.messages
+            for message in (turn.messages(prompts) if isinstance(turn, Request) else [turn])
+        ]
 
 
 def dialogue_of(session: Session) -> Dialogue | str:
@@ -49,13 +70,13 @@ def dialogue_of(session: Session) -> Dialogue | str:
         return (
             "sessions whose teaching was cut"  # a plan without its end would teach to stop anywhere
         )
-    messages: list[Message] = []
+    messages: list[Message | Request] = []
     since: list[Step] = []
     """Steps since the latest teaching."""
     for step in session.steps:
         notes = [note.note for note in step.guidance if note.note.strip()]
         if notes:
-            messages.append({"role": "user", "content": _request(session, since, step, messages)})
+            messages.append(_request(session, since, step, first=not messages))
             messages.append({"role": "assistant", "content": notes[-1]})
             since = []
         since.append(step)
@@ -65,34 +86,45 @@ def dialogue_of(session: Session) -> Dialogue | str:
 
 
 def examples_of(
-    dialogues: Iterable[Dialogue], tokenizer: PreTrainedTokenizerBase, *, max_length: int
+    dialogues: Iterable[Dialogue], renderer: Renderer, *, max_length: int
 ) -> list[Tokens]:
     """Return the examples of dialogues; those whose first teaching is too long give none.
 
     Args:
         dialogues: With their session, which the examples keep in ``source``.
+        renderer: How the teacher is spoken to.
         max_length: In tokens.
     """
     return [
         example
         for dialogue in dialogues
         for example in dialogue_examples(
-            tokenizer, dialogue.messages, max_length=max_length, source=dialogue.session
+            renderer.tokenizer,
+            dialogue.in_words(renderer.prompts),
+            max_length=max_length,
+            source=dialogue.session,
+            given=renderer.template_kwargs,
         )
     ]
 
 
 def num_teachings(dialogue: Dialogue) -> int:
     """Return how many turns a dialogue has that could be learned."""
-    return sum(message["role"] == "assistant" for message in dialogue.messages)
+    turns = [turn for turn in dialogue.messages if not isinstance(turn, Request)]
+    return sum(turn["role"] == "assistant" for turn in turns)
 
 
-def stated_approach(session: Session) -> str:
-    """Return what the student said that it would do, from the probe; empty where there is none."""
+def probed(session: Session, name: str) -> str:
+    """Return what the student said before it was taught, from the probe; empty without one.
+
+    Args:
+        session: As recorded.
+        name: ``approach``, how it would go about the task; ``alone``, what it wrote.
+    """
     summary = session.adaptive_summary
     probe = getattr(summary, "probe", None) if summary else None
-    approach = probe.get("approach") if probe else None
-    return approach if isinstance(approach, str) else ""
+    said = probe.get(name) if probe else None
+    return said if isinstance(said, str) else ""
 
 
 def session_key(session: Session) -> str:
@@ -100,16 +132,13 @@ def session_key(session: Session) -> str:
     return str(session.id) if session.id is not None else f"task:{session.task}"
 
 
-def _request(session: Session, since: Sequence[Step], step: Step, before: Sequence[Message]) -> str:
+def _request(session: Session, since: Sequence[Step], step: Step, *, first: bool) -> Request:
     """Return what the teacher is asked before it teaches a step."""
-    asked: list[str] = []
-    if not before:
-        (opening,) = prompts.render(
-            "teaching", task=session.task, approach=stated_approach(session)
-        )
-        asked.append(opening["content"])
+    parts: list[tuple[PromptKind, Mapping[str, str]]] = []
+    if first:
+        before = {name: probed(session, name) for name in ("approach", "alone")}
+        parts.append(("teaching", {"task": session.task, **before}))
     if since:
         output = "\n".join(done.output for done in since if done.output)
-        (request,) = prompts.render("next_step", output=output, step=step.description or "")
-        asked.append(request["content"])
-    return "\n".join(asked)
+        parts.append(("next_step", {"output": output, "step": step.description or ""}))
+    return Request(parts=tuple(parts))

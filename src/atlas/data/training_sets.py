@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
-
+from atlas.config.sft import SFTConfig
 from atlas.data.samples import Prompt, TraceDataset
 from atlas.data.sft import examples_of, num_teachings
 from atlas.data.sources.sessions import in_order
 from atlas.errors import AtlasError
+from atlas.models.checkpoints import load_tokenizer
+from atlas.models.prompts import chosen_prompts
+from atlas.prompts import TEACHERS, Prompts
+from atlas.prompts.renderer import Renderer
+from atlas.prompts.templates import NOTHING
 from atlas.run.lineage import Lineage
+from atlas.run.prompts_kept import run_prompts
 from atlas.types import Task, Tokens
 
 
@@ -32,21 +38,20 @@ class RLSet:
     lineage: Lineage
 
 
-def sft_set(
-    dataset: TraceDataset, tokenizer: PreTrainedTokenizerBase, *, max_length: int
-) -> SFTSet:
+def sft_set(dataset: TraceDataset, renderer: Renderer, *, max_length: int) -> SFTSet:
     """Return the examples of a dataset's dialogues.
 
     Args:
         dataset: Read for SFT.
+        renderer: How the teacher is spoken to.
         max_length: Longer examples are left out, and counted.
 
     Raises:
         AtlasError: There is nothing to learn from; what was left out is named.
     """
     sft = dataset.sft
-    train = examples_of(sft.train, tokenizer, max_length=max_length)
-    held = examples_of(sft.eval, tokenizer, max_length=max_length)
+    train = examples_of(sft.train, renderer, max_length=max_length)
+    held = examples_of(sft.eval, renderer, max_length=max_length)
     learned, evaluated = _sessions(e.source for e in train), _sessions(e.source for e in held)
     left_out = dict(sft.left_out)
     dialogues = {dialogue.session for dialogue in (*sft.train, *sft.eval)}
@@ -66,6 +71,29 @@ def sft_set(
         left_out=left_out,
     )
     return SFTSet(train=train, held=held, lineage=lineage)
+
+
+def teachers_renderer(config: SFTConfig, kept: Path | None = None) -> Renderer:
+    """Return how the teacher is spoken to in its warm-up: only its own prompts, no student's.
+
+    Args:
+        config: Of the warm-up.
+        kept: Folder of the prompts of its run; None where there is no run.
+
+    Raises:
+        AtlasError: The tokenizer or the prompts can't be used.
+    """
+    model = config.model_name_or_path
+
+    def choose() -> Prompts:
+        return chosen_prompts(config.prompts, teacher=model).only(TEACHERS)
+
+    prompts = choose() if kept is None else run_prompts(kept, choose)
+    return Renderer(
+        tokenizer=load_tokenizer(model),
+        prompts=prompts,
+        template_kwargs=config.chat_template_kwargs or NOTHING,
+    )
 
 
 def rl_set(dataset: TraceDataset) -> RLSet:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedTokenizerBase
 
 from atlas.errors import AtlasError
+from atlas.prompts.renderer import Renderer
 from atlas.rollouts.generator import Generator, Sampling
 
 
@@ -15,10 +16,16 @@ class Actor:
     """A policy that acts; its weights may change between calls."""
 
     generator: Generator
-    tokenizer: PreTrainedTokenizerBase
+    renderer: Renderer
+    """How it is spoken to."""
     sampling: Sampling
     window: int | None = None
     """Tokens of prompt and completion together; None: no limit is known."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's."""
+        return self.renderer.tokenizer
 
     def with_limit(self, max_new_tokens: int) -> Actor:
         """Return the same with another limit of new tokens."""

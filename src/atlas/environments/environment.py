@@ -31,6 +31,7 @@ from atlas.environments.lengths import LengthProbe, longest_first, probed
 from atlas.environments.metrics import mean
 from atlas.errors import AtlasError
 from atlas.parallel.distributed import ALONE, Ranks
+from atlas.prompts.renderer import Renderer
 from atlas.rollouts.generator import Prompt
 from atlas.run.progress import Progress, Silent
 from atlas.run.run_dir import RunDir
@@ -44,8 +45,8 @@ class Context:
     """What an environment is made from."""
 
     config: GRPOConfig
-    tokenizer: PreTrainedTokenizerBase
-    """The policy's."""
+    renderer: Renderer
+    """How the policy is spoken to: its tokenizer and prompts."""
     run: RunDir
     """For what it keeps there."""
     ranks: Ranks = ALONE
@@ -56,6 +57,11 @@ class Context:
     """Of models that are frozen."""
     state: Mapping[str, Any] | None = None
     """What `Environment.state` returned when an earlier part of the run was saved."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The policy's."""
+        return self.renderer.tokenizer
 
 
 @runtime_checkable

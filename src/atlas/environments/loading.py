@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,6 +16,9 @@ from atlas.environments.students.model import ModelStudent
 from atlas.machine.precision import training_device
 from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.policy.engine import student_generator
+from atlas.prompts import Prompts
+from atlas.prompts.renderer import Renderer
+from atlas.prompts.templates import NOTHING
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
 
@@ -24,6 +28,8 @@ def load_student(
     *,
     max_new_tokens: int,
     approach_tokens: int,
+    prompts: Prompts,
+    template_kwargs: Mapping[str, Any] = NOTHING,
     answer_format: str = AUTO,
     dtype: torch.dtype = torch.float32,
     likelihood: bool = False,
@@ -35,45 +41,62 @@ def load_student(
         folder: Model folder, hub id or name of a shipped model.
         max_new_tokens: Longest answer, in tokens.
         approach_tokens: Longest statement of its approach, in tokens.
+        prompts: That it reads.
+        template_kwargs: Given to its chat template.
+        answer_format: How it marks its final answer.
+        dtype: Of its weights.
         likelihood: It says how likely it finds reference answers, too.
         servers: Names the servers that it runs on, if any.
 
     Raises:
         AtlasError: It can't be loaded, or its servers can't be reached.
     """
-    tokenizer = load_tokenizer(folder)
+    renderer = Renderer(
+        tokenizer=load_tokenizer(folder), prompts=prompts, template_kwargs=template_kwargs
+    )
     model = load_model(folder, dtype=dtype, device=training_device())
     if servers is None:
-        generator = LocalGenerator(model, tokenizer)
+        generator = LocalGenerator(model, renderer.tokenizer)
     else:
-        generator = student_generator(servers, model, tokenizer)
+        generator = student_generator(servers, model, renderer.tokenizer)
     return ModelStudent(
         Actor(
             generator=generator,
-            tokenizer=tokenizer,
+            renderer=renderer,
             sampling=Sampling(max_new_tokens=max_new_tokens),
             window=window_of(model),
         ),
         approach_tokens=approach_tokens,
         answer_format=answer_format,
-        likelihood=AnswerLikelihood(model, tokenizer) if likelihood else None,
+        likelihood=AnswerLikelihood(model, renderer) if likelihood else None,
     )
 
 
-def load_actor(folder: str, sampling: Sampling) -> Actor:
+def load_actor(
+    folder: str,
+    sampling: Sampling,
+    *,
+    prompts: Prompts,
+    template_kwargs: Mapping[str, Any] = NOTHING,
+) -> Actor:
     """Load a policy that is only sampled from.
 
     Args:
         folder: Model folder, hub id or name of a shipped model.
+        sampling: How completions are drawn.
+        prompts: That it reads.
+        template_kwargs: Given to its chat template.
 
     Raises:
         AtlasError: It can't be loaded.
     """
-    tokenizer = load_tokenizer(folder)
+    renderer = Renderer(
+        tokenizer=load_tokenizer(folder), prompts=prompts, template_kwargs=template_kwargs
+    )
     model = load_model(folder, device=training_device())
     return Actor(
-        generator=LocalGenerator(model, tokenizer),
-        tokenizer=tokenizer,
+        generator=LocalGenerator(model, renderer.tokenizer),
+        renderer=renderer,
         sampling=sampling,
         window=window_of(model),
     )

@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from atlas.environments.actor import Actor
 from atlas.environments.environment import Environment
-from atlas.prompts.chat import reply_ids
 from atlas.run.seeding import derive_seed
 from atlas.types import Completion, Episode, Task
 
@@ -114,4 +113,4 @@ def act(
 
 def _next_prompt(actor: Actor, turn: Completion, reply: str) -> list[int]:
     """Return all that was there, and the reply: what is learned from later is what was read now."""
-    return [*turn.prompt_ids, *turn.token_ids, *reply_ids(actor.tokenizer, turn.token_ids, reply)]
+    return [*turn.prompt_ids, *turn.token_ids, *actor.renderer.reply(turn.token_ids, reply)]

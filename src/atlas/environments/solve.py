@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from atlas.environments.environment import Context, Environment
 from atlas.environments.metrics import mean
 from atlas.errors import AtlasError
-from atlas.prompts.chat import render_ids
 from atlas.rewards.configured import configured_reward
 from atlas.rewards.verifiers import verified
 from atlas.rewards.verifiers.independent import independent_verifier
@@ -32,13 +31,13 @@ class Solve(Environment[Lesson]):
     def __init__(self, context: Context) -> None:
         if context.config.rim_config is not None:
             raise AtlasError("rim_config is read by environment=teaching, not solve; leave it out")
-        self._tokenizer = context.tokenizer
+        self._renderer = context.renderer
         self._format = context.config.answer_format
         self._reward = configured_reward(context.config)
 
     def begin(self, tasks: Sequence[Task]) -> list[Prompt]:
         """Return the prompts of an answer without a teacher."""
-        return [render_ids(self._tokenizer, "baseline", task=task.question) for task in tasks]
+        return [self._renderer.prompt("baseline", task=task.question) for task in tasks]
 
     def outcome(self, episodes: Sequence[Episode]) -> list[Lesson]:
         """Verify the answers; partial credit is a reward, too."""

@@ -24,8 +24,12 @@ from atlas.errors import AtlasError
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
+from atlas.models.prompts import chosen_prompts
+from atlas.prompts import STUDENTS, Prompts
+from atlas.prompts.templates import NOTHING
 from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Progress
+from atlas.run.prompts_kept import keep_prompts, run_prompts
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
@@ -98,6 +102,37 @@ def measure(
     return lessons
 
 
+def arms_prompts(
+    run: RunDir, config: EvaluateConfig, arms: Mapping[str, str]
+) -> dict[str, Prompts]:
+    """Return what each teacher and the student are asked, kept in the run directory.
+
+    Args:
+        run: Keeps ``prompts/ARM``.
+        config: Names prompts and student.
+        arms: Folders of teachers, by name.
+
+    Raises:
+        AtlasError: A file isn't a prompt, or two teachers were trained with a student that read
+            other prompts.
+    """
+    found: dict[str, Prompts] = {}
+    for name, folder in arms.items():
+        choose = partial(
+            chosen_prompts, config.prompts, teacher=folder, student=config.student_model
+        )
+        found[name] = run_prompts(run.prompts / name, choose)
+        first = next(iter(found))
+        if found[name].only(STUDENTS) != found[first].only(STUDENTS):
+            raise AtlasError(
+                f"the student of {name} was asked otherwise than that of {first}; measure them "
+                "apart, or say what it is asked with prompts=plain, prompts=chat or a folder"
+            )
+    for name, prompts in found.items():
+        keep_prompts(run.prompts / name, prompts)
+    return found
+
+
 def evaluate(
     run: RunDir,
     config: EvaluateConfig,
@@ -117,21 +152,29 @@ def evaluate(
     Raises:
         Stopped: The user asked to stop.
     """
+    prompts = arms_prompts(run, config, arms)
     baselines = Baselines(
         load_student(
             config.student_model,
             max_new_tokens=config.student_max_new_tokens,
             approach_tokens=config.approach_max_new_tokens,
+            prompts=next(iter(prompts.values())),
+            template_kwargs=config.student_chat_template_kwargs or NOTHING,
             answer_format=config.answer_format,
         )
     )
 
-    def load(folder: str) -> Arm:
-        teacher = load_actor(folder, Sampling.of(config))
-        return PlanTeaching(teacher.tokenizer, baselines), teacher
+    def load(name: str) -> Arm:
+        teacher = load_actor(
+            arms[name],
+            Sampling.of(config),
+            prompts=prompts[name],
+            template_kwargs=config.chat_template_kwargs or NOTHING,
+        )
+        return PlanTeaching(teacher.renderer, baselines), teacher
 
     lessons = measure(
-        {name: partial(load, folder) for name, folder in arms.items()},
+        {name: partial(load, name) for name in arms},
         tasks,
         seed=config.seed,
         chunk_size=config.chunk_size,

@@ -68,7 +68,7 @@ def save_model(
         model: Saved in the precision that it has.
         tokenizer: With its chat template.
         with_bin: Write ``pytorch_model.bin`` too, for tools that look for it.
-        extra: More text files, by name.
+        extra: More text files, by path.
         also: More files of any kind, by name; each function is given the path to write.
 
     Raises:
@@ -346,6 +346,7 @@ def _save_weights(model: PreTrainedModel, folder: Path) -> None:
 
 def _write_texts(folder: Path, texts: dict[str, str] | None) -> None:
     for name, text in (texts or {}).items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
 
 

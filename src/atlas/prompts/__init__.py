@@ -1,53 +1,142 @@
-"""What the student and the teacher are asked, as text files, and how the blanks are filled.
+"""What the student and the teacher are asked: sets of text files, and how their blanks are filled.
 
 Input: a kind of prompt and the values of its placeholders. Output: chat messages.
 
 - ``baseline.txt``: the student alone. Placeholder: ``{task}``.
 - ``approach.txt``: the probe, how the student would go about it. ``{task}``.
-- ``teaching.txt``: the teacher. ``{task}``, ``{approach}``.
 - ``attempt.txt``: the student with a teaching. ``{task}``, ``{teaching}``.
+- ``teaching.txt``: the teacher. ``{task}``; it may show ``{approach}``, and ``{alone}``, what the
+  student wrote without a teacher.
 - ``next_step.txt``: the teacher again, in a recorded session of several steps. ``{output}`` of the
-  student so far, ``{step}`` to come.
+  student so far; it may show the ``{step}`` to come.
+
+Each but the last may have a system prompt beside it, ``KIND.system.txt``, with the same
+placeholders. A paragraph whose placeholders all stay empty is left out.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
-from typing import Literal
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
-PromptKind = Literal["baseline", "approach", "teaching", "attempt", "next_step"]
+PromptKind = Literal["baseline", "approach", "attempt", "teaching", "next_step"]
 Message = dict[str, str]
 
-PLACEHOLDERS: Mapping[PromptKind, frozenset[str]] = {
+TEACHERS: Final = frozenset[PromptKind]({"teaching", "next_step"})
+"""The kinds that a teacher reads; the others are a student's."""
+STUDENTS: Final = frozenset[PromptKind]({"baseline", "approach", "attempt"})
+REQUIRED: Final[Mapping[PromptKind, frozenset[str]]] = {
     "baseline": frozenset({"task"}),
     "approach": frozenset({"task"}),
-    "teaching": frozenset({"task", "approach"}),
     "attempt": frozenset({"task", "teaching"}),
-    "next_step": frozenset({"output", "step"}),
+    "teaching": frozenset({"task"}),
+    "next_step": frozenset({"output"}),
 }
+"""Placeholders that a prompt must have."""
+OPTIONAL: Final[Mapping[PromptKind, frozenset[str]]] = {
+    "teaching": frozenset({"approach", "alone"}),
+    "next_step": frozenset({"step"}),
+}
+"""Placeholders that it may have."""
 
 _BLANK = re.compile(r"\{([a-z_]+)\}")
+_GAP = re.compile(r"\n(?:[ \t]*\n)+")
 
 
-def render(kind: PromptKind, **values: str) -> list[Message]:
-    """Return the messages of one prompt.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompts:
+    """A set of prompts, whole or in part.
 
-    All blanks are filled in one pass, so that braces inside a task or a teaching stay as they are.
-
-    Raises:
-        KeyError: a value is missing.
+    Example:
+        >>> asked = Prompts(texts={"baseline.txt": "{task} Answer briefly."})
+        >>> asked.render("baseline", task="1 + 1?")
+        [{'role': 'user', 'content': '1 + 1? Answer briefly.'}]
     """
-    missing = PLACEHOLDERS[kind] - values.keys()
-    if missing:
-        raise KeyError(f"prompt '{kind}' lacks {', '.join(sorted(missing))}")
-    text = _BLANK.sub(lambda blank: values[blank[1]], template(kind))
-    return [{"role": "user", "content": text}]
+
+    texts: Mapping[str, str]
+    """Name of a file -> its text."""
+
+    def render(self, kind: PromptKind, **values: str) -> list[Message]:
+        """Return the messages of one prompt.
+
+        All blanks are filled in one pass, so that braces inside a task or a teaching stay as they
+        are; one that may be there and has no value stays empty.
+
+        Raises:
+            KeyError: A value is missing.
+        """
+        missing = REQUIRED[kind] - values.keys()
+        if missing:
+            raise KeyError(f"prompt '{kind}' lacks {', '.join(sorted(missing))}")
+        system, user = system_file(kind), user_file(kind)
+        messages: list[Message] = []
+        if system in self.texts:
+            messages.append({"role": "system", "content": _filled(self.texts[system], values)})
+        return [*messages, {"role": "user", "content": _filled(self.texts[user], values)}]
+
+    def has_blank(self, kind: PromptKind, name: str) -> bool:
+        """Tell whether a prompt shows what the placeholder ``name`` stands for."""
+        both = (self.texts.get(system_file(kind), ""), self.texts[user_file(kind)])
+        return any(name in blanks_of(text) for text in both)
+
+    def only(self, kinds: Collection[PromptKind]) -> Prompts:
+        """Return the prompts of these kinds."""
+        names = {name for kind in kinds for name in (user_file(kind), system_file(kind))}
+        return Prompts(texts={name: text for name, text in self.texts.items() if name in names})
+
+    def over(self, others: Prompts) -> Prompts:
+        """Return these prompts, and of the others what isn't here.
+
+        A prompt comes with its own system prompt or with none; a system prompt alone takes the
+        place of the other's.
+        """
+        here = {kind for kind in kinds_of_all() if user_file(kind) in self.texts}
+        below = others.only([kind for kind in kinds_of_all() if kind not in here])
+        return Prompts(texts={**below.texts, **self.texts})
+
+    def files(self) -> dict[str, str]:
+        """Return what a run or a model folder keeps of them, by path."""
+        return {f"{FOLDER}/{name}": text for name, text in self.texts.items()}
+
+    @property
+    def digest(self) -> str:
+        """A hash of the texts."""
+        return hashlib.sha256(json.dumps(sorted(self.texts.items())).encode()).hexdigest()[:16]
 
 
-@cache
-def template(kind: PromptKind) -> str:
-    """Return the text file of one kind, without the newline at its end."""
-    return (Path(__file__).parent / f"{kind}.txt").read_text(encoding="utf-8").rstrip("\n")
+FOLDER: Final = "prompts"
+"""Where a run or a model folder keeps its prompts."""
+
+
+def kinds_of_all() -> tuple[PromptKind, ...]:
+    """Return all kinds of prompts."""
+    return get_args(PromptKind)
+
+
+def user_file(kind: PromptKind) -> str:
+    """Return the name of the file that holds the user's message."""
+    return f"{kind}.txt"
+
+
+def system_file(kind: PromptKind) -> str:
+    """Return the name of the file that holds the system prompt."""
+    return f"{kind}.system.txt"
+
+
+def blanks_of(text: str) -> frozenset[str]:
+    """Return the names of the placeholders in a text."""
+    return frozenset(_BLANK.findall(text))
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """Fill the blanks of a text; paragraphs that have some, and all of them empty, go."""
+    kept = [
+        paragraph
+        for paragraph in _GAP.split(text.strip("\n"))
+        if not (names := blanks_of(paragraph)) or any(values.get(name) for name in names)
+    ]
+    return _BLANK.sub(lambda blank: values.get(blank[1], ""), "\n\n".join(kept))

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from atlas.errors import AtlasError
-from atlas.prompts import Message, PromptKind, render
-from atlas.prompts.templates import through_template
+from atlas.prompts import Message
+from atlas.prompts.templates import NOTHING, through_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,21 +30,26 @@ _ASKED: Message = {"role": "user", "content": "a"}
 _ANSWERED: Message = {"role": "assistant", "content": "b"}
 
 
-def render_ids(tokenizer: PreTrainedTokenizerBase, kind: PromptKind, **values: str) -> list[int]:
-    """Return the ids of one prompt, up to where the assistant's answer begins."""
-    return encode(tokenizer, render(kind, **values))
-
-
 @through_template
-def encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[int]:
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    *,
+    given: Mapping[str, Any] = NOTHING,
+) -> list[int]:
     """Return the ids of messages with the template's opening of the assistant's turn.
+
+    Args:
+        tokenizer: With a chat template.
+        messages: At least one.
+        given: To the template besides them, as ``enable_thinking``.
 
     Raises:
         AtlasError: the tokenizer has no chat template, or one that fails.
     """
-    marks = _marks(tokenizer)
+    marks = _marks(tokenizer, given)
     if not any(marks.pattern.search(message["content"]) for message in messages):
-        return _ids(tokenizer, messages, opened=True)
+        return _ids(tokenizer, messages, given, opened=True)
     words: list[str] = []
 
     def hide(found: re.Match[str]) -> str:
@@ -56,7 +61,9 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: list[Message]) -> list[
         return marks.as_text(shown, first=first)
 
     hidden = [{**m, "content": marks.pattern.sub(hide, m["content"])} for m in messages]
-    text: Any = tokenizer.apply_chat_template(hidden, add_generation_prompt=True, tokenize=False)
+    text: Any = tokenizer.apply_chat_template(
+        hidden, add_generation_prompt=True, tokenize=False, **given
+    )
     cut = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids: list[int] = []
     begin = 0
@@ -79,20 +86,27 @@ def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: bool = True) -> list[int]:
+def answer_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    text: str,
+    *,
+    ended: bool = True,
+    given: Mapping[str, Any] = NOTHING,
+) -> list[int]:
     """Return the ids of an answer of the assistant, with what ends its turn in the template.
 
     Args:
         tokenizer: With a chat template.
         text: Comes from data.
         ended: False where the text breaks off.
+        given: To the template.
     """
     ids = text_ids(tokenizer, text)
-    return [*ids, turn_end_id(tokenizer)] if ended else ids
+    return [*ids, turn_end_id(tokenizer, given=given)] if ended else ids
 
 
 @through_template
-def turn_end_id(tokenizer: PreTrainedTokenizerBase) -> int:
+def turn_end_id(tokenizer: PreTrainedTokenizerBase, *, given: Mapping[str, Any] = NOTHING) -> int:
     """Return the id that ends a turn of the assistant in the tokenizer's own chat template.
 
     That is the last special token of a turn that the template writes, as ``<end_of_turn>`` in
@@ -101,27 +115,33 @@ def turn_end_id(tokenizer: PreTrainedTokenizerBase) -> int:
     Raises:
         AtlasError: the tokenizer has no chat template, one that fails, or no end at all.
     """
-    end = _marks(tokenizer).end
+    end = _marks(tokenizer, given).end
     return token_id(tokenizer, "eos") if end is None else end
 
 
-def reply_ids(tokenizer: PreTrainedTokenizerBase, said: Sequence[int], reply: str) -> list[int]:
+def reply_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    said: Sequence[int],
+    reply: str,
+    *,
+    given: Mapping[str, Any] = NOTHING,
+) -> list[int]:
     """Return the ids between a turn of the assistant and its next one, where a user replies.
 
     Args:
         tokenizer: With a chat template.
         said: The ids of the turn; its end is written here where it isn't the last of them.
         reply: What the user says.
+        given: To the template.
 
     Raises:
         AtlasError: the template writes earlier turns otherwise once there are later ones.
     """
-    talk: list[Message] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    ids: Any = tokenizer.apply_chat_template(talk, tokenize=True, return_dict=False)
-    end, before = turn_end_id(tokenizer), list(ids)
+    talk = [_ASKED, _ANSWERED]
+    end, before = turn_end_id(tokenizer, given=given), _ids(tokenizer, talk, given)
     if end in before:
         before = before[: len(before) - before[::-1].index(end)]
-    whole = encode(tokenizer, [*talk, {"role": "user", "content": reply}])
+    whole = encode(tokenizer, [*talk, {"role": "user", "content": reply}], given=given)
     if whole[: len(before)] != before:
         raise AtlasError(
             f"the chat template of '{tokenizer.name_or_path}' writes earlier turns otherwise once "
@@ -184,27 +204,30 @@ class _Marks:
         return reader
 
 
-_known: WeakKeyDictionary[Any, _Marks] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Any, dict[str, _Marks]] = WeakKeyDictionary()
 """Every text asks."""
 
 
-def _marks(tokenizer: PreTrainedTokenizerBase) -> _Marks:
-    marks = _known.get(tokenizer)
+def _marks(tokenizer: PreTrainedTokenizerBase, given: Mapping[str, Any] = NOTHING) -> _Marks:
+    known = _known.setdefault(tokenizer, {})
+    key = repr(sorted(given.items()))
+    marks = known.get(key)
     if marks is None or marks.template != tokenizer.chat_template:
-        marks = _known[tokenizer] = _find_marks(tokenizer)
+        marks = known[key] = _find_marks(tokenizer, given)
     return marks
 
 
-def _find_marks(tokenizer: PreTrainedTokenizerBase) -> _Marks:
+def _find_marks(tokenizer: PreTrainedTokenizerBase, given: Mapping[str, Any]) -> _Marks:
     added = tokenizer.added_tokens_decoder
     special = {*tokenizer.all_special_ids, *(id for id, token in added.items() if token.special)}
     end = None
     if tokenizer.chat_template:
-        asked = len(_ids(tokenizer, [_ASKED], opened=True))
-        turn = _ids(tokenizer, [_ASKED, _ANSWERED])[asked:]
+        asked = len(_ids(tokenizer, [_ASKED], given, opened=True))
+        turn = _ids(tokenizer, [_ASKED, _ANSWERED], given)[asked:]
         end = next((id for id in reversed(turn) if id in special or id in added), None)
         # Of several turns: some templates write more than the turn's marks around the last one.
-        special.update(_ids(tokenizer, [_ASKED, _ANSWERED, _ASKED]), () if end is None else (end,))
+        several = _ids(tokenizer, [_ASKED, _ANSWERED, _ASKED], given)
+        special.update(several, () if end is None else (end,))
     names = {str(token): id for id, token in added.items() if id in special}
     longest_first = sorted(map(re.escape, names), key=len, reverse=True)
     return _Marks(
@@ -217,9 +240,13 @@ def _find_marks(tokenizer: PreTrainedTokenizerBase) -> _Marks:
 
 
 def _ids(
-    tokenizer: PreTrainedTokenizerBase, messages: list[Message], *, opened: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    given: Mapping[str, Any],
+    *,
+    opened: bool = False,
 ) -> list[int]:
     ids: Any = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=opened, tokenize=True, return_dict=False
+        list(messages), add_generation_prompt=opened, tokenize=True, return_dict=False, **given
     )
     return list(ids)

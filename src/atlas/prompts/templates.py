@@ -12,9 +12,10 @@ import resource
 import select
 import signal
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from atlas.errors import AtlasError, reason_of
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""What a template is given besides messages, where nothing is."""
 _SECONDS = 2
 """Of the processor, for three short dialogues; real templates take milliseconds."""
 _PATIENCE = 60
@@ -37,8 +40,8 @@ _LONGEST = 1_000_000
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _FINE = b"fine"
 
-_tried: dict[tuple[str, str], str] = {}
-"""Template and the tokens that it is given -> what is wrong with it; nothing, mostly."""
+_tried: dict[tuple[str, str, str], str] = {}
+"""Template, the tokens and what else it is given -> what is wrong with it; nothing, mostly."""
 
 
 def through_template(
@@ -48,7 +51,8 @@ def through_template(
 
     @wraps(function)
     def guarded(tokenizer: PreTrainedTokenizerBase, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        check_template(tokenizer)
+        given: Any = kwargs.get("given", NOTHING)
+        check_template(tokenizer, given)
         try:
             return function(tokenizer, *args, **kwargs)
         except AtlasError:
@@ -60,17 +64,21 @@ def through_template(
     return guarded
 
 
-def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
+def check_template(tokenizer: PreTrainedTokenizerBase, given: Mapping[str, Any] = NOTHING) -> None:
     """Check that a tokenizer has a chat template that can be used.
+
+    Args:
+        tokenizer: Of a model.
+        given: To the template besides messages.
 
     Raises:
         AtlasError: It has none, or several and none that is the default; or it fails, takes too
             long, or takes too much memory.
     """
     template = template_of(tokenizer)
-    key = (template, str(sorted(tokenizer.special_tokens_map.items())))
+    key = (template, str(sorted(tokenizer.special_tokens_map.items())), repr(sorted(given.items())))
     if key not in _tried:
-        _tried[key] = trial(lambda: _short_dialogues(tokenizer, template))
+        _tried[key] = trial(lambda: _short_dialogues(tokenizer, template, given))
     if _tried[key]:
         raise AtlasError(_fails(tokenizer, _tried[key]))
 
@@ -141,14 +149,16 @@ def _limited(render: Callable[[], str]) -> bytes:
     return _FINE if length <= _LONGEST else f"it writes {length:,} characters".encode()
 
 
-def _short_dialogues(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
+def _short_dialogues(
+    tokenizer: PreTrainedTokenizerBase, template: str, given: Mapping[str, Any]
+) -> str:
     """Return as text what every command renders, and a longer dialogue, which may be refused."""
     asked: Message = {"role": "user", "content": "a"}
     answered: Message = {"role": "assistant", "content": "b"}
 
     def text(messages: list[Message], *, opened: bool) -> str:
         found: Any = tokenizer.apply_chat_template(
-            messages, chat_template=template, add_generation_prompt=opened, tokenize=False
+            messages, chat_template=template, add_generation_prompt=opened, tokenize=False, **given
         )
         return found
 

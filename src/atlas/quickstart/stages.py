@@ -24,15 +24,15 @@ from atlas.config.resolve import resolve, section
 from atlas.config.sft import SFTConfig
 from atlas.data.sources.runtime_pg import get_runtime_pg_dataset
 from atlas.data.tasks import check_disjoint, mixed_tasks
-from atlas.data.training_sets import RLSet, rl_set, sft_set
+from atlas.data.training_sets import RLSet, rl_set, sft_set, teachers_renderer
 from atlas.environments.teaching.collect import collect as record_sessions
-from atlas.environments.teaching.collect import tasks_to_collect
+from atlas.environments.teaching.collect import collecting_prompts, tasks_to_collect
 from atlas.evaluation.measuring import evaluate as measure_arms
-from atlas.models.checkpoints import load_tokenizer
 from atlas.report import write_report
 from atlas.run.config_file import save_config
 from atlas.run.lineage import write_lineage
 from atlas.run.progress import Progress
+from atlas.run.prompts_kept import keep_prompts
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
@@ -73,7 +73,7 @@ def collect(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[s
         output_dir=str(job.run.path),
         chunk_size=_COLLECT_CHUNK,
     )
-    tasks = tasks_to_collect(config)
+    tasks, prompts = tasks_to_collect(config), collecting_prompts(config)
     with EmbeddedPostgres.start(job.run.postgres) as server:
         collection = PostgresCollection(server.db_url, job.learning_key)
         record_sessions(
@@ -81,6 +81,7 @@ def collect(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[s
             tasks,
             collection,
             learning_key=job.learning_key,
+            prompts=prompts,
             progress=progress,
             stop=stop,
         )
@@ -108,8 +109,9 @@ def sft(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, 
             learning_key=job.learning_key,
             use="sft",
         )
-    tokenizer = load_tokenizer(config.model_name_or_path)
-    made = sft_set(dataset, tokenizer, max_length=config.max_seq_length)
+    renderer = teachers_renderer(config, run.prompts)
+    made = sft_set(dataset, renderer, max_length=config.max_seq_length)
+    keep_prompts(run.prompts, renderer.prompts)
     write_lineage(run.path, made.lineage)
     figures = train_sft(run, config, made.train, made.held, progress=progress, stop=stop)
     return {"sessions": dataset.sft.num_read, **figures}

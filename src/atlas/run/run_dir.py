@@ -8,6 +8,7 @@
       metrics.jsonl       training.log    tensorboard/
       stages/sft.json     one file per finished stage
       rollouts/           checkpoints/    final/    trainer_state.json    lineage.json
+      prompts/            what student and teacher were asked
       eval/               report.html
       sft/  grpo/         run directories of their own
 """
@@ -28,6 +29,7 @@ from typing import Any
 import atlas
 from atlas.errors import AtlasError
 from atlas.json_file import read_json
+from atlas.prompts import FOLDER as PROMPTS
 from atlas.run.files import append_line, disk_errors, open_lock, try_lock, write_atomic
 from atlas.run.lineage import FILE as LINEAGE
 
@@ -41,7 +43,7 @@ _KEPT = "student_alone"
 """Answers that took long to get, and are keyed by all that they depend on: other settings may use
 them, too."""
 _SET_UP = frozenset(
-    {"run.json", "config.yaml", "settings.json", "inputs.json", "training.log", LINEAGE}
+    {"run.json", "config.yaml", "settings.json", "inputs.json", "training.log", LINEAGE, PROMPTS}
 )
 """What is written before the first step."""
 
@@ -74,6 +76,8 @@ class RunDir:
     """The same for a person, made for ``tail -f``."""
     tensorboard = Place("tensorboard")
     """TensorBoard's event files."""
+    prompts = Place(PROMPTS)
+    """What student and teacher were asked; of an evaluation, a folder for each teacher."""
     rollouts = Place("rollouts")
     """One parquet file per GRPO step."""
     checkpoints = Place("checkpoints")
@@ -311,6 +315,8 @@ def _bring_back(path: Path) -> None:
         return
     if not cut_short:
         for name in sorted(_SET_UP, key=lambda name: name == "run.json"):
+            if (path / name).is_dir():
+                shutil.rmtree(path / name)
             (path / name).unlink(missing_ok=True)
     for entry in sorted(earlier.iterdir(), key=lambda entry: entry.name == "run.json"):
         if (path / entry.name).is_dir():

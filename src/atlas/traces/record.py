@@ -89,7 +89,11 @@ def _session(lesson: Lesson, learning_key: str) -> Session:
             lane="paired",
             confidence=alone,
             certification_run=False,
-            probe={"approach": lesson.approach.text, "baseline_correct": alone == 1.0},
+            probe={
+                "approach": lesson.approach.text,
+                "alone": lesson.alone.text,
+                "baseline_correct": alone == 1.0,
+            },
         ),
         learning_key=learning_key,
         metadata={

@@ -14,7 +14,8 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 
@@ -26,13 +27,17 @@ from atlas.environments.rollout import act, roll_out
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_tokenizer, save_model, step_name
 from atlas.models.policy import trains_in_bf16
+from atlas.models.prompts import chosen_prompts
 from atlas.parallel.distributed import ALONE, Ranks, agreed
 from atlas.parallel.sink import sink_on
 from atlas.policy.ahead import Ahead
+from atlas.prompts import Prompts
+from atlas.prompts.renderer import Renderer
+from atlas.prompts.templates import NOTHING
 from atlas.run.files import write_atomic
-from atlas.run.lineage import lineage_files
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Progress
+from atlas.run.prompts_kept import keep_prompts, model_files, run_prompts
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
@@ -90,16 +95,17 @@ def train_grpo(
             "give more tasks or lower it"
         )
     stop = agreed(ranks, stop)
-    saved = resumable(run, config, total_steps=config.max_steps, stop=stop, ranks=ranks)
     said: list[str] = []  # until the log is open
 
     def say(line: str) -> None:
         progress.say(line)
         said.append(line)
 
+    renderer = _renderer(run, config, ranks, say)
+    saved = resumable(run, config, total_steps=config.max_steps, stop=stop, ranks=ranks)
     context = Context(
         config=config,
-        tokenizer=load_tokenizer(config.model_name_or_path),
+        renderer=renderer,
         run=run,
         ranks=ranks,
         progress=progress,
@@ -127,6 +133,27 @@ def train_grpo(
             sink.note(line)
         figures = _take_steps(training, saved, chain, sink, progress, stop)
     return _finish(training, figures)
+
+
+def _renderer(
+    run: RunDir, config: GRPOConfig, ranks: Ranks, say: Callable[[str], None]
+) -> Renderer:
+    """Return how the policy is spoken to; its prompts, and the student's, stay with the run."""
+    student = config.student_model if config.environment == "teaching" else None
+    choose = partial(
+        chosen_prompts, config.prompts, teacher=config.model_name_or_path, student=student
+    )
+
+    def kept() -> Prompts:
+        prompts = run_prompts(run.prompts, choose, say=say)
+        keep_prompts(run.prompts, prompts)
+        return prompts
+
+    return Renderer(
+        tokenizer=load_tokenizer(config.model_name_or_path),
+        prompts=ranks.on_main(kept, "the prompts"),
+        template_kwargs=config.chat_template_kwargs or NOTHING,
+    )
 
 
 def _take_steps(
@@ -187,7 +214,7 @@ def _finish(training: Training, figures: Mapping[str, float]) -> Mapping[str, fl
         training.engine.model,
         training.actor.tokenizer,
         with_bin=True,
-        extra={"trainer_state.json": text, **lineage_files(training.run.path)},
+        extra={"trainer_state.json": text, **model_files(training.run.path)},
     )
     return figures
 

@@ -96,7 +96,7 @@ def load_training(
         environment=environment,
         actor=Actor(
             generator=policy.generator,
-            tokenizer=context.tokenizer,
+            renderer=context.renderer,
             sampling=sampling,
             window=window_of(engine.model),
         ),

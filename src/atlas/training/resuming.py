@@ -28,7 +28,7 @@ from atlas.models.checkpoints import (
 )
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
-from atlas.run.lineage import lineage_files
+from atlas.run.prompts_kept import model_files
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import StopRequest
 from atlas.training.chain import Chain, fingerprint
@@ -46,7 +46,7 @@ def resumable(
         save_steps=config.save_steps,
         keep=config.save_total_limit,
         stop=stop,
-        extra=lineage_files(run.path) if ranks.is_main else {},
+        extra=model_files(run.path) if ranks.is_main else {},
         ranks=ranks,
         note=partial(run.note, run.kind),
     )

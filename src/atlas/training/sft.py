@@ -25,8 +25,8 @@ from atlas.parallel.distributed import ALONE, Ranks, agreed
 from atlas.parallel.engine.choice import engine_for, loading_device
 from atlas.parallel.engine.protocol import Engine
 from atlas.parallel.sink import sink_on
-from atlas.run.lineage import lineage_files
 from atlas.run.progress import Progress
+from atlas.run.prompts_kept import model_files
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
@@ -121,7 +121,7 @@ def train_sft(
 
 def _write_final(run: RunDir, save: Callable[..., None], best: Path | None) -> None:
     """Write the trained model as it is now, or the best one that was kept."""
-    options = {"with_bin": True, "extra": lineage_files(run.path)}
+    options = {"with_bin": True, "extra": model_files(run.path)}
     if best is None:
         save(run.final, **options)
     else:

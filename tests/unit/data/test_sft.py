@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.tiny_models import tiny_tokenizer
+from tests.unit.tiny_models import tiny_renderer, tiny_tokenizer
 
-from atlas import prompts
 from atlas.data.chat import make_example
 from atlas.data.sft import (
     Dialogue,
     dialogue_of,
     examples_of,
+    probed,
     session_key,
-    stated_approach,
 )
+from atlas.prompts.folder import shipped_prompts
 from atlas.session import MISSING, AdaptiveSummary, GuidanceNote, Session, Step
 from atlas.types import Tokens
+
+PLAIN = shipped_prompts("plain")
 
 
 def note(text: str, sequence: int = 1) -> GuidanceNote:
@@ -39,12 +41,12 @@ def dialogues(*sessions: Session) -> list[Dialogue]:
 
 
 def examples(*sessions: Session, max_length: int = 500) -> list[Tokens]:
-    return examples_of(dialogues(*sessions), tiny_tokenizer(), max_length=max_length)
+    return examples_of(dialogues(*sessions), tiny_renderer(), max_length=max_length)
 
 
 def teaching_example(note: str, source: str, approach: str = "") -> Tokens:
     """What a session of one step gave at all times: the prompt of the rollouts, then the note."""
-    messages = prompts.render("teaching", task="Calculate 1 + 2.", approach=approach)
+    messages = PLAIN.render("teaching", task="Calculate 1 + 2.", approach=approach)
     return make_example(tiny_tokenizer(), messages, note, source=source)
 
 
@@ -76,29 +78,27 @@ def test_several_steps_are_one_dialogue() -> None:
     third = Step(id=3, description="Add.", output="three", guidance=(note("Do B."),))
     last = Step(id=4, description="Check.", output="four", guidance=(note("Do C."),))
     (dialogue,) = dialogues(session(first, between, third, last, id=4))
-    (opening,) = prompts.render("teaching", task="Calculate 1 + 2.", approach="")
+    (opening,) = PLAIN.render("teaching", task="Calculate 1 + 2.", approach="")
     asked = "Student: {}\nNext step: {}\nWrite a plan for this step, without the answer."
-    assert dialogue == Dialogue(
-        session="4",
-        messages=(
-            opening,
-            {"role": "assistant", "content": "Do A."},
-            {"role": "user", "content": asked.format("one\ntwo", "Add.")},
-            {"role": "assistant", "content": "Do B."},
-            {"role": "user", "content": asked.format("three", "Check.")},
-            {"role": "assistant", "content": "Do C."},
-        ),
-    )
+    assert dialogue.session == "4"
+    assert dialogue.in_words(PLAIN) == [
+        opening,
+        {"role": "assistant", "content": "Do A."},
+        {"role": "user", "content": asked.format("one\ntwo", "Add.")},
+        {"role": "assistant", "content": "Do B."},
+        {"role": "user", "content": asked.format("three", "Check.")},
+        {"role": "assistant", "content": "Do C."},
+    ]
 
 
 def test_a_session_whose_first_step_was_not_taught_says_what_came_before() -> None:
     (dialogue,) = dialogues(session(Step(id=1, output="one"), step(2, "Do B.")))
-    (opening,) = prompts.render("teaching", task="Calculate 1 + 2.", approach="")
-    (follow_up,) = prompts.render("next_step", output="one", step="")
-    assert dialogue.messages == (
+    (opening,) = PLAIN.render("teaching", task="Calculate 1 + 2.", approach="")
+    (follow_up,) = PLAIN.render("next_step", output="one", step="")
+    assert dialogue.in_words(PLAIN) == [
         {"role": "user", "content": f"{opening['content']}\n{follow_up['content']}"},
         {"role": "assistant", "content": "Do B."},
-    )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_the_teacher_reads_the_students_approach() -> None:
     ],
 )
 def test_an_approach_that_was_not_recorded_is_empty(summary: Any, approach: str) -> None:
-    assert stated_approach(session(adaptive_summary=summary)) == approach
+    assert probed(session(adaptive_summary=summary), "approach") == approach
 
 
 def test_long_examples_are_left_out_whole() -> None:
@@ -155,5 +155,6 @@ def test_an_empty_note_is_no_teaching() -> None:
     taught = session(step(1, "A = 1 + 2.", "  "), step(2, ""))
     dialogue = dialogue_of(taught)
     assert isinstance(dialogue, Dialogue)
-    assert [m["content"] for m in dialogue.messages if m["role"] == "assistant"] == ["A = 1 + 2."]
+    said = dialogue.in_words(PLAIN)
+    assert [m["content"] for m in said if m["role"] == "assistant"] == ["A = 1 + 2."]
     assert dialogue_of(session(step(1, ""))) == "sessions without guidance"

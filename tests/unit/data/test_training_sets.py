@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.data.sources.recorded import recorded
 from tests.unit.data.sources.test_sessions import read
-from tests.unit.tiny_models import tiny_tokenizer
+from tests.unit.tiny_models import tiny_renderer
 
 from atlas.data.sft import examples_of
 from atlas.data.training_sets import counts, rl_set, sft_set
@@ -13,13 +13,13 @@ from atlas.errors import AtlasError
 from atlas.session import GuidanceNote, Step
 
 LONG = (Step(id=1, guidance=(GuidanceNote(note="Add. " * 200),)),)
-TOKENIZER = tiny_tokenizer()
+RENDERER = tiny_renderer()
 
 
 def test_examples_know_their_session_and_lineage_names_them() -> None:
     dataset = read([recorded(number) for number in range(1, 31)], 0.3)
-    made = sft_set(dataset, TOKENIZER, max_length=500)
-    assert made.train == examples_of(dataset.sft.train, TOKENIZER, max_length=500)
+    made = sft_set(dataset, RENDERER, max_length=500)
+    assert made.train == examples_of(dataset.sft.train, RENDERER, max_length=500)
     assert made.lineage.train == tuple(example.source for example in made.train)
     assert made.lineage.eval == tuple(example.source for example in made.held)
     assert not {*made.lineage.train} & {*made.lineage.eval}
@@ -30,7 +30,7 @@ def test_examples_know_their_session_and_lineage_names_them() -> None:
 
 def test_what_is_too_long_is_counted_and_not_in_the_lineage() -> None:
     dataset = read([recorded(1), recorded(2, steps=LONG), recorded(3, steps=())])
-    made = sft_set(dataset, TOKENIZER, max_length=200)
+    made = sft_set(dataset, RENDERER, max_length=200)
     assert made.lineage.train == ("1",)
     assert made.lineage.left_out == {
         "sessions without guidance": 1,
@@ -46,7 +46,7 @@ def test_later_teachings_that_are_too_long_are_counted() -> None:
         Step(id=number, guidance=(GuidanceNote(note=note),))
         for number, note in ((1, "Add."), (2, "Add. " * 200), (3, "Add."))
     )
-    made = sft_set(read([recorded(1, steps=steps)]), TOKENIZER, max_length=200)
+    made = sft_set(read([recorded(1, steps=steps)]), RENDERER, max_length=200)
     assert [len(example.trained) for example in made.train] == [1]
     assert made.lineage.left_out == {"later teachings that end beyond 200 tokens": 2}
 
@@ -67,6 +67,6 @@ def test_nothing_to_train_on_says_why() -> None:
         match=r"nothing to train on in here: 2 sessions or rows passed min_reward=0\.8, .*; left "
         r"out: 1 sessions whose first teaching is longer than 50 tokens, 1 sessions without",
     ):
-        sft_set(dataset, TOKENIZER, max_length=50)
+        sft_set(dataset, RENDERER, max_length=50)
     with pytest.raises(AtlasError, match=r"; 3 held out by eval_split_ratio; loosen"):
         rl_set(read([recorded(number) for number in range(3)], 1.0))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tests.unit.tiny_models import tiny_tokenizer
+from tests.unit.tiny_models import tiny_renderer, tiny_tokenizer
 
 from atlas.environments.actor import Actor
 from atlas.prompts.chat import turn_end_id
@@ -62,7 +62,7 @@ def actor(engine: Scripted, temperature: float = 0.0, window: int | None = None)
     """The engine as an actor that says at most 50 tokens."""
     return Actor(
         generator=engine,
-        tokenizer=tiny_tokenizer(),
+        renderer=tiny_renderer(),
         sampling=Sampling(max_new_tokens=50, temperature=temperature),
         window=window,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.unit.environments.scripted import Scripted
-from tests.unit.tiny_models import tiny_tokenizer
+from tests.unit.tiny_models import tiny_renderer
 
 from atlas.environments.actor import Actor
 from atlas.errors import AtlasError
@@ -21,7 +21,7 @@ from atlas.rollouts.generator import Sampling
 def test_a_limit_that_does_not_fit_is_refused_with_the_way_out(prompt: int, message: str) -> None:
     actor = Actor(
         generator=Scripted(str),
-        tokenizer=tiny_tokenizer(),
+        renderer=tiny_renderer(),
         sampling=Sampling(max_new_tokens=12),
         window=100,
     )

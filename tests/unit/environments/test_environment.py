@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 import pyarrow.parquet
 import pytest
 import torch
+from tests.unit.tiny_models import tiny_renderer
 from tests.unit.training.test_grpo import config_for
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
@@ -36,15 +37,14 @@ ROOT = Path(__file__).resolve().parents[3]
 TOY = """
 from dataclasses import replace
 from atlas.environments.environment import Environment
-from atlas.prompts.chat import render_ids
 from atlas.types import Episode, Score
 
 class Short(Environment[Episode]):
     def __init__(self, context):
-        self.tokenizer = context.tokenizer
+        self.renderer = context.renderer
 
     def begin(self, tasks):
-        return [render_ids(self.tokenizer, "baseline", task=task.question) for task in tasks]
+        return [self.renderer.prompt("baseline", task=task.question) for task in tasks]
 
     def outcome(self, episodes):
         return [replace(e, score=Score(value=-len(e.turns[0].text) / 9)) for e in episodes]
@@ -95,7 +95,9 @@ def test_what_is_no_environment_is_refused(tmp_path: Path, name: str, message: s
     config = resolve(named(name, allow_targets=(name.replace(":", "."),)))
     run = RunDir.create(tmp_path / "run", "grpo")
     with pytest.raises(AtlasError, match=message):
-        load_environment(Context(config=config, tokenizer=load_tokenizer("base"), run=run))
+        load_environment(
+            Context(config=config, renderer=tiny_renderer(load_tokenizer("base")), run=run)
+        )
 
 
 def test_a_toy_in_a_folder_of_its_own_is_trained(

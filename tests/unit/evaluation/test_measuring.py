@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from tests.unit.tiny_models import tiny_renderer
 
 from atlas.environments.actor import Actor
 from atlas.environments.students.baselines import Baselines
@@ -20,7 +21,7 @@ from atlas.run.stopping import Stopped, StopRequest
 from atlas.types import Completion, Lesson, Task
 
 TASKS = [Task(question=f"Calculate {n} + 1.", answer=str(n + 1), family="") for n in range(5)]
-TOKENIZER = load_tokenizer("base")
+RENDERER = tiny_renderer(load_tokenizer("base"))
 
 
 class Counting:
@@ -73,12 +74,12 @@ def run(pieces: Path, teachers: dict[str, Counting], chunks: int = 0) -> list[Le
     sampling = Sampling(max_new_tokens=8)
 
     def actor(one: Counting) -> Actor:
-        return Actor(generator=one, tokenizer=TOKENIZER, sampling=sampling)
+        return Actor(generator=one, renderer=RENDERER, sampling=sampling)
 
     baselines = Baselines(ModelStudent(actor(Counting("Answer: 3")), approach_tokens=4))
 
     def loader(one: Counting) -> Callable[[], Arm]:
-        return lambda: (PlanTeaching(TOKENIZER, baselines), actor(one))
+        return lambda: (PlanTeaching(RENDERER, baselines), actor(one))
 
     stop = StopRequest()
     return measure(

@@ -19,16 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from atlas.errors import AtlasError
 from atlas.prompts import Message, chat
-from atlas.prompts.chat import encode, render_ids, text_ids, token_id, turn_end_id
-
-
-def test_the_assistants_turn_is_opened() -> None:
-    tokenizer = tiny_tokenizer()
-    ids = render_ids(tokenizer, "teaching", task="Calculate 1 + 2.", approach="I add.")
-    assert tokenizer.decode(ids) == (
-        "<|user|>Task: Calculate 1 + 2.\nStudent: I add.\n"
-        "Write a plan for the student, without the answer.<|end|><|assistant|>"
-    )
+from atlas.prompts.chat import encode, text_ids, token_id, turn_end_id
 
 
 def test_text_is_cut_as_ever_but_for_the_names_of_special_tokens() -> None:
@@ -107,12 +98,13 @@ def test_text_between_marks_is_cut_as_ever(kind: str, special: bool) -> None:
     """As if "plan" were the name of a mark: cut and put together again, the ids stay the same."""
     tokenizer = family(kind, special=special)
     marks = chat._marks(tokenizer)
+    ((key, _),) = chat._known[tokenizer].items()
     assert turn_end_id(tokenizer) == tokenizer.convert_tokens_to_ids("<|eot|>")
     for talk in TALKS:
-        chat._known[tokenizer] = marks
+        chat._known[tokenizer] = {key: marks}
         plain = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
         assert encode(tokenizer, talk) == plain
-        chat._known[tokenizer] = replace(marks, pattern=re.compile("plan"))
+        chat._known[tokenizer] = {key: replace(marks, pattern=re.compile("plan"))}
         assert encode(tokenizer, talk) == plain
         for message in talk:
             text = message["content"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.data.sft import stated_approach
+from atlas.data.sft import probed
 from atlas.session import Session
 from atlas.traces.postgres.reading import PostgresTraceStore
 from atlas.traces.postgres.writing import write_sessions
@@ -45,7 +45,7 @@ def test_a_right_answer_is_a_success_with_full_reward() -> None:
     (session,) = sessions_from_lessons([lesson(alone=0.0, uplift=1.0)], learning_key="k")
     assert (session.status, session.score) == ("succeeded", 1.0)
     assert session.steps[0].guidance[0].note == "A = 3 * 4. B = 2 + A. Answer B."
-    assert stated_approach(session) == "I go from left to right."
+    assert probed(session, "approach") == "I go from left to right."
 
 
 def test_a_leak_or_a_wrong_answer_is_a_failure_without_reward() -> None:

@@ -10,12 +10,12 @@ import torch
 from tests.unit.conftest import StopAfter
 from transformers import PreTrainedTokenizerBase
 
-from atlas import prompts
 from atlas.config.sft import SFTConfig
 from atlas.data.chat import make_example
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_model
 from atlas.parallel.engine.plain import PlainEngine
+from atlas.prompts.folder import shipped_prompts
 from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest
@@ -30,7 +30,7 @@ def examples(tokenizer: PreTrainedTokenizerBase, tasks: list[Task]) -> list[Toke
     return [
         make_example(
             tokenizer,
-            prompts.render("teaching", task=task.question, approach="I guess."),
+            shipped_prompts("plain").render("teaching", task=task.question, approach="I guess."),
             "A = 1 + 2. Answer A.",
             source=task.id,
         )

@@ -26,10 +26,12 @@ def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = Fal
     from atlas.config import CollectConfig, load_config
     from atlas.machine.hub import refuse_missing
     from atlas.run.config_file import keep_config
+    from atlas.run.prompts_kept import check_prompts, keep_prompts, run_prompts
 
     settings = load_config(CollectConfig, config, overrides)
     for model in (settings.teacher_model, settings.student_model):
         refuse_missing(model)
+    check_prompts(settings.prompts, settings.output_dir)
     if settings.tasks and not Path(settings.tasks).is_file():
         raise AtlasError(f"{settings.tasks} isn't there; name a JSONL file of tasks")
 
@@ -40,7 +42,6 @@ def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = Fal
     from atlas.traces.collection import JsonlCollection
 
     tasks = collecting.tasks_to_collect(settings)
-    name = collecting.learning_key(settings, tasks)
     if settings.num_threads:
         torch.set_num_threads(settings.num_threads)
     collecting.check_models(settings)
@@ -50,13 +51,22 @@ def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = Fal
     with _given_database(settings) as db_url:
         run = RunDir.create(settings.output_dir, "collect", fresh=fresh)
         keep_config(settings, run.config)
+        prompts = run_prompts(run.prompts, lambda: collecting.collecting_prompts(settings))
+        keep_prompts(run.prompts, prompts)
+        name = collecting.learning_key(settings, tasks, prompts)
         with run.lock(), _collection(settings, run, db_url, name) as collection:
             seed_everything(settings.seed, "collect")
             started = time.monotonic()
             with working(hint, run) as (stop, bar_of):
                 bar = bar_of("collect")
                 collecting.collect(
-                    settings, tasks, collection, learning_key=name, progress=bar, stop=stop
+                    settings,
+                    tasks,
+                    collection,
+                    learning_key=name,
+                    prompts=prompts,
+                    progress=bar,
+                    stop=stop,
                 )
             found, place = collection.by_status(), collection.place
             if settings.output and isinstance(collection, JsonlCollection):

@@ -88,13 +88,11 @@ def _work_lines(config: SFTConfig | GRPOConfig, num_processes: int) -> tuple[str
 
 def _examples(config: SFTConfig) -> int:
     """Return how many examples, or packed rows of them, there are to learn from."""
-    from atlas.data.training_sets import sft_set
-    from atlas.models.checkpoints import load_tokenizer
+    from atlas.data.training_sets import sft_set, teachers_renderer
     from atlas.training.micro_batches import pack
 
     dataset = _dataset(config, "sft")
-    tokenizer = load_tokenizer(config.model_name_or_path)
-    made = sft_set(dataset, tokenizer, max_length=config.max_seq_length)
+    made = sft_set(dataset, teachers_renderer(config), max_length=config.max_seq_length)
     return len(pack(made.train, config.max_seq_length) if config.packing else made.train)
 
 

@@ -39,10 +39,12 @@ def evaluate(
     from atlas.config import EvaluateConfig, load_config
     from atlas.machine.hub import refuse_missing
     from atlas.run.config_file import keep_config
+    from atlas.run.prompts_kept import check_prompts
 
     settings = load_config(EvaluateConfig, config, with_teachers(overrides))
     for folder in (*settings.teachers, settings.student_model):
         refuse_missing(folder)
+    check_prompts(settings.prompts, settings.output_dir)
 
     import torch
 

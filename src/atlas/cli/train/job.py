@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from atlas.cli.terminal import StageBar, say, working
+from atlas.config.grpo import GRPOConfig
 from atlas.config.parts.engine import chosen_engine
+from atlas.config.sft import SFTConfig
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 from atlas.machine.hub import refuse_missing
@@ -23,6 +25,7 @@ from atlas.parallel.world import world
 from atlas.run.config_file import keep_config
 from atlas.run.lineage import Lineage, read_lineage, write_lineage
 from atlas.run.links import publish, refuse_foreign
+from atlas.run.prompts_kept import check_prompts
 from atlas.run.run_dir import RunDir
 from atlas.run.trackers.tracker import check_trackers
 from atlas.yaml_file import read_yaml
@@ -40,12 +43,12 @@ PUBLISHED = {
 HINT = "The same command goes on from the last checkpoint; --fresh starts over."
 
 
-def check(config: TrainConfig, kind: str) -> None:
+def check(config: SFTConfig | GRPOConfig, kind: str) -> None:
     """Refuse what can be seen to be wrong before anything heavy is loaded.
 
     Raises:
-        AtlasError: A file or a model isn't there, a tracker isn't installed, or ``results_dir``
-            isn't ours.
+        AtlasError: A file or a model isn't there, a prompt can't be used, a tracker isn't
+            installed, or ``results_dir`` isn't ours.
     """
     for key in ("export_path", "ranked_path"):
         path = getattr(config, key)
@@ -53,6 +56,7 @@ def check(config: TrainConfig, kind: str) -> None:
             raise AtlasError(f"can't read {path}: it isn't there; set {key} to a file that is")
     for name in _models(config):
         refuse_missing(name)
+    check_prompts(config.prompts, config.output_dir)
     check_trackers(config.report_to or ())
     if config.results_dir:
         refuse_foreign(Path(config.results_dir), PUBLISHED[kind], "results_dir")

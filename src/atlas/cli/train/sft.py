@@ -35,14 +35,16 @@ def sft(
 
     job.check(settings, "sft")
 
-    from atlas.data.training_sets import SFTSet, sft_set
-    from atlas.models.checkpoints import load_tokenizer
+    from atlas.data.training_sets import SFTSet, sft_set, teachers_renderer
+    from atlas.run.prompts_kept import keep_prompts
     from atlas.training.sft import train_sft
 
     def read(begun: job.StartedRun, reading: StageBar) -> SFTSet:
         found = job.dataset(settings, "sft", begun, reading)
-        tokenizer = load_tokenizer(settings.model_name_or_path)
-        return sft_set(found, tokenizer, max_length=settings.max_seq_length)
+        renderer = teachers_renderer(settings, begun.run.prompts)
+        made = sft_set(found, renderer, max_length=settings.max_seq_length)
+        keep_prompts(begun.run.prompts, renderer.prompts)
+        return made
 
     def learn(run: RunDir, made: SFTSet, **common: Any) -> Mapping[str, float]:
         return train_sft(run, settings, made.train, made.held, **common)

@@ -20,6 +20,7 @@ from typing import Any, Literal, Self, TypeVar, Union, cast
 
 from atlas.errors import AtlasError
 from atlas.masking import is_masked, mask_secrets
+from atlas.yaml_file import parse_yaml
 
 T = TypeVar("T")
 
@@ -28,6 +29,10 @@ _FALSE = ("false", "no", "off", "0")
 NULL = ("null", "none", "~")
 _FEW = 12
 _LONG = 200
+_IN_WORDS = {
+    **{bool: "true or false", int: "an integer", float: "a number", str: "text"},
+    dict: "names with text, numbers, true or false, as in {enable_thinking: false}",
+}
 _LIMITS = {
     "gt": ("above", operator.gt),
     "ge": ("of at least", operator.ge),
@@ -48,7 +53,8 @@ class KeyInfo:
 
     name: str
     base: type
-    """``bool``, ``int``, ``float`` or ``str``; of the elements, where the key holds a list."""
+    """``bool``, ``int``, ``float``, ``str``, or ``dict`` for names with such values; of the
+    elements, where the key holds a list."""
     default: Any
     """``dataclasses.MISSING`` where the user must give a value."""
     doc: str
@@ -71,7 +77,7 @@ class KeyInfo:
     @property
     def expected(self) -> str:
         """What a value must be, in words that follow "must be"."""
-        one = {bool: "true or false", int: "an integer", float: "a number", str: "text"}[self.base]
+        one = _IN_WORDS[self.base]
         if self.choices:
             one = "one of " + ", ".join(self.choices)
         limits = " and ".join(f"{_LIMITS[name][0]} {value}" for name, value in self.limits.items())
@@ -183,6 +189,8 @@ def _key_info(name: str, hint: Any, default: Any, metadata: Mapping[str, Any]) -
         optional = True
     if typing.get_origin(hint) is tuple:
         hint, many = typing.get_args(hint)[0], True
+    if typing.get_origin(hint) is Mapping:
+        hint = dict
     choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
     return KeyInfo(
         name=name,
@@ -211,8 +219,10 @@ def _convert_one(info: KeyInfo, value: object, where: str) -> Any:
     return converted
 
 
-def _typed(base: type, value: object) -> bool | int | float | str | None:
+def _typed(base: type, value: object) -> Any:
     """Return ``value`` as ``base``, or None where it isn't one; True is no number, 4.0 no int."""
+    if base is dict:
+        return _plain_values(value)
     if base is str:
         return value if isinstance(value, str) and value else None
     if base is bool or isinstance(value, bool):
@@ -226,6 +236,20 @@ def _typed(base: type, value: object) -> bool | int | float | str | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def _plain_values(value: object) -> dict[str, Any] | None:
+    """Return names with plain values, in the order of the names; None where it is anything else."""
+    if isinstance(value, str):
+        try:
+            value = parse_yaml(value, "")
+        except AtlasError:
+            return None
+    if not isinstance(value, Mapping) or not value:
+        return None
+    plain = [isinstance(one, str | bool | int | float) for one in value.values()]
+    named = [isinstance(name, str) for name in value]
+    return dict(sorted(value.items())) if all(plain + named) else None
 
 
 def _wrong(info: KeyInfo, value: object, where: str) -> AtlasError:

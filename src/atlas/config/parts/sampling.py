@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from atlas.config.grammar.schema import Part, key
+from atlas.config.grammar.schema import key
 from atlas.config.parts.answers import AUTO, check_answer_format
+from atlas.config.parts.prompts import PromptsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class DialogueConfig(Part):
+class DialogueConfig(PromptsConfig):
     """How long teacher and student speak, and how varied the teacher is."""
+
+    student_chat_template_kwargs: Mapping[str, bool | int | float | str] | None = key(
+        None, "The same for the student's chat template."
+    )
 
     temperature: float = key(
         0.7, "Of the teacher's sampling. Higher for more varied teachings.", gt=0

@@ -15,8 +15,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from atlas import prompts
 from atlas.data.samples import Use
+from atlas.data.sft import Request
 from atlas.errors import AtlasError
 from atlas.prompts import Message
 from atlas.types import REFERENCE, Task
@@ -65,24 +65,26 @@ def find_columns(name: str, columns: Collection[str], use: Use) -> Columns:
     return found
 
 
-def dialogue_in(row: Row, columns: Columns) -> tuple[str, tuple[Message, ...]] | None:
+def dialogue_in(row: Row, columns: Columns) -> tuple[str, tuple[Message | Request, ...]] | None:
     """Return the task of a row and its turns, up to the assistant's last; None without both."""
+    opening: list[Request] = []
     if columns.teachings == ("messages",):
         turns = _turns(row["messages"], "user")
     elif columns.teachings == ("prompt", "completion"):
         turns = [*_turns(row["prompt"], "user"), *_turns(row["completion"], "assistant")]
     else:
         asked, approach = _text(row["problem_text"]), _text(row.get("student_approach"))
-        opening = prompts.render("teaching", task=asked, approach=approach) if asked else []
-        turns = [*opening, *_turns(row["teacher_teaching"], "assistant")]
+        if asked:
+            opening = [Request(parts=(("teaching", {"task": asked, "approach": approach}),))]
+        turns = _turns(row["teacher_teaching"], "assistant")
     while turns and turns[-1]["role"] != "assistant":
         turns.pop()
-    roles = [turn["role"] for turn in turns]
+    roles = [*("user" for _ in opening), *(turn["role"] for turn in turns)]
     if "assistant" not in roles or "user" not in roles[: roles.index("assistant")]:
         return None
     said = "\n".join(turn["content"] for turn in turns if turn["role"] == "user")
     task = said if "problem_text" not in columns.teachings else _text(row["problem_text"])
-    return task, tuple(turns)
+    return task, (*opening, *turns)
 
 
 def task_in(row: Row, columns: Columns) -> Task | None:

@@ -18,7 +18,7 @@ from atlas.environments.students.student import Student
 from atlas.errors import AtlasError
 from atlas.json_file import parse_json
 from atlas.parallel.distributed import ALONE, Ranks
-from atlas.prompts import template
+from atlas.prompts import Prompts
 from atlas.rewards.verifiers import verified
 from atlas.run.files import write_atomic
 from atlas.run.progress import Progress
@@ -131,16 +131,17 @@ class Baselines:
         write_atomic(folder / f"{name}.jsonl", "".join(line + "\n" for line in lines))
 
 
-def baseline_key(student: str, **settings: Any) -> str:
+def baseline_key(student: str, prompts: Prompts, **settings: Any) -> str:
     """Return what names a student and how it is asked.
 
     Args:
         student: Folder or hub id; the files of a folder count by size and time.
+        prompts: That it reads.
         settings: All else that decides what it answers.
     """
     stats = [(file, file.stat()) for file in sorted(Path(student).glob("*"))]
     files = [(file.name, stat.st_size, stat.st_mtime_ns) for file, stat in stats]
-    asked = [student, files, settings, template("baseline"), template("approach")]
+    asked = [student, files, settings, prompts.only(["baseline", "approach"]).digest]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 

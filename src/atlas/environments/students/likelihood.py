@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from atlas.models.passes.forward import logprobs
-from atlas.prompts.chat import answer_ids, render_ids, text_ids
+from atlas.prompts.renderer import Renderer
 from atlas.types import Task, Tokens
 
 _ROWS = 256
@@ -22,21 +22,20 @@ _LEAD = "Answer:"
 class AnswerLikelihood:
     """Scores reference answers under the frozen student; without teaching, once per task."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, model: PreTrainedModel, renderer: Renderer) -> None:
         self.model = model
-        self.tokenizer = tokenizer
+        self.renderer = renderer
         self._alone: dict[str, float] = {}
 
     def gains(self, tasks: Sequence[Task], teachings: Sequence[str]) -> list[float]:
         """Return log p(answer | taught) - log p(answer | alone) for each pair, nats a token."""
         new = list({task.id: task for task in tasks if task.id not in self._alone}.values())
-        alone = self._score(
-            [(t, render_ids(self.tokenizer, "baseline", task=t.question)) for t in new]
-        )
+        prompt = self.renderer.prompt
+        alone = self._score([(t, prompt("baseline", task=t.question)) for t in new])
         self._alone.update((task.id, value) for task, value in zip(new, alone, strict=True))
         taught = self._score(
             [
-                (t, render_ids(self.tokenizer, "attempt", task=t.question, teaching=teaching))
+                (t, prompt("attempt", task=t.question, teaching=teaching))
                 for t, teaching in zip(tasks, teachings, strict=True)
             ]
         )
@@ -44,12 +43,12 @@ class AnswerLikelihood:
 
     @torch.inference_mode()
     def _score(self, asked: Sequence[tuple[Task, list[int]]]) -> list[float]:
-        lead = text_ids(self.tokenizer, _LEAD)
+        lead = self.renderer.text(_LEAD)
         values: list[float] = []
         for start in range(0, len(asked), _ROWS):
             rows = [
                 # With its end: "1" is no part of "14".
-                Tokens.of([*prompt, *lead], answer_ids(self.tokenizer, f" {task.answer}"))
+                Tokens.of([*prompt, *lead], self.renderer.answer(f" {task.answer}"))
                 for task, prompt in asked[start : start + _ROWS]
             ]
             found = logprobs(self.model, rows)

@@ -9,7 +9,6 @@ from atlas.environments.actor import Actor
 from atlas.environments.lengths import LengthProbe, longest_first, probed
 from atlas.environments.students.likelihood import AnswerLikelihood
 from atlas.environments.students.student import Student
-from atlas.prompts.chat import render_ids
 from atlas.rollouts.generator import Sampling
 from atlas.types import Attempt, Task, Utterance
 
@@ -53,7 +52,7 @@ class ModelStudent(Student):
 
     def approach(self, tasks: Sequence[Task], *, seed: int = 0) -> list[Utterance]:
         """See `Student.approach`."""
-        asked = [render_ids(self.actor.tokenizer, "approach", task=t.question) for t in tasks]
+        asked = [self.actor.renderer.prompt("approach", task=t.question) for t in tasks]
         made = self.actor.generator.generate(asked, self._probe, seed=seed)
         return [Utterance.of(completion) for (completion,) in made]
 
@@ -78,12 +77,12 @@ class ModelStudent(Student):
     def _prompts(
         self, tasks: Sequence[Task], teachings: Sequence[str | None]
     ) -> list[tuple[int, ...]]:
-        tokenizer = self.actor.tokenizer
+        prompt = self.actor.renderer.prompt
         return [
             tuple(
-                render_ids(tokenizer, "baseline", task=task.question)
+                prompt("baseline", task=task.question)
                 if teaching is None
-                else render_ids(tokenizer, "attempt", task=task.question, teaching=teaching)
+                else prompt("attempt", task=task.question, teaching=teaching)
             )
             for task, teaching in zip(tasks, teachings, strict=True)
         ]

@@ -21,6 +21,9 @@ from atlas.environments.rollout import roll_out
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.models.checkpoints import check_model
+from atlas.models.prompts import chosen_prompts
+from atlas.prompts import Prompts
+from atlas.prompts.templates import NOTHING
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Progress
@@ -30,10 +33,11 @@ from atlas.traces.collection import Collection
 from atlas.traces.record import sessions_from_lessons
 from atlas.types import Task
 
-# Where things go and how fast decides nothing about the sessions; the tasks count themselves.
+# Where things go and how fast decides nothing about the sessions; tasks and prompts count
+# themselves.
 _BESIDE_THE_POINT = frozenset(
     {"output_dir", "db_url", "output", "learning_key", "logging_steps", "num_threads"}
-    | {"tasks", "num_tasks", "families"}
+    | {"tasks", "num_tasks", "families", "prompts"}
 )
 
 
@@ -51,7 +55,7 @@ def tasks_to_collect(config: CollectConfig) -> list[Task]:
     return mixed_tasks(config.families, config.num_tasks, seed=seed)
 
 
-def learning_key(config: CollectConfig, tasks: Sequence[Task]) -> str:
+def learning_key(config: CollectConfig, tasks: Sequence[Task], prompts: Prompts) -> str:
     """Return what names the sessions: given, or made of all that decides what is in them."""
     if config.learning_key:
         return config.learning_key
@@ -61,7 +65,7 @@ def learning_key(config: CollectConfig, tasks: Sequence[Task]) -> str:
         if name not in _BESIDE_THE_POINT
     }
     asked = [[task.id, task.answer, task.family] for task in tasks]
-    decisive = json.dumps([settings, asked])
+    decisive = json.dumps([settings, asked, prompts.digest])
     return f"collect-{hashlib.sha256(decisive.encode()).hexdigest()[:12]}"
 
 
@@ -81,6 +85,7 @@ def collect(
     collection: Collection,
     *,
     learning_key: str,
+    prompts: Prompts,
     progress: Progress,
     stop: StopRequest,
 ) -> None:
@@ -88,6 +93,9 @@ def collect(
 
     Args:
         tasks: As ``tasks_to_collect`` gives them.
+        collection: Where the sessions go.
+        learning_key: Names them.
+        prompts: What teacher and student are asked.
 
     Raises:
         Stopped: The user asked to stop; what was recorded stays.
@@ -103,7 +111,7 @@ def collect(
         if not missing:
             continue
         stop.check()
-        cast = cast or teacher_and_student(config)
+        cast = cast or teacher_and_student(config, prompts)
         groups = roll_out(*cast, missing, seed=derive_seed(seed, start))
         collection.add(
             sessions_from_lessons(
@@ -113,17 +121,35 @@ def collect(
         progress.advance(len(missing), note="sessions recorded")
 
 
-def teacher_and_student(config: CollectConfig) -> tuple[PlanTeaching, Actor]:
+def collecting_prompts(config: CollectConfig) -> Prompts:
+    """Return what teacher and student are asked.
+
+    Raises:
+        AtlasError: A file isn't a prompt.
+    """
+    return chosen_prompts(
+        config.prompts, teacher=config.teacher_model, student=config.student_model
+    )
+
+
+def teacher_and_student(config: CollectConfig, prompts: Prompts) -> tuple[PlanTeaching, Actor]:
     """Load the two models: the environment with the student, and the teacher that acts in it.
 
     Raises:
         AtlasError: One can't be loaded.
     """
-    teacher = load_actor(config.teacher_model, Sampling.of(config))
+    teacher = load_actor(
+        config.teacher_model,
+        Sampling.of(config),
+        prompts=prompts,
+        template_kwargs=config.chat_template_kwargs or NOTHING,
+    )
     student = load_student(
         config.student_model,
         max_new_tokens=config.student_max_new_tokens,
         approach_tokens=config.approach_max_new_tokens,
+        prompts=prompts,
+        template_kwargs=config.student_chat_template_kwargs or NOTHING,
         answer_format=config.answer_format,
     )
-    return PlanTeaching(teacher.tokenizer, Baselines(student)), teacher
+    return PlanTeaching(teacher.renderer, Baselines(student)), teacher

@@ -7,6 +7,7 @@ from atlas.environments.loading import load_student
 from atlas.environments.students.baselines import Baselines, baseline_key
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.errors import AtlasError
+from atlas.prompts.templates import NOTHING
 from atlas.rewards.configured import configured_reward, uplift_weights
 from atlas.rewards.judges.training import TrainingJudges
 
@@ -30,6 +31,8 @@ def teaching(context: Context) -> PlanTeaching:
         config.student_model,
         max_new_tokens=config.student_max_new_tokens,
         approach_tokens=config.approach_max_new_tokens,
+        prompts=context.renderer.prompts,
+        template_kwargs=config.student_chat_template_kwargs or NOTHING,
         answer_format=config.answer_format,
         dtype=context.dtype,
         likelihood=True,
@@ -37,12 +40,14 @@ def teaching(context: Context) -> PlanTeaching:
     )
     key = baseline_key(
         config.student_model,
+        context.renderer.prompts,
+        template_kwargs=config.student_chat_template_kwargs,
         max_new_tokens=config.student_max_new_tokens,
         approach_max_new_tokens=config.approach_max_new_tokens,
         dtype=str(context.dtype),
     )
     return PlanTeaching(
-        context.tokenizer,
+        context.renderer,
         Baselines(student, folder=context.run.student_alone, key=key),
         approach_tokens=config.approach_max_new_tokens,
         weights=uplift_weights(config),

@@ -18,6 +18,8 @@ from atlas.environments.rollout import act
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.errors import AtlasError
+from atlas.models.prompts import chosen_prompts
+from atlas.prompts.folder import AUTO
 from atlas.rollouts.generator import Sampling
 from atlas.types import Lesson, Task
 
@@ -31,6 +33,7 @@ def give_lesson(
     teacher: str = DEFAULT_TEACHER,
     student: str = "base",
     max_new_tokens: int = 128,
+    prompts: str = AUTO,
 ) -> Lesson:
     """Let a student answer a question alone, then teach it and let it try again.
 
@@ -39,6 +42,7 @@ def give_lesson(
         teacher: Model folder or hub id.
         student: Model folder or hub id; ``base`` is the model that ships with Atlas.
         max_new_tokens: Longest answer and longest teaching.
+        prompts: What both are asked, as the key ``prompts`` of a configuration.
 
     Raises:
         AtlasError: The question is empty, or a model can't be loaded.
@@ -49,8 +53,11 @@ def give_lesson(
         )
     if teacher == DEFAULT_TEACHER and not Path(teacher).is_dir():
         raise AtlasError(f"{teacher} isn't there; run make quickstart first, or name a teacher")
-    guide = load_actor(teacher, Sampling(max_new_tokens=max_new_tokens))
-    learner = load_student(student, max_new_tokens=max_new_tokens, approach_tokens=_APPROACH_TOKENS)
+    asked = chosen_prompts(prompts, teacher=teacher, student=student)
+    guide = load_actor(teacher, Sampling(max_new_tokens=max_new_tokens), prompts=asked)
+    learner = load_student(
+        student, max_new_tokens=max_new_tokens, approach_tokens=_APPROACH_TOKENS, prompts=asked
+    )
     task = Task(question=question.strip(), answer="", family="")
-    ((lesson,),) = act(PlanTeaching(guide.tokenizer, Baselines(learner)), guide, [task], seed=0)
+    ((lesson,),) = act(PlanTeaching(guide.renderer, Baselines(learner)), guide, [task], seed=0)
     return lesson

@@ -18,8 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from atlas.environments.actor import Actor
 from atlas.environments.environment import Environment
 from atlas.environments.lengths import LengthProbe, longest_first, probed
@@ -27,7 +25,7 @@ from atlas.environments.metrics import mean
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.teaching.metrics import teaching_metrics
 from atlas.parallel.distributed import ALONE, Ranks
-from atlas.prompts.chat import render_ids
+from atlas.prompts.renderer import Renderer
 from atlas.rewards.composition import Reward
 from atlas.rewards.judges.training import TrainingJudges
 from atlas.rewards.leaks.find import find_leak
@@ -45,6 +43,8 @@ class PlanTeaching(Environment[Lesson]):
     """Teaches a student by a plan.
 
     Args:
+        renderer: How the teacher is spoken to.
+        baselines: Of the student, who is taught.
         approach_tokens: Most tokens of the student's approach.
         weights: Inside uplift.
         reward: Uplift and what else counts.
@@ -56,7 +56,7 @@ class PlanTeaching(Environment[Lesson]):
 
     def __init__(
         self,
-        tokenizer: PreTrainedTokenizerBase,
+        renderer: Renderer,
         baselines: Baselines,
         *,
         approach_tokens: int = 32,
@@ -66,7 +66,7 @@ class PlanTeaching(Environment[Lesson]):
         ranks: Ranks = ALONE,
         progress: Progress | None = None,
     ) -> None:
-        self.tokenizer, self.baselines, self.student = tokenizer, baselines, baselines.student
+        self.renderer, self.baselines, self.student = renderer, baselines, baselines.student
         self.num_shares = _SHARES if reward and reward.scorers else 1
         self._approach_tokens = approach_tokens
         self._weights, self._judges = weights or UpliftWeights(), judges
@@ -121,7 +121,7 @@ class PlanTeaching(Environment[Lesson]):
         """Sample a plan for each task, and an attempt with it as training would cut it."""
         probe, made = probed(actor, self.begin(tasks), seed=seed, who="teachings")
         cut = [list(one.token_ids[: actor.sampling.max_new_tokens]) for one in made]
-        texts = self.tokenizer.batch_decode(cut, skip_special_tokens=True)
+        texts = self.renderer.tokenizer.batch_decode(cut, skip_special_tokens=True)
         plans = [text.strip() for text in texts]
         return [probe, *self.student.probe(tasks, plans, seed=seed)]
 
@@ -157,6 +157,6 @@ class PlanTeaching(Environment[Lesson]):
 
     def _prompts(self, tasks: Sequence[Task], approaches: Sequence[str]) -> list[Prompt]:
         return [
-            render_ids(self.tokenizer, "teaching", task=task.question, approach=approach)
+            self.renderer.prompt("teaching", task=task.question, approach=approach)
             for task, approach in zip(tasks, approaches, strict=True)
         ]

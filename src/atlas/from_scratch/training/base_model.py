@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from atlas import prompts
 from atlas.config.base_model import BaseModelConfig
 from atlas.data.chat import make_example
 from atlas.data.tasks import is_held_out, task_stream
@@ -26,7 +25,9 @@ from atlas.from_scratch.model.tokenizer import train_tokenizer
 from atlas.machine.shipped import SHIPPED
 from atlas.models.checkpoints import load_model, load_tokenizer, save_model, weights_sha256
 from atlas.parallel.engine.plain import PlainEngine
+from atlas.prompts import Message
 from atlas.prompts.chat import token_id
+from atlas.prompts.folder import shipped_prompts
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
@@ -160,8 +161,8 @@ def _dialogues(config: BaseModelConfig, purpose: str) -> Iterator[Dialogue]:
             yield write_dialogue(task, rng)
 
 
-def _messages(dialogue: Dialogue) -> list[prompts.Message]:
-    return prompts.render(dialogue.kind, **dialogue.fields)
+def _messages(dialogue: Dialogue) -> list[Message]:
+    return shipped_prompts("plain").render(dialogue.kind, **dialogue.fields)
 
 
 def _compare_with_shipped(folder: Path) -> dict[str, object]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from atlas.data.sft import Request
 from atlas.data.sources.columns import dialogue_in, find_columns, task_in
 
 
@@ -24,6 +25,7 @@ def test_content_in_parts_is_their_text() -> None:
     found = dialogue_in(row, find_columns("set", row.keys(), "sft"))
     assert found is not None
     task, turns = found
+    assert not isinstance(turns[-1], Request)
     assert (task, turns[-1]["content"]) == ("Calculate 1 + 2.", "A = 1 + 2.")
 
 

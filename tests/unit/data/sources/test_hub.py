@@ -15,7 +15,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from atlas import prompts
+from atlas.data.sft import Request
 from atlas.data.sources.hub import get_hub_dataset
 from atlas.errors import AtlasError
 from atlas.types import REFERENCE, Task
@@ -41,7 +41,8 @@ def parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
 def test_the_guide_s_columns_from_parquet(tmp_path: Path) -> None:
     path = parquet(tmp_path / "sft.parquet", GUIDE)
     dataset = get_hub_dataset(path, eval_split_ratio=0.2)
-    (opening,) = prompts.render("teaching", task="Calculate 7 + 1.", approach="I count.")
+    asked = {"task": "Calculate 7 + 1.", "approach": "I count."}
+    opening = Request(parts=(("teaching", asked),))
     dialogues = {d.session: d.messages for d in (*dataset.sft.train, *dataset.sft.eval)}
     assert dialogues["7"] == (opening, {"role": "assistant", "content": "Add 1 to 7."})
     tasks = {p.sessions: p.task for p in (*dataset.rl.train, *dataset.rl.eval)}

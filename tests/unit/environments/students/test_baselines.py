@@ -7,10 +7,13 @@ from pathlib import Path
 
 from atlas.environments.students.baselines import Baselines, baseline_key
 from atlas.environments.students.student import Student
+from atlas.prompts.folder import shipped_prompts
 from atlas.run.progress import Silent
 from atlas.types import Attempt, Task, Utterance
 
 TASKS = [Task(question=f"{n} + 1 =", answer=str(n + 1), family="reference") for n in range(600)]
+
+PLAIN = shipped_prompts("plain")
 
 
 class Counting(Student):
@@ -77,22 +80,27 @@ def test_answers_outlive_the_process_and_the_next_asks_about_the_rest(tmp_path: 
 
 
 def test_another_student_or_other_settings_know_nothing(tmp_path: Path) -> None:
-    Baselines(Counting(), folder=tmp_path, key=baseline_key("base", limit=1)).ask(TASKS[:2], Bar())
-    for key in (baseline_key("base", limit=2), baseline_key("other", limit=1)):
+    key = baseline_key("base", PLAIN, limit=1)
+    Baselines(Counting(), folder=tmp_path, key=key).ask(TASKS[:2], Bar())
+    for key in (
+        baseline_key("base", PLAIN, limit=2),
+        baseline_key("other", PLAIN, limit=1),
+        baseline_key("base", shipped_prompts("chat"), limit=1),
+    ):
         other = Counting()
         Baselines(other, folder=tmp_path, key=key).ask(TASKS[:2], Bar())
         assert len(other.asked) == 2
     same = Counting()
-    Baselines(same, folder=tmp_path, key=baseline_key("base", limit=1)).ask(TASKS[:2], Bar())
+    Baselines(same, folder=tmp_path, key=baseline_key("base", PLAIN, limit=1)).ask(TASKS[:2], Bar())
     assert same.asked == []
 
 
 def test_other_weights_in_the_same_folder_are_another_student(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_text("1")
-    key = baseline_key(str(tmp_path))
-    assert baseline_key(str(tmp_path)) == key
+    key = baseline_key(str(tmp_path), PLAIN)
+    assert baseline_key(str(tmp_path), PLAIN) == key
     (tmp_path / "model.safetensors").write_text("12")
-    assert baseline_key(str(tmp_path)) != key
+    assert baseline_key(str(tmp_path), PLAIN) != key
 
 
 def test_a_student_that_was_down_is_asked_again(tmp_path: Path) -> None:

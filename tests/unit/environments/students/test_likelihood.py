@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.unit.tiny_models import other_end
+from tests.unit.tiny_models import other_end, tiny_renderer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from atlas.environments.students.likelihood import AnswerLikelihood
-from atlas.prompts.chat import render_ids
 from atlas.types import Task
 
 
@@ -34,10 +33,11 @@ def test_gain_is_the_difference_of_mean_loglikelihoods(
     """The answer's end counts: the one that the template ends a turn with."""
     tokenizer = tokenizer if ends == "as the sequence" else other_end(tokenizer)
     pairs = [(tasks[0], "A = 1 + 2."), (tasks[1], "Take your time."), (tasks[0], "B.")]
-    gains = AnswerLikelihood(model, tokenizer).gains([t for t, _ in pairs], [s for _, s in pairs])
+    renderer = tiny_renderer(tokenizer)
+    gains = AnswerLikelihood(model, renderer).gains([t for t, _ in pairs], [s for _, s in pairs])
     for (task, teaching), gain in zip(pairs, gains, strict=True):
-        taught = render_ids(tokenizer, "attempt", task=task.question, teaching=teaching)
-        alone = render_ids(tokenizer, "baseline", task=task.question)
+        taught = renderer.prompt("attempt", task=task.question, teaching=teaching)
+        alone = renderer.prompt("baseline", task=task.question)
         expected = by_hand(model, tokenizer, taught, task.answer) - by_hand(
             model, tokenizer, alone, task.answer
         )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 from tests.unit.environments.scripted import Scripted, actor
-from tests.unit.tiny_models import tiny_tokenizer
+from tests.unit.tiny_models import tiny_renderer
 
 from atlas.environments.students.model import ModelStudent
 from atlas.prompts import PromptKind
-from atlas.prompts.chat import render_ids
 from atlas.types import Task
 
 TASKS = [
@@ -17,7 +16,7 @@ TASKS = [
 
 
 def ids(kind: PromptKind, **values: str) -> tuple[int, ...]:
-    return tuple(render_ids(tiny_tokenizer(), kind, **values))
+    return tuple(tiny_renderer().prompt(kind, **values))
 
 
 def test_it_is_asked_alone_with_a_teaching_and_for_its_approach() -> None:

@@ -14,6 +14,7 @@ from atlas.config.collect import CollectConfig
 from atlas.environments.teaching import collect as module
 from atlas.environments.teaching.collect import collect, learning_key, tasks_to_collect
 from atlas.errors import AtlasError
+from atlas.prompts.folder import shipped_prompts
 from atlas.run.progress import Silent
 from atlas.run.stopping import Stopped, StopRequest
 from atlas.session import Session
@@ -21,6 +22,8 @@ from atlas.types import Completion, Lesson, Score, Task, task_id
 
 TASKS = [Task(question=f"{n} + 1 =", answer=str(n + 1), family="reference") for n in range(7)]
 CONFIG = CollectConfig(chunk_size=3, num_tasks=7)
+
+PLAIN = shipped_prompts("plain")
 
 
 class Memory:
@@ -74,7 +77,7 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return [(Lesson(task=task, turns=(said,), score=score),) for task in tasks]
 
     monkeypatch.setattr(module, "roll_out", roll_out)
-    monkeypatch.setattr(module, "teacher_and_student", lambda config: (None, None))
+    monkeypatch.setattr(module, "teacher_and_student", lambda config, prompts: (None, None))
     return seen
 
 
@@ -85,6 +88,7 @@ def run(collection: Memory, *, stop: StopRequest | None = None) -> Bar:
         TASKS,
         collection,
         learning_key="k",
+        prompts=PLAIN,
         progress=bar,
         stop=stop or StopRequest(),
     )
@@ -127,24 +131,27 @@ def test_a_task_that_is_recorded_is_not_worked_again_wherever_it_stands(
     assert [len(chunk) for chunk in memory.chunks] == [2, 2, 2, 1]
     assert memory.recorded() == {task.id for task in TASKS}
     # Nothing is left to do, so no model is loaded.
-    monkeypatch.setattr(module, "teacher_and_student", lambda config: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        module, "teacher_and_student", lambda config, prompts: pytest.fail("loaded")
+    )
     assert run(memory).done == 7
 
 
 def test_the_learning_key_follows_from_all_that_decides_the_sessions() -> None:
-    key = learning_key(CONFIG, TASKS)
+    key = learning_key(CONFIG, TASKS, PLAIN)
     assert key.startswith("collect-")
     elsewhere = replace(CONFIG, output_dir="o", db_url="postgresql://h/d", num_threads=1)
-    assert learning_key(elsewhere, TASKS) == key
-    assert learning_key(replace(CONFIG, learning_key="mine"), TASKS) == "mine"
+    assert learning_key(elsewhere, TASKS, PLAIN) == key
+    assert learning_key(replace(CONFIG, learning_key="mine"), TASKS, PLAIN) == "mine"
     others = [
-        learning_key(replace(CONFIG, teacher_model="t"), TASKS),
-        learning_key(replace(CONFIG, seed=1), TASKS),
-        learning_key(CONFIG, TASKS[1:]),
-        learning_key(CONFIG, [replace(TASKS[0], answer="7"), *TASKS[1:]]),
-        learning_key(CONFIG, [replace(TASKS[0], family="chain_sum"), *TASKS[1:]]),
+        learning_key(replace(CONFIG, teacher_model="t"), TASKS, PLAIN),
+        learning_key(replace(CONFIG, seed=1), TASKS, PLAIN),
+        learning_key(CONFIG, TASKS[1:], PLAIN),
+        learning_key(CONFIG, [replace(TASKS[0], answer="7"), *TASKS[1:]], PLAIN),
+        learning_key(CONFIG, [replace(TASKS[0], family="chain_sum"), *TASKS[1:]], PLAIN),
     ]
-    assert len({key, *others}) == 6
+    others.append(learning_key(CONFIG, TASKS, shipped_prompts("chat")))
+    assert len({key, *others}) == 7
 
 
 def test_tasks_come_from_a_file_checked_by_their_verifiers(tmp_path: Path) -> None:

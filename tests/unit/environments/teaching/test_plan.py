@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from tests.unit.environments.scripted import Scripted, actor
-from tests.unit.tiny_models import tiny_tokenizer
+from tests.unit.tiny_models import tiny_renderer
 
 from atlas.environments.rollout import roll_out
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.students.model import ModelStudent
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.prompts import PromptKind
-from atlas.prompts.chat import render_ids
 from atlas.types import Lesson, Task
 
 HARD = Task(question="Calculate 2 + 3 * 4.", answer="14", family="basic_arithmetic")
@@ -35,7 +34,7 @@ def teacher_says(prompt: str) -> str:
 
 def lessons(pupil: Scripted, tutor: Scripted, *, seed: int = 8) -> list[tuple[Lesson, ...]]:
     baselines = Baselines(ModelStudent(actor(pupil)))
-    environment = PlanTeaching(tiny_tokenizer(), baselines)
+    environment = PlanTeaching(tiny_renderer(), baselines)
     for _ in range(2):  # the second time is a second epoch
         groups = roll_out(environment, actor(tutor), [HARD, EASY], num_samples=2, seed=seed)
     return groups
@@ -59,7 +58,7 @@ def test_a_group_shares_its_prompt_and_attempts_stand_beside_their_teachings() -
     lessons(pupil, tutor)
 
     def ids(kind: PromptKind, task: Task, **values: str) -> tuple[int, ...]:
-        return tuple(render_ids(tiny_tokenizer(), kind, task=task.question, **values))
+        return tuple(tiny_renderer().prompt(kind, task=task.question, **values))
 
     teaching = [ids("teaching", t, approach="I go from left to right.") for t in (HARD, EASY)]
     assert [call.prompts for call in tutor.calls] == [teaching] * 2
@@ -76,7 +75,7 @@ def test_a_group_shares_its_prompt_and_attempts_stand_beside_their_teachings() -
 
 
 def test_held_out_lessons_are_measured_by_another_verifier_and_a_leak_is_wrong() -> None:
-    environment = PlanTeaching(tiny_tokenizer(), Baselines(ModelStudent(actor(Scripted(str)))))
+    environment = PlanTeaching(tiny_renderer(), Baselines(ModelStudent(actor(Scripted(str)))))
     (hard, _), (easy, _) = lessons(Scripted(student_says), Scripted(teacher_says))
     assert environment.measured([hard]) == 1.0
     assert environment.measured([hard, easy]) == 0.5

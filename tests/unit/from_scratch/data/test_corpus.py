@@ -19,10 +19,12 @@ from atlas.from_scratch.data.corpus import (
     Dialogue,
     write_dialogue,
 )
-from atlas.prompts import PLACEHOLDERS
+from atlas.prompts import blanks_of, user_file
+from atlas.prompts.folder import shipped_prompts
 from atlas.rewards.verifiers import read_answer, verify
 from atlas.types import Task
 
+PLAIN = shipped_prompts("plain")
 FAMILIES = ("basic_arithmetic", "chain_sum", "leg_counting")
 Corpus = list[tuple[Task, Dialogue]]
 
@@ -68,7 +70,7 @@ def test_kinds_come_in_their_shares_with_what_their_prompt_needs(corpus: Corpus)
     for kind, share in KINDS.items():
         assert counts[kind] / len(corpus) == pytest.approx(share, abs=0.03)
     for task, dialogue in corpus:
-        assert dialogue.fields.keys() == PLACEHOLDERS[dialogue.kind]
+        assert dialogue.fields.keys() == blanks_of(PLAIN.texts[user_file(dialogue.kind)])
         assert dialogue.fields["task"] == task.question
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from tests.unit.conftest import StopAfter
 from tests.unit.rewards.judge_server import JudgeServer, agree
+from tests.unit.tiny_models import tiny_renderer
 from tests.unit.training.test_grpo import config_for
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
@@ -122,19 +123,20 @@ def test_scorers_read_one_share_while_the_next_is_generated(
         seen.extend(lesson.task.id for lesson in lessons)
         return [Score(value=tasks.index(lesson.task) / 10) for lesson in lessons]
 
+    renderer = tiny_renderer(tokenizer)
     sampling = Sampling(max_new_tokens=4, temperature=1.0)
     student = ModelStudent(
         Actor(
             generator=LocalGenerator(model, tokenizer),
-            tokenizer=tokenizer,
+            renderer=renderer,
             sampling=replace(sampling, temperature=0.0),
         ),
         approach_tokens=4,
     )
     reward = Reward(parts=parts_of("rim_offline", available={JUDGES}), scorers={JUDGES: scorer})
     groups = roll_out(
-        PlanTeaching(tokenizer, Baselines(student), reward=reward),
-        Actor(generator=Watched(model, tokenizer), tokenizer=tokenizer, sampling=sampling),
+        PlanTeaching(renderer, Baselines(student), reward=reward),
+        Actor(generator=Watched(model, tokenizer), renderer=renderer, sampling=sampling),
         tasks[:4],
         num_samples=2,
         seed=0,

@@ -1,0 +1,100 @@
+"""Sets of prompts that are read: the two that ship, and folders of one's own.
+
+``plain`` is what the shipped base model was trained on; ``chat`` is for real chat models. A folder
+has some of their files, each under its own name.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from atlas.errors import AtlasError
+from atlas.prompts import (
+    OPTIONAL,
+    REQUIRED,
+    PromptKind,
+    Prompts,
+    blanks_of,
+    kinds_of_all,
+    system_file,
+    user_file,
+)
+
+AUTO: Final = "auto"
+SHIPPED: Final = ("plain", "chat")
+_NAMES: Final[dict[str, PromptKind]] = {
+    **{user_file(kind): kind for kind in kinds_of_all()},
+    # The next step is asked for in the middle of a dialogue, where no system prompt can stand.
+    **{system_file(kind): kind for kind in kinds_of_all() if kind != "next_step"},
+}
+_LONGEST = 100_000
+
+
+def named_prompts(choice: str) -> Prompts:
+    """Return the set that ships under a name, or that of a folder.
+
+    Raises:
+        AtlasError: As for `read_prompts`.
+    """
+    return shipped_prompts(choice) if choice in SHIPPED else read_prompts(Path(choice))
+
+
+@cache
+def shipped_prompts(name: str) -> Prompts:
+    """Return ``plain`` or ``chat``."""
+    return read_prompts(Path(__file__).parent / name)
+
+
+def read_prompts(folder: Path) -> Prompts:
+    """Return the prompts in a folder.
+
+    Raises:
+        AtlasError: There is no such folder, none of its files is a prompt, or one of them isn't:
+            its name is no prompt's, it is empty, no UTF-8, lacks a placeholder or has one that
+            nothing fills.
+    """
+    if not folder.is_dir():
+        raise AtlasError(
+            f"prompts={folder} is no folder; give one with prompts, or auto, {' or '.join(SHIPPED)}"
+        )
+    files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
+    if not files:
+        raise AtlasError(f"{folder} holds no prompt; {_known()}")
+    texts = {file.name: _read(file) for file in files}
+    for kind in kinds_of_all():
+        if user_file(kind) in texts:
+            found = blanks_of(texts[user_file(kind)] + texts.get(system_file(kind), ""))
+            missing = ", ".join(f"{{{name}}}" for name in sorted(REQUIRED[kind] - found))
+            if missing:
+                raise AtlasError(f"{folder / user_file(kind)} lacks {missing}; write it in")
+    return Prompts(texts=texts)
+
+
+def _read(file: Path) -> str:
+    kind = _NAMES.get(file.name)
+    if kind is None or not file.is_file():
+        raise AtlasError(f"{file} is no prompt; {_known()}")
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_LONGEST + 1)
+        if len(content) > _LONGEST:
+            raise AtlasError(f"{file} is longer than {_LONGEST:,} bytes, which no prompt is")
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise AtlasError(f"{file} isn't UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except OSError as error:
+        raise AtlasError(f"{file} can't be read: {error.strerror}") from error
+    if not text.strip():
+        raise AtlasError(f"{file} is empty; write the prompt, or delete the file")
+    known = REQUIRED[kind] | OPTIONAL.get(kind, frozenset())
+    unknown = sorted(blanks_of(text) - known)
+    if unknown:
+        can = ", ".join(f"{{{name}}}" for name in sorted(known))
+        raise AtlasError(f"{file} has {{{unknown[0]}}}, which nothing fills; there are: {can}")
+    return text
+
+
+def _known() -> str:
+    return f"the names are {', '.join(_NAMES)}"
