@@ -11,11 +11,9 @@ from atlas.data.samples import Prompt, TraceDataset
 from atlas.data.sft import examples_of, num_teachings
 from atlas.data.sources.sessions import in_order
 from atlas.errors import AtlasError
-from atlas.models.checkpoints import load_tokenizer
-from atlas.models.prompts import chosen_prompts
+from atlas.models.prompts import chosen_prompts, load_renderer
 from atlas.prompts import TEACHERS, Prompts
 from atlas.prompts.renderer import Renderer
-from atlas.prompts.templates import NOTHING
 from atlas.run.lineage import Lineage
 from atlas.run.prompts_kept import run_prompts
 from atlas.types import Task, Tokens
@@ -89,11 +87,7 @@ def teachers_renderer(config: SFTConfig, kept: Path | None = None) -> Renderer:
         return chosen_prompts(config.prompts, teacher=model).only(TEACHERS)
 
     prompts = choose() if kept is None else run_prompts(kept, choose)
-    return Renderer(
-        tokenizer=load_tokenizer(model),
-        prompts=prompts,
-        template_kwargs=config.chat_template_kwargs or NOTHING,
-    )
+    return load_renderer(model, prompts, config.chat_template_kwargs)
 
 
 def rl_set(dataset: TraceDataset) -> RLSet:

@@ -14,11 +14,10 @@ from atlas.environments.actor import Actor
 from atlas.environments.students.likelihood import AnswerLikelihood
 from atlas.environments.students.model import ModelStudent
 from atlas.machine.precision import training_device
-from atlas.models.checkpoints import load_model, load_tokenizer
+from atlas.models.checkpoints import load_model
+from atlas.models.prompts import load_renderer
 from atlas.policy.engine import student_generator
 from atlas.prompts import Prompts
-from atlas.prompts.renderer import Renderer
-from atlas.prompts.templates import NOTHING
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
 
@@ -29,7 +28,7 @@ def load_student(
     max_new_tokens: int,
     approach_tokens: int,
     prompts: Prompts,
-    template_kwargs: Mapping[str, Any] = NOTHING,
+    template_kwargs: Mapping[str, Any] | None = None,
     answer_format: str = AUTO,
     dtype: torch.dtype = torch.float32,
     likelihood: bool = False,
@@ -51,9 +50,7 @@ def load_student(
     Raises:
         AtlasError: It can't be loaded, or its servers can't be reached.
     """
-    renderer = Renderer(
-        tokenizer=load_tokenizer(folder), prompts=prompts, template_kwargs=template_kwargs
-    )
+    renderer = load_renderer(folder, prompts, template_kwargs)
     model = load_model(folder, dtype=dtype, device=training_device())
     if servers is None:
         generator = LocalGenerator(model, renderer.tokenizer)
@@ -77,7 +74,7 @@ def load_actor(
     sampling: Sampling,
     *,
     prompts: Prompts,
-    template_kwargs: Mapping[str, Any] = NOTHING,
+    template_kwargs: Mapping[str, Any] | None = None,
 ) -> Actor:
     """Load a policy that is only sampled from.
 
@@ -90,9 +87,7 @@ def load_actor(
     Raises:
         AtlasError: It can't be loaded.
     """
-    renderer = Renderer(
-        tokenizer=load_tokenizer(folder), prompts=prompts, template_kwargs=template_kwargs
-    )
+    renderer = load_renderer(folder, prompts, template_kwargs)
     model = load_model(folder, device=training_device())
     return Actor(
         generator=LocalGenerator(model, renderer.tokenizer),

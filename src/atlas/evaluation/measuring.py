@@ -26,7 +26,6 @@ from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
 from atlas.models.prompts import chosen_prompts
 from atlas.prompts import STUDENTS, Prompts
-from atlas.prompts.templates import NOTHING
 from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Progress
 from atlas.run.prompts_kept import keep_prompts, run_prompts
@@ -159,7 +158,7 @@ def evaluate(
             max_new_tokens=config.student_max_new_tokens,
             approach_tokens=config.approach_max_new_tokens,
             prompts=next(iter(prompts.values())),
-            template_kwargs=config.student_chat_template_kwargs or NOTHING,
+            template_kwargs=config.student_chat_template_kwargs,
             answer_format=config.answer_format,
         )
     )
@@ -169,7 +168,7 @@ def evaluate(
             arms[name],
             Sampling.of(config),
             prompts=prompts[name],
-            template_kwargs=config.chat_template_kwargs or NOTHING,
+            template_kwargs=config.chat_template_kwargs,
         )
         return PlanTeaching(teacher.renderer, baselines), teacher
 

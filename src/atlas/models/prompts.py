@@ -9,17 +9,50 @@ others.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from atlas.machine.hub import local_files_only
 from atlas.machine.shipped import model_path
+from atlas.models.checkpoints import load_tokenizer
 from atlas.models.manifest import MANIFEST, is_ours
 from atlas.models.whole import adapter_base
 from atlas.prompts import FOLDER, STUDENTS, TEACHERS, Prompts
 from atlas.prompts.folder import AUTO, SHIPPED, named_prompts, read_prompts, shipped_prompts
+from atlas.prompts.renderer import Renderer
+from atlas.prompts.templates import NOTHING
+
+_log = logging.getLogger(__name__)
+
+
+def load_renderer(
+    folder: str | Path, prompts: Prompts, template_kwargs: Mapping[str, Any] | None = None
+) -> Renderer:
+    """Return how a model is spoken to.
+
+    Args:
+        folder: Model folder, hub id or name of a shipped model.
+        prompts: That it reads.
+        template_kwargs: Given to its chat template.
+
+    Raises:
+        AtlasError: Its tokenizer or its chat template can't be used.
+    """
+    tokenizer = load_tokenizer(folder)
+    renderer = Renderer(
+        tokenizer=tokenizer, prompts=prompts, template_kwargs=template_kwargs or NOTHING
+    )
+    if renderer.folds_system_prompts:
+        _log.warning(
+            "the chat template of %s has no system role: system prompts begin the user's message",
+            folder,
+        )
+    return renderer
 
 
 def chosen_prompts(

@@ -10,7 +10,6 @@ between them, which are encoded without reading marks. Any other message is enco
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,13 +18,12 @@ from weakref import WeakKeyDictionary
 
 from atlas.errors import AtlasError
 from atlas.prompts import Message
+from atlas.prompts.template_shape import PRIVATE, Shape, find_shape
 from atlas.prompts.templates import NOTHING, through_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_PRIVATE = f"\ue000{secrets.token_hex(8)}"
-"""In no text: nobody can know it."""
 _ASKED: Message = {"role": "user", "content": "a"}
 _ANSWERED: Message = {"role": "assistant", "content": "b"}
 
@@ -49,20 +47,20 @@ def encode(
     """
     marks = _marks(tokenizer, given)
     if not any(marks.pattern.search(message["content"]) for message in messages):
-        return _ids(tokenizer, messages, given, opened=True)
+        return _ids(tokenizer, marks.shape.fit(messages), given, opened=True)
     words: list[str] = []
 
     def hide(found: re.Match[str]) -> str:
         words.append(found[0])
-        return f"{_PRIVATE}-{len(words) - 1}\ue001"
+        return f"{PRIVATE}-{len(words) - 1}\ue001"
 
     def as_text(stretch: str, *, first: bool) -> list[int]:
-        shown = re.sub(f"{_PRIVATE}-(\\d+)\ue001", lambda m: words[int(m[1])], stretch)
+        shown = re.sub(f"{PRIVATE}-(\\d+)\ue001", lambda m: words[int(m[1])], stretch)
         return marks.as_text(shown, first=first)
 
     hidden = [{**m, "content": marks.pattern.sub(hide, m["content"])} for m in messages]
     text: Any = tokenizer.apply_chat_template(
-        hidden, add_generation_prompt=True, tokenize=False, **given
+        marks.shape.fit(hidden), add_generation_prompt=True, tokenize=False, **given
     )
     cut = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids: list[int] = []
@@ -106,6 +104,18 @@ def answer_ids(
 
 
 @through_template
+def has_system_role(
+    tokenizer: PreTrainedTokenizerBase, *, given: Mapping[str, Any] = NOTHING
+) -> bool:
+    """Tell whether the chat template writes a system prompt as a turn of its own.
+
+    Raises:
+        AtlasError: The tokenizer has no chat template, or one that fails.
+    """
+    return _marks(tokenizer, given).shape.system
+
+
+@through_template
 def turn_end_id(tokenizer: PreTrainedTokenizerBase, *, given: Mapping[str, Any] = NOTHING) -> int:
     """Return the id that ends a turn of the assistant in the tokenizer's own chat template.
 
@@ -138,7 +148,8 @@ def reply_ids(
         AtlasError: the template writes earlier turns otherwise once there are later ones.
     """
     talk = [_ASKED, _ANSWERED]
-    end, before = turn_end_id(tokenizer, given=given), _ids(tokenizer, talk, given)
+    shape, end = _marks(tokenizer, given).shape, turn_end_id(tokenizer, given=given)
+    before = _ids(tokenizer, shape.fit(talk), given)
     if end in before:
         before = before[: len(before) - before[::-1].index(end)]
     whole = encode(tokenizer, [*talk, {"role": "user", "content": reply}], given=given)
@@ -169,6 +180,8 @@ class _Marks:
 
     template: Any
     """Of which they are."""
+    shape: Shape
+    """What the template takes."""
     names: dict[str, int]
     pattern: re.Pattern[str]
     end: int | None
@@ -182,7 +195,7 @@ class _Marks:
         Args:
             first: It is the first of a text; some tokenizers begin with a blank there.
         """
-        ids = self._reader.encode(text if first else f"{_PRIVATE}{text}", add_special_tokens=False)
+        ids = self._reader.encode(text if first else f"{PRIVATE}{text}", add_special_tokens=False)
         return ids.ids[0 if first else 1 :]
 
     @cached_property
@@ -200,7 +213,7 @@ class _Marks:
         reader.no_padding()
         reader.add_special_tokens(list(self.names))
         reader.encode_special_tokens = True
-        reader.add_tokens([AddedToken(_PRIVATE, normalized=False)])
+        reader.add_tokens([AddedToken(PRIVATE, normalized=False)])
         return reader
 
 
@@ -220,18 +233,20 @@ def _marks(tokenizer: PreTrainedTokenizerBase, given: Mapping[str, Any] = NOTHIN
 def _find_marks(tokenizer: PreTrainedTokenizerBase, given: Mapping[str, Any]) -> _Marks:
     added = tokenizer.added_tokens_decoder
     special = {*tokenizer.all_special_ids, *(id for id, token in added.items() if token.special)}
-    end = None
+    end, shape = None, Shape()
     if tokenizer.chat_template:
-        asked = len(_ids(tokenizer, [_ASKED], given, opened=True))
-        turn = _ids(tokenizer, [_ASKED, _ANSWERED], given)[asked:]
+        shape = _shape(tokenizer, given)
+        asked = len(_ids(tokenizer, shape.fit([_ASKED]), given, opened=True))
+        turn = _ids(tokenizer, shape.fit([_ASKED, _ANSWERED]), given)[asked:]
         end = next((id for id in reversed(turn) if id in special or id in added), None)
         # Of several turns: some templates write more than the turn's marks around the last one.
-        several = _ids(tokenizer, [_ASKED, _ANSWERED, _ASKED], given)
+        several = _ids(tokenizer, shape.fit([_ASKED, _ANSWERED, _ASKED]), given)
         special.update(several, () if end is None else (end,))
     names = {str(token): id for id, token in added.items() if id in special}
     longest_first = sorted(map(re.escape, names), key=len, reverse=True)
     return _Marks(
         template=tokenizer.chat_template,
+        shape=shape,
         names=names,
         pattern=re.compile("|".join(longest_first) or "(?!)"),
         end=end,
@@ -239,14 +254,28 @@ def _find_marks(tokenizer: PreTrainedTokenizerBase, given: Mapping[str, Any]) ->
     )
 
 
+def _shape(tokenizer: PreTrainedTokenizerBase, given: Mapping[str, Any]) -> Shape:
+    def text(messages: list[dict[str, Any]]) -> str:
+        made: Any = tokenizer.apply_chat_template(messages, tokenize=False, **given)
+        return made
+
+    shape = find_shape(text)
+    if shape is None:
+        raise AtlasError(
+            f"the chat template of '{tokenizer.name_or_path}' writes nothing of what a user says; "
+            "mend chat_template.jinja, or use another model's"
+        )
+    return shape
+
+
 def _ids(
     tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[Message],
+    messages: list[dict[str, Any]],
     given: Mapping[str, Any],
     *,
     opened: bool = False,
 ) -> list[int]:
     ids: Any = tokenizer.apply_chat_template(
-        list(messages), add_generation_prompt=opened, tokenize=True, return_dict=False, **given
+        messages, add_generation_prompt=opened, tokenize=True, return_dict=False, **given
     )
     return list(ids)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atlas.prompts import Message, PromptKind, Prompts
-from atlas.prompts.chat import answer_ids, encode, reply_ids, text_ids
+from atlas.prompts.chat import answer_ids, encode, has_system_role, reply_ids, text_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,6 +22,12 @@ class Renderer:
     prompts: Prompts
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Given to the chat template, as ``enable_thinking``."""
+
+    @property
+    def folds_system_prompts(self) -> bool:
+        """System prompts begin the user's first message: the chat template has no role for them."""
+        systems = [name for name in self.prompts.texts if name.endswith(".system.txt")]
+        return bool(systems) and not has_system_role(self.tokenizer, given=self.template_kwargs)
 
     def prompt(self, kind: PromptKind, **values: str) -> list[int]:
         """Return the ids of one prompt, up to where the assistant's answer begins."""

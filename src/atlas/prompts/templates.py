@@ -13,13 +13,13 @@ import select
 import signal
 import warnings
 from collections.abc import Callable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from atlas.errors import AtlasError, reason_of
-from atlas.prompts import Message
+from atlas.prompts.template_shape import Shape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,7 +30,7 @@ _R = TypeVar("_R")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 """What a template is given besides messages, where nothing is."""
 _SECONDS = 2
-"""Of the processor, for three short dialogues; real templates take milliseconds."""
+"""Of the processor, for a few short dialogues; real templates take milliseconds."""
 _PATIENCE = 60
 """Seconds until a process that gets no processor is given up."""
 _MEMORY = 1 << 30
@@ -152,23 +152,36 @@ def _limited(render: Callable[[], str]) -> bytes:
 def _short_dialogues(
     tokenizer: PreTrainedTokenizerBase, template: str, given: Mapping[str, Any]
 ) -> str:
-    """Return as text what every command renders, and a longer dialogue, which may be refused."""
-    asked: Message = {"role": "user", "content": "a"}
-    answered: Message = {"role": "assistant", "content": "b"}
+    """Return as text what every command renders, and other dialogues, which may be refused."""
 
-    def text(messages: list[Message], *, opened: bool) -> str:
+    def text(shape: Shape, *roles: str, opened: bool) -> str:
+        messages = shape.fit([{"role": role, "content": "a"} for role in roles])
         found: Any = tokenizer.apply_chat_template(
-            messages, chat_template=template, add_generation_prompt=opened, tokenize=False, **given
+            messages,
+            chat_template=template,
+            add_generation_prompt=opened,
+            tokenize=False,
+            **given,
         )
         return found
 
-    needed = text([asked], opened=True) + text([asked, answered], opened=False)
-    try:
-        return needed + text([asked, answered, asked], opened=True)
-    except MemoryError:
-        raise
-    except Exception:
-        return needed
+    def needed(shape: Shape) -> str:
+        return text(shape, "user", opened=True) + text(shape, "user", "assistant", opened=False)
+
+    def optional(render: Callable[[], str]) -> str:
+        try:
+            return render()
+        except MemoryError:
+            raise
+        except Exception:
+            return ""
+
+    # What takes parts alone may fail at text; of what fails at both, the reason is that of text.
+    made = optional(lambda: needed(Shape(parts=True)))
+    made += optional(lambda: needed(Shape())) if made else needed(Shape())
+    for roles in (("user", "assistant", "user"), ("system", "user"), ("user", "user")):
+        made += optional(partial(text, Shape(), *roles, opened=True))
+    return made
 
 
 def _fails(tokenizer: PreTrainedTokenizerBase, reason: str) -> str:

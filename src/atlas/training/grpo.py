@@ -25,15 +25,14 @@ from atlas.environments.environment import Context
 from atlas.environments.lengths import check_lengths
 from atlas.environments.rollout import act, roll_out
 from atlas.errors import AtlasError
-from atlas.models.checkpoints import load_tokenizer, save_model, step_name
+from atlas.models.checkpoints import save_model, step_name
 from atlas.models.policy import trains_in_bf16
-from atlas.models.prompts import chosen_prompts
+from atlas.models.prompts import chosen_prompts, load_renderer
 from atlas.parallel.distributed import ALONE, Ranks, agreed
 from atlas.parallel.sink import sink_on
 from atlas.policy.ahead import Ahead
 from atlas.prompts import Prompts
 from atlas.prompts.renderer import Renderer
-from atlas.prompts.templates import NOTHING
 from atlas.run.files import write_atomic
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Progress
@@ -149,11 +148,8 @@ def _renderer(
         keep_prompts(run.prompts, prompts)
         return prompts
 
-    return Renderer(
-        tokenizer=load_tokenizer(config.model_name_or_path),
-        prompts=ranks.on_main(kept, "the prompts"),
-        template_kwargs=config.chat_template_kwargs or NOTHING,
-    )
+    prompts = ranks.on_main(kept, "the prompts")
+    return load_renderer(config.model_name_or_path, prompts, config.chat_template_kwargs)
 
 
 def _take_steps(

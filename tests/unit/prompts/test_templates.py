@@ -40,7 +40,7 @@ BAD = {
     f"{MANY}{MANY}{END}{END}": "more than 2 s",
     "{% if messages | length > 2 %}{{ 9 ** (9 ** 9) }}{% endif %}": "more than 2 s",
     f"{MANY}{{{{ 'x' * 99999 }}}}{END}": "more than 1 GB",
-    "{% for i in range(999) %}{{ 'x' * 9999 }}{% endfor %}": "it writes 29,967,003 characters",
+    "{% for i in range(999) %}{{ 'x' * 9999 }}{% endfor %}": "it writes 69,923,007 characters",
     "{{ raise_exception('\\x1b[31mred\\nsecond line') }}": "TemplateError: .\\[31mred;",
     "{{ " + "(" * 9999: "Error",
     "{{ messages | map(attribute='nope.nope') | join }}": "UndefinedError",
@@ -57,11 +57,14 @@ def test_a_bad_template_is_told_in_one_line(template: str) -> None:
 
 
 def test_a_message_that_a_template_refuses_is_told_in_one_line() -> None:
-    alternate = "{% if messages[0].role != 'user' %}{{ raise_exception('user first') }}{% endif %}x"
+    alternate = (
+        "{% if messages[0].role == 'assistant' %}{{ raise_exception('user first') }}{% endif %}"
+        "{{ messages[0].content }}"
+    )
     tokenizer = with_template(alternate)
     check_template(tokenizer)
     with pytest.raises(AtlasError, match="'its/folder' fails: TemplateError: user first; mend"):
-        encode(tokenizer, [{"role": "system", "content": "a"}])
+        encode(tokenizer, [{"role": "assistant", "content": "a"}])
 
 
 def test_a_base_model_has_none() -> None:

@@ -31,6 +31,7 @@ class ModelStudent(Student):
         likelihood: AnswerLikelihood | None = None,
     ) -> None:
         self.actor, self.answer_format = actor, answer_format
+        self.max_new_tokens = actor.sampling.max_new_tokens
         self._probe = Sampling(
             max_new_tokens=approach_tokens, temperature=actor.sampling.temperature
         )

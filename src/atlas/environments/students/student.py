@@ -15,6 +15,8 @@ class Student(Protocol):
 
     answer_format: str = AUTO
     """How it marks its final answer."""
+    max_new_tokens: int = 0
+    """Longest attempt, in tokens."""
 
     def attempt(
         self, tasks: Sequence[Task], teachings: Sequence[str | None], *, seed: int = 0

@@ -23,7 +23,6 @@ from atlas.environments.teaching.plan import PlanTeaching
 from atlas.models.checkpoints import check_model
 from atlas.models.prompts import chosen_prompts
 from atlas.prompts import Prompts
-from atlas.prompts.templates import NOTHING
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Progress
@@ -142,14 +141,14 @@ def teacher_and_student(config: CollectConfig, prompts: Prompts) -> tuple[PlanTe
         config.teacher_model,
         Sampling.of(config),
         prompts=prompts,
-        template_kwargs=config.chat_template_kwargs or NOTHING,
+        template_kwargs=config.chat_template_kwargs,
     )
     student = load_student(
         config.student_model,
         max_new_tokens=config.student_max_new_tokens,
         approach_tokens=config.approach_max_new_tokens,
         prompts=prompts,
-        template_kwargs=config.student_chat_template_kwargs or NOTHING,
+        template_kwargs=config.student_chat_template_kwargs,
         answer_format=config.answer_format,
     )
     return PlanTeaching(teacher.renderer, Baselines(student)), teacher

@@ -7,7 +7,6 @@ from atlas.environments.loading import load_student
 from atlas.environments.students.baselines import Baselines, baseline_key
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.errors import AtlasError
-from atlas.prompts.templates import NOTHING
 from atlas.rewards.configured import configured_reward, uplift_weights
 from atlas.rewards.judges.training import TrainingJudges
 
@@ -32,7 +31,7 @@ def teaching(context: Context) -> PlanTeaching:
         max_new_tokens=config.student_max_new_tokens,
         approach_tokens=config.approach_max_new_tokens,
         prompts=context.renderer.prompts,
-        template_kwargs=config.student_chat_template_kwargs or NOTHING,
+        template_kwargs=config.student_chat_template_kwargs,
         answer_format=config.answer_format,
         dtype=context.dtype,
         likelihood=True,

@@ -75,8 +75,16 @@ class PlanTeaching(Environment[Lesson]):
 
     def begin(self, tasks: Sequence[Task]) -> list[Prompt]:
         """Return the teacher's prompts, with the student's approaches."""
-        approaches = [one.approach.text for one in self.baselines.of(tasks)]
-        return self._prompts(tasks, approaches)
+        return [
+            self.renderer.prompt(
+                "teaching",
+                task=task.question,
+                approach=before.approach.text,
+                # How it turned out is not said: in production nobody knows.
+                alone=before.alone.text,
+            )
+            for task, before in zip(tasks, self.baselines.of(tasks), strict=True)
+        ]
 
     def outcome(self, episodes: Sequence[Episode]) -> list[Lesson]:
         """Let the student try with each plan, and verify what came of it."""
@@ -111,9 +119,14 @@ class PlanTeaching(Environment[Lesson]):
 
     def prepare(self, tasks: Sequence[Task], actor: Actor) -> None:
         """Check the windows of both models, and ask the student what it does alone."""
-        longest = longest_first(tasks)
-        prompts = self._prompts(longest, [""] * len(longest))
-        actor.require_room("teacher", max(map(len, prompts)) + self._approach_tokens)
+        shown = {"approach": self._approach_tokens, "alone": self.student.max_new_tokens}
+        shown = {k: n for k, n in shown.items() if self.renderer.prompts.has_blank("teaching", k)}
+        blanks = dict.fromkeys(shown, ".")  # a token: a paragraph without any would be left out
+        prompts = [
+            self.renderer.prompt("teaching", task=task.question, **blanks)
+            for task in longest_first(tasks)
+        ]
+        actor.require_room("teacher", max(map(len, prompts)) + sum(shown.values()) - len(shown))
         self.student.prepare(tasks, teaching_tokens=actor.sampling.max_new_tokens)
         self.baselines.ask(tasks, self._progress, self._ranks)
 
@@ -154,9 +167,3 @@ class PlanTeaching(Environment[Lesson]):
         """Stop the judges."""
         if self._judges:
             self._judges.close()
-
-    def _prompts(self, tasks: Sequence[Task], approaches: Sequence[str]) -> list[Prompt]:
-        return [
-            self.renderer.prompt("teaching", task=task.question, approach=approach)
-            for task, approach in zip(tasks, approaches, strict=True)
-        ]
