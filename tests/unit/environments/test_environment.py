@@ -142,7 +142,9 @@ def player(folder: Path, page: ModuleType) -> Path:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    (prompt,) = page.GuessingGame(SimpleNamespace(tokenizer=tokenizer)).begin(games(1))
+    (prompt,) = page.GuessingGame(SimpleNamespace(renderer=tiny_renderer(tokenizer))).begin(
+        games(1)
+    )
     end, rng = turn_end_id(tokenizer), random.Random(0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(400):

@@ -109,6 +109,26 @@ def test_lists_become_tuples_and_are_never_empty() -> None:
         convert(info, ["chain_sum", 3])
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{reasoning_effort: low, enable_thinking: false}",
+        "enable_thinking: false\nreasoning_effort: low",
+        {"reasoning_effort": "low", "enable_thinking": False},
+    ],
+)
+def test_names_with_values_come_from_text_and_files(value: object) -> None:
+    found = convert(keys_of(GRPOConfig)["chat_template_kwargs"], value)
+    assert list(found.items()) == [("enable_thinking", False), ("reasoning_effort", "low")]
+
+
+@pytest.mark.parametrize("value", ["low", "{}", "{a: [1]}", "{a: null}", "{a: {b: 1}}", "{a", 3])
+def test_names_with_anything_but_plain_values_are_refused(value: object) -> None:
+    message = "chat_template_kwargs must be names with text, numbers, true or false, as in "
+    with pytest.raises(AtlasError, match=message):
+        convert(keys_of(GRPOConfig)["chat_template_kwargs"], value)
+
+
 def test_a_configuration_made_in_python_is_checked_and_brought_to_type() -> None:
     made = GRPOConfig(model_name_or_path="a", student_model="b", learning_rate=1)
     assert repr(made.learning_rate) == "1.0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -51,6 +52,15 @@ def alone(model: Any, prompt: list[int], num_tokens: int) -> list[int]:
         do_sample=False,
     )
     return ids[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("pad", [None, "<|end|>"])
+@pytest.mark.parametrize("decoder", ["llama", "gpt2"])
+def test_what_a_tokenizer_pads_with_changes_nothing(decoder: str, pad: str | None) -> None:
+    model, tokenizer = ending_model(decoder), copy.deepcopy(tiny_tokenizer())
+    tokenizer.pad_token = pad
+    found = LocalGenerator(model, tokenizer).generate(PROMPTS, GREEDY)
+    assert tokens(found) == tokens(generator(model).generate(PROMPTS, GREEDY))
 
 
 @pytest.mark.parametrize("kind", KINDS)
