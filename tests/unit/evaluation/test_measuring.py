@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.unit.tiny_models import tiny_renderer
 
+from atlas.config.evaluate import EvaluateConfig
 from atlas.environments.actor import Actor
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.students.model import ModelStudent
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.errors import AtlasError
-from atlas.evaluation.measuring import Arm, arm_names, measure
+from atlas.evaluation.measuring import Arm, arm_names, arms_prompts, measure
 from atlas.models.checkpoints import load_tokenizer
+from atlas.prompts import Prompts
+from atlas.prompts.folder import shipped_prompts
 from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Silent
+from atlas.run.prompts_kept import keep_prompts
+from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest
 from atlas.types import Completion, Lesson, Task
 
@@ -121,3 +127,26 @@ def test_an_arm_is_named_by_the_folder_that_says_most() -> None:
 def test_two_arms_of_one_name_are_refused() -> None:
     with pytest.raises(AtlasError, match="two teachers would be called sft"):
         arm_names(["a/sft/final", "b/sft/final"])
+
+
+def test_teachers_whose_students_were_asked_differently_need_to_be_told_what_to_ask(
+    tmp_path: Path,
+) -> None:
+    plain = shipped_prompts("plain")
+    other = Prompts(texts={**plain.texts, "baseline.txt": "{task} Answer:"})
+    teaches = Prompts(texts={**plain.texts, "teaching.txt": "{task} Teach."})
+    for name, prompts in (("one", plain), ("other", other), ("teaches", teaches)):
+        keep_prompts(tmp_path / name / "prompts", prompts)
+    config = EvaluateConfig(teachers=("one",), output_dir=str(tmp_path / "run"))
+
+    def found(config: EvaluateConfig, *names: str) -> dict[str, Prompts]:
+        run = RunDir(path=tmp_path / "-".join((config.prompts, *names)), kind="evaluate")
+        made = arms_prompts(run, config, {name: str(tmp_path / name) for name in names})
+        assert {path.name for path in run.prompts.iterdir()} == {*names}
+        return made
+
+    assert found(config, "one", "teaches") == {"one": plain, "teaches": teaches}
+    with pytest.raises(AtlasError, match=r"student of other was asked .* of one; .* prompts=plain"):
+        found(config, "one", "other")
+    named = replace(config, prompts="chat")
+    assert found(named, "one", "other") == dict.fromkeys(("one", "other"), shipped_prompts("chat"))

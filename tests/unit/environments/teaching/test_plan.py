@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from tests.unit.environments.scripted import Scripted, actor
 from tests.unit.tiny_models import tiny_renderer
 
@@ -9,7 +12,9 @@ from atlas.environments.rollout import roll_out
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.students.model import ModelStudent
 from atlas.environments.teaching.plan import PlanTeaching
+from atlas.errors import AtlasError
 from atlas.prompts import PromptKind
+from atlas.prompts.folder import shipped_prompts
 from atlas.types import Lesson, Task
 
 HARD = Task(question="Calculate 2 + 3 * 4.", answer="14", family="basic_arithmetic")
@@ -79,3 +84,30 @@ def test_held_out_lessons_are_measured_by_another_verifier_and_a_leak_is_wrong()
     (hard, _), (easy, _) = lessons(Scripted(student_says), Scripted(teacher_says))
     assert environment.measured([hard]) == 1.0
     assert environment.measured([hard, easy]) == 0.5
+
+
+def test_a_teacher_that_is_shown_the_attempt_is_not_told_how_it_turned_out() -> None:
+    chat = replace(tiny_renderer(), prompts=shipped_prompts("chat"))
+    prompts = PlanTeaching(chat, Baselines(ModelStudent(actor(Scripted(student_says)))))
+    hard, easy = (str(chat.tokenizer.decode(ids)) for ids in prompts.begin([HARD, EASY]))
+    assert "no idea" in hard
+    assert "Answer: 7" in easy
+    assert all("I go from left to right." in said for said in (hard, easy))
+    # The two differ in what the student read and wrote, and in nothing else.
+    assert hard.replace("no idea", "…").replace(HARD.question, "?") == easy.replace(
+        "Answer: 7", "…"
+    ).replace(EASY.question, "?")
+
+
+def test_room_is_kept_for_all_that_a_teacher_is_shown() -> None:
+    plain = tiny_renderer()
+    for prompts, shown in ((shipped_prompts("plain"), 32), (shipped_prompts("chat"), 32 + 50)):
+        renderer = replace(plain, prompts=prompts)
+        environment = PlanTeaching(renderer, Baselines(ModelStudent(actor(Scripted(student_says)))))
+        blanks = {"approach": ".", "alone": "."}
+        num_blanks = sum(prompts.has_blank("teaching", name) for name in blanks)
+        prompt = len(renderer.prompt("teaching", task=HARD.question, **blanks)) - num_blanks
+        enough = prompt + shown + 50
+        environment.prepare([HARD], actor(Scripted(teacher_says), window=enough))
+        with pytest.raises(AtlasError, match=f"takes up to {prompt + shown} tokens"):
+            environment.prepare([HARD], actor(Scripted(teacher_says), window=enough - 1))
