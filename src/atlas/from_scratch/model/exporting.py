@@ -43,6 +43,7 @@ from atlas.models.checkpoints import kept_dtype, load_model, load_tokenizer, sav
 from atlas.models.manifest import refuse_damaged
 from atlas.prompts.chat import encode
 from atlas.run.files import place_errors
+from atlas.run.prompts_kept import model_files
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
@@ -203,7 +204,8 @@ def _compare(
 
 
 def _write_safetensors(loaded: Loaded, output: Path) -> None:
-    save_model(output, *loaded)
+    kept = model_files(Path(str(loaded[0].name_or_path)))
+    save_model(output, *loaded, extra=kept)
 
 
 def _load_folder(output: Path) -> Loaded:

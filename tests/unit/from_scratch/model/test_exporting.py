@@ -22,7 +22,10 @@ from atlas.from_scratch.model.gguf_tokenizer import SPLITS
 from atlas.from_scratch.model.numpy_llama import NumpyLlama
 from atlas.from_scratch.model.pickled import FORMAT
 from atlas.from_scratch.model.tokenizer import train_tokenizer
-from atlas.models.checkpoints import load_model, save_model
+from atlas.machine.shipped import SHIPPED
+from atlas.models.checkpoints import copy_model, load_model, save_model
+from atlas.models.manifest import is_whole
+from atlas.prompts.folder import shipped_prompts
 
 IDS = torch.arange(5, 25).unsqueeze(0)
 
@@ -252,3 +255,12 @@ def test_a_disk_that_fills_up_leaves_nothing(
     with pytest.raises(AtlasError, match="the disk is full"):
         export_model(source, tmp_path / "out", name)
     assert not (tmp_path / "out").exists()
+
+
+def test_prompts_go_along(tmp_path: Path) -> None:
+    prompts = shipped_prompts("chat").files()
+    copy_model(Path(SHIPPED["base"]), tmp_path / "model", extra=prompts)
+    export_model(tmp_path / "model", tmp_path / "exported", "safetensors")
+    found = {path: (tmp_path / "exported" / path).read_text(encoding="utf-8") for path in prompts}
+    assert found == prompts
+    assert is_whole(tmp_path / "exported")
