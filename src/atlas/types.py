@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self
 
 FinishReason = Literal["stop", "length"]
+Withheld = Literal["", "unfinished_thoughts", "untagged"]
+"""Why nothing of what was said is given to others: thoughts that didn't end, or no whole tag where
+one is asked for (``teaching_tag``)."""
 
 REFERENCE: Final = "reference"
 """The family of tasks without a verifier of their own: answers must say what the reference says."""
@@ -65,11 +68,16 @@ class Completion:
     logprobs: tuple[float, ...]
     """[T] ``rollout_logprobs``: natural log, under the distribution that was sampled from."""
     text: str
-    """The completion decoded, without special tokens, stripped."""
+    """The completion decoded, without special tokens, stripped; of an `Actor`, without thoughts."""
     finish_reason: FinishReason
     """``stop``: it ended by itself; ``length``: it was cut."""
     policy_version: int = 0
     """Optimiser steps that the weights had seen; 0 for a frozen model."""
+    thoughts: str = ""
+    """What it wrote before the end of its thoughts, for nobody else to see."""
+    thought_tokens: int = 0
+    """That these took, of `num_tokens`."""
+    withheld: Withheld = ""
 
     @property
     def num_tokens(self) -> int:
@@ -133,13 +141,17 @@ class Leak:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
-    """What somebody said, as those who read it have it: without token ids or thoughts."""
+    """What somebody said, without token ids: the text is what others read of it."""
 
     text: str = ""
     num_tokens: int = 0
-    """That it took to say."""
+    """That it took to say, thoughts included."""
     finished: bool = True
     """It ended by itself (``finish_reason == "stop"``)."""
+    thoughts: str = ""
+    """Kept for the record; nobody is shown them."""
+    withheld: Withheld = ""
+    """Why the text is empty, where something was said."""
 
     @classmethod
     def of(cls, completion: Completion) -> Self:
@@ -148,6 +160,8 @@ class Utterance:
             text=completion.text,
             num_tokens=completion.num_tokens,
             finished=completion.finish_reason == "stop",
+            thoughts=completion.thoughts,
+            withheld=completion.withheld,
         )
 
 

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from atlas.prompts import Message
 from atlas.prompts.chat import answer_ids, encode
 from atlas.prompts.templates import NOTHING
+from atlas.prompts.thinking import lead_ids, split_text
 from atlas.types import Tokens
 
 
@@ -41,7 +42,7 @@ def make_example(
         max_length: Longer examples lose their end.
     """
     prompt = encode(tokenizer, messages)
-    answer = answer_ids(tokenizer, completion, ended=ended)
+    answer = _turn_ids(tokenizer, prompt, completion, ended=ended)
     ids = [*prompt, *answer][:max_length]
     return _example(ids, [(len(prompt), len(ids))], source)
 
@@ -79,12 +80,26 @@ def dialogue_examples(
         if ids and prompt[: len(ids)] != ids:
             examples.append(_example(ids, learned, source))
             ids, learned = [], []
-        answer = answer_ids(tokenizer, message["content"], given=given)
+        answer = _turn_ids(tokenizer, prompt, message["content"], given=given)
         if len(prompt) + len(answer) > max_length:
             break
         ids = [*prompt, *answer]
         learned.append((len(prompt), len(ids)))
     return [*examples, _example(ids, learned, source)] if ids else examples
+
+
+def _turn_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: list[int],
+    text: str,
+    *,
+    ended: bool = True,
+    given: Mapping[str, Any] = NOTHING,
+) -> list[int]:
+    """Return the ids of a turn, with its thoughts marked as the model marks them."""
+    thoughts, answer = split_text(text)
+    lead = lead_ids(tokenizer, prompt, thoughts)
+    return [*lead, *answer_ids(tokenizer, answer, ended=ended, given=given)]
 
 
 def _example(ids: list[int], learned: list[tuple[int, int]], source: str) -> Tokens:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
 from atlas.errors import AtlasError
 from atlas.prompts.renderer import Renderer
-from atlas.rollouts.generator import Generator, Sampling
+from atlas.rollouts.generator import Generator, Prompt, Sampling
+from atlas.types import Completion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +28,21 @@ class Actor:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's."""
         return self.renderer.tokenizer
+
+    def complete(
+        self, prompts: Sequence[Prompt], *, num_samples: int = 1, seed: int, first_place: int = 0
+    ) -> list[list[Completion]]:
+        """Complete prompts as `Generator.generate` does; texts are what is said after thoughts."""
+        made = self.generator.generate(
+            prompts, self.sampling, num_samples=num_samples, seed=seed, first_place=first_place
+        )
+        return [[self.renderer.said(one) for one in group] for group in made]
+
+    def cut(self, completion: Completion) -> Completion:
+        """Return a longer completion as this actor's limit would have cut it."""
+        ids = completion.token_ids[: self.sampling.max_new_tokens]
+        text = str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+        return self.renderer.said(replace(completion, token_ids=ids, text=text))
 
     def with_limit(self, max_new_tokens: int) -> Actor:
         """Return the same with another limit of new tokens."""

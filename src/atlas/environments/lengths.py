@@ -92,7 +92,7 @@ def probed(
     limit = actor.sampling.max_new_tokens
     room = 2 * limit if actor.window is None else actor.window - max(map(len, prompts))
     tried = max(limit, min(2 * limit, room))
-    made = actor.generator.generate(prompts, actor.with_limit(tried).sampling, seed=seed)
+    made = actor.with_limit(tried).complete(prompts, seed=seed)
     completions = [completion for (completion,) in made]
     lengths = tuple(c.num_tokens if c.finish_reason == "stop" else None for c in completions)
     probe = LengthProbe(who=who, key=key, limit=limit, tried=tried, lengths=lengths)

@@ -73,13 +73,8 @@ def act(
     An episode ends where the environment ends it, where a turn was cut, and where another one may
     not fit into the policy's window.
     """
-    first = actor.generator.generate(
-        environment.begin(tasks),
-        actor.sampling,
-        num_samples=num_samples,
-        seed=seed,
-        first_place=first_place,
-    )
+    prompts = environment.begin(tasks)
+    first = actor.complete(prompts, num_samples=num_samples, seed=seed, first_place=first_place)
     episodes = [
         Episode(task=task, turns=(completion,))
         for task, group in zip(tasks, first, strict=True)
@@ -95,9 +90,8 @@ def act(
                     answered[i] = reply, prompt
         if not answered:
             break
-        said = actor.generator.generate(
+        said = actor.complete(
             [prompt for _, prompt in answered.values()],
-            actor.sampling,
             seed=derive_seed(seed, "turn", turn),
             first_place=first_place * num_samples,
         )

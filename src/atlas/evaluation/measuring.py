@@ -170,7 +170,8 @@ def evaluate(
             prompts=prompts[name],
             template_kwargs=config.chat_template_kwargs,
         )
-        return PlanTeaching(teacher.renderer, baselines), teacher
+        tag = config.teaching_tag
+        return PlanTeaching(teacher.renderer, baselines, teaching_tag=tag), teacher
 
     lessons = measure(
         {name: partial(load, name) for name in arms},

@@ -69,6 +69,7 @@ def _pair_to_json(pair: Lesson) -> dict[str, Any]:
         "taught": _attempt_to_json(pair.attempt),
         "approach": pair.approach.text,
         "teaching": pair.teaching.text,
+        **({"teaching_thoughts": pair.teaching.thoughts} if pair.teaching.thoughts else {}),
         "num_teaching_tokens": pair.teaching.num_tokens,
         "leaked": pair.leaked,
     }
@@ -84,6 +85,7 @@ def _pair_from_json(record: Mapping[str, Any], where: str) -> Lesson:
         teaching=Utterance(
             text=_field(record, "teaching", str, where),
             num_tokens=_field(record, "num_teaching_tokens", int, where),
+            thoughts=_field({"teaching_thoughts": "", **record}, "teaching_thoughts", str, where),
         ),
         leak=_LEAK if _field(record, "leaked", bool, where) else None,
     )
@@ -104,6 +106,7 @@ def _task_from_json(record: Mapping[str, Any], where: str) -> Task:
 def _attempt_to_json(attempt: Attempt) -> dict[str, Any]:
     return {
         "text": attempt.text,
+        **({"thoughts": attempt.thoughts} if attempt.thoughts else {}),
         "correct": attempt.correct,
         "num_tokens": attempt.num_tokens,
         "finished": attempt.finished,
@@ -118,6 +121,7 @@ def _attempt_from_json(record: Mapping[str, Any], where: str) -> Attempt:
     unverified = _field({"unverified": "", **record}, "unverified", str, where)
     return Attempt(
         text=_field(record, "text", str, where),
+        thoughts=_field({"thoughts": "", **record}, "thoughts", str, where),
         num_tokens=_field(record, "num_tokens", int, where),
         finished=_field(record, "finished", bool, where),
         verdict=Verdict(

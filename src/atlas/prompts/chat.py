@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -138,6 +139,9 @@ def reply_ids(
 ) -> list[int]:
     """Return the ids between a turn of the assistant and its next one, where a user replies.
 
+    The turn itself stays as it was said, whatever the template makes of turns that have others
+    after them: some take the thoughts out, some end them by another token.
+
     Args:
         tokenizer: With a chat template.
         said: The ids of the turn; its end is written here where it isn't the last of them.
@@ -145,21 +149,20 @@ def reply_ids(
         given: To the template.
 
     Raises:
-        AtlasError: the template writes earlier turns otherwise once there are later ones.
+        AtlasError: The template fails.
     """
-    talk = [_ASKED, _ANSWERED]
-    shape, end = _marks(tokenizer, given).shape, turn_end_id(tokenizer, given=given)
-    before = _ids(tokenizer, shape.fit(talk), given)
-    if end in before:
-        before = before[: len(before) - before[::-1].index(end)]
-    whole = encode(tokenizer, [*talk, {"role": "user", "content": reply}], given=given)
-    if whole[: len(before)] != before:
-        raise AtlasError(
-            f"the chat template of '{tokenizer.name_or_path}' writes earlier turns otherwise once "
-            "there are later ones, so that it can't be used for several turns"
-        )
-    missing = [] if said and said[-1] == end else [end]
-    return [*missing, *whole[len(before) :]]
+    asked: Message = {"role": "user", "content": reply}
+    one, other = (
+        encode(tokenizer, [_ASKED, {"role": "assistant", "content": text}, asked], given=given)
+        for text in ("a", "b")
+    )
+    after = one[len(one) - _num_shared(one[::-1], other[::-1]) :]
+    end, added = turn_end_id(tokenizer, given=given), tokenizer.added_tokens_decoder
+    ends = _marks(tokenizer, given).end is not None
+    if not said or said[-1] != end:
+        return after if ends else [end, *after]
+    written = next((n for n, id in enumerate(after, start=1) if id in added), 0)
+    return after[written:] if ends else after
 
 
 def token_id(tokenizer: PreTrainedTokenizerBase, name: Literal["eos", "pad"]) -> int:
@@ -236,8 +239,9 @@ def _find_marks(tokenizer: PreTrainedTokenizerBase, given: Mapping[str, Any]) ->
     end, shape = None, Shape()
     if tokenizer.chat_template:
         shape = _shape(tokenizer, given)
-        asked = len(_ids(tokenizer, shape.fit([_ASKED]), given, opened=True))
-        turn = _ids(tokenizer, shape.fit([_ASKED, _ANSWERED]), given)[asked:]
+        turn = _ids(tokenizer, shape.fit([_ASKED, _ANSWERED]), given)
+        asked = _ids(tokenizer, shape.fit([_ASKED]), given, opened=True)
+        turn = turn[_num_shared(turn, asked) :]
         end = next((id for id in reversed(turn) if id in special or id in added), None)
         # Of several turns: some templates write more than the turn's marks around the last one.
         several = _ids(tokenizer, shape.fit([_ASKED, _ANSWERED, _ASKED]), given)
@@ -279,3 +283,9 @@ def _ids(
         messages, add_generation_prompt=opened, tokenize=True, return_dict=False, **given
     )
     return list(ids)
+
+
+def _num_shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many of the first ids are the same."""
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

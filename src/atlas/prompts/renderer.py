@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from atlas.prompts import Message, PromptKind, Prompts
 from atlas.prompts.chat import answer_ids, encode, has_system_role, reply_ids, text_ids
+from atlas.prompts.thinking import lead_ids, said
+from atlas.types import Completion
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,6 +42,14 @@ class Renderer:
     def answer(self, text: str, *, ended: bool = True) -> list[int]:
         """Return the ids of an answer of the assistant, with what ends its turn if it ended."""
         return answer_ids(self.tokenizer, text, ended=ended, given=self.template_kwargs)
+
+    def said(self, completion: Completion) -> Completion:
+        """Return a completion whose text is what it says to others, with its thoughts apart."""
+        return said(self.tokenizer, completion)
+
+    def lead(self, prompt: Sequence[int]) -> list[int]:
+        """Return the ids between a prompt and an answer without thoughts, see `lead_ids`."""
+        return lead_ids(self.tokenizer, prompt)
 
     def text(self, text: str) -> list[int]:
         """Return the ids of text that comes from data, and is nothing but text."""

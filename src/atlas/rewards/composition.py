@@ -6,7 +6,8 @@ every part by itself, and what each added::
     reward = sum over parts of  weight * clip(value, -cap, cap)  where the part's gate is open
 
 - A gate that is shut gives 0: ``right`` is open where the verifier says the taught answer is right.
-  A teaching that leaks gets nothing but uplift's own verdict on it.
+  A teaching that leaks gets nothing but uplift's own verdict on it. One that was withheld, as when
+  its thoughts didn't end, gets what the least of its group gets.
 - A required part that abstains makes the whole score an abstention. For an optional one the mean of
   its group stands in, so that the member is neither better nor worse for it; where no member of the
   group has it, it is left out for all of them. An abstention is never read as 0.
@@ -83,13 +84,31 @@ class Reward:
             at = [next(places) for _ in group]
             members = [{name: scores[i] for name, scores in found.items()} for i in at]
             scores = compose_group(self.parts, members, group)
-            rewarded.append(
-                tuple(
-                    replace(one, score=with_overlong(score, one.num_tokens, self.overlong))
-                    for one, score in zip(group, scores, strict=True)
-                )
+            whole = tuple(
+                replace(one, score=with_overlong(score, one.num_tokens, self.overlong))
+                for one, score in zip(group, scores, strict=True)
             )
+            rewarded.append(_with_withheld_last(whole))
         return rewarded
+
+
+def _with_withheld_last(group: Group) -> Group:
+    """Let a teaching that was withheld earn no more than any other of its group.
+
+    Where no other has a score it has none either: there is nothing to compare it with.
+    """
+    values = [s.value for s in (one.score for one in group) if s.value is not None]
+    if any(not one.teaching.withheld and not one.score.abstained for one in group):
+        least = min(values)
+        worst = Score(value=least, weighted={"withheld": least})
+    else:
+        worst = Score(value=None, weighted={})
+    return tuple(
+        replace(one, score=replace(worst, parts=one.score.parts, reason=one.teaching.withheld))
+        if one.teaching.withheld
+        else one
+        for one in group
+    )
 
 
 def parts_of(
@@ -157,7 +176,9 @@ def is_open(part: Part, lesson: Lesson) -> bool:
     """Tell whether a part counts for a teaching, so that a scorer need not be asked where not."""
     if part.name == UPLIFT:
         return True
-    return not lesson.leaked and (part.gate == "always" or lesson.attempt.correct)
+    if lesson.leaked or lesson.teaching.withheld:
+        return False
+    return part.gate == "always" or lesson.attempt.correct
 
 
 def _mean_of(part: Part, members: Sequence[Scores], lessons: Sequence[Lesson]) -> float | None:

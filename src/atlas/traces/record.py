@@ -114,6 +114,8 @@ def _event(phase: str, said: Utterance, version: int, now: datetime) -> Trajecto
             "event_type": "LLM_END",
             "phase": phase,
             "text": said.text,
+            **({"thoughts": said.thoughts} if said.thoughts else {}),
+            **({"withheld": said.withheld} if said.withheld else {}),
             "tokens": said.num_tokens,
             "finish_reason": "stop" if said.finished else "length",
             "policy_version": version,

@@ -32,6 +32,8 @@ def rollout_metrics(groups: Groups, result: AdvantageResult) -> Mapping[str, flo
         "train/dead_groups": result.num_dead / len(groups),
         "train/dead_groups_equal": result.num_equal / len(groups),
         "train/dead_groups_unscored": result.num_too_few_scored / len(groups),
+        "train/thought_tokens": mean(sum(t.thought_tokens for t in one.turns) for one in episodes),
+        "train/unfinished_thoughts": mean(float(bool(one.turns[-1].withheld)) for one in episodes),
         "train/truncated_share": mean(float(one.truncated) for one in episodes),
         "train/abstained_share": 1 - len(values) / len(episodes),
         **({"train/overlong": mean(overlong)} if overlong else {}),
@@ -93,14 +95,21 @@ def write_rollouts(path: Path, groups: Groups) -> None:
 
 
 def _said(episode: Episode) -> Mapping[str, Any]:
+    thoughts = "\n".join(filter(None, (turn.thoughts for turn in episode.turns)))
     if not isinstance(episode, Lesson) or not episode.teaching.num_tokens:
-        return {"completion": episode.text, "completion_tokens": episode.num_tokens}
+        return {
+            "completion": episode.text,
+            "completion_tokens": episode.num_tokens,
+            "thoughts": thoughts,
+        }
     return {
         "baseline": episode.alone.text,
         "approach": episode.approach.text,
         "teaching": episode.teaching.text,
         "teaching_tokens": episode.teaching.num_tokens,
         "attempt": episode.attempt.text,
+        "thoughts": episode.teaching.thoughts,
+        "attempt_thoughts": episode.attempt.thoughts,
     }
 
 

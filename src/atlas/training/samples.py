@@ -26,7 +26,8 @@ def train_samples(
     Args:
         groups: All groups of the optimiser step.
         scale: What advantages are divided by.
-        mask_truncated: Leave episodes that were cut out of the loss.
+        mask_truncated: Leave episodes that were cut out of the loss, but for those that were cut
+            in their thoughts: what they are worth is known.
         epsilon: Added to what they are divided by, in units of reward.
     """
     values = [[episode.score.value for episode in group] for group in groups]
@@ -35,7 +36,8 @@ def train_samples(
     samples: list[Tokens] = []
     for p, group in enumerate(groups):
         for g, episode in enumerate(group):
-            used = bool(result.used_PG[p, g]) and not (episode.truncated and mask_truncated)
+            masked = mask_truncated and episode.truncated and not episode.turns[-1].withheld
+            used = bool(result.used_PG[p, g]) and not masked
             advantage = float(result.advantages_PG[p, g]) if used else None
             samples += episode_tokens(episode, advantage)
     return samples, result

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.rewards.composition import Part, compose_group, parts_of
-from atlas.types import Attempt, Leak, Lesson, Score, Task, Verdict
+from atlas.rewards.composition import Part, Reward, compose_group, parts_of
+from atlas.types import Attempt, Leak, Lesson, Score, Task, Utterance, Verdict
 
 TASK = Task(question="Calculate 2 + 3.", answer="5", family="chain_sum")
 UPLIFT = Part(name="uplift")
@@ -139,3 +142,41 @@ def test_a_part_of_weight_0_is_logged_and_changes_nothing() -> None:
     uplift = Score(value=1.0, parts={"uplift": 1.0}, weighted={"uplift": 1.0})
     (found,) = composed(parts, (lesson(), {"uplift": uplift, "rim": score(0.8)}))
     assert (found.value, found.parts["uplift"], found.weighted["uplift"]) == (0.8, 1.0, 0.0)
+
+
+def withheld(value: float | None) -> Lesson:
+    teaching = Utterance(withheld="unfinished_thoughts", num_tokens=8)
+    return replace(lesson(), teaching=teaching, score=Score(value=value, parts={"uplift": 0.0}))
+
+
+@pytest.mark.parametrize(
+    ("values", "own", "expected"),
+    [
+        ((1.0, -1.5), 0.0, -1.5),  # the least of its group
+        ((1.0, 0.5), 0.0, 0.0),  # no more than for nothing
+        ((None, 1.0), None, 1.0),
+        ((None,), 0.0, None),  # nothing to compare it with
+        ((), 0.0, None),
+    ],
+)
+def test_a_teaching_that_was_withheld_earns_least(
+    values: tuple[float | None, ...], own: float | None, expected: float | None
+) -> None:
+    others = tuple(replace(lesson(), score=score(value)) for value in values)
+    (group,) = Reward().of([(*others, withheld(own), withheld(own))])
+    assert [one.score.value for one in group] == [*values, expected, expected]
+    last = group[-1].score
+    assert (last.parts, last.reason) == ({"uplift": 0.0}, "unfinished_thoughts")
+    assert last.weighted == ({} if expected is None else {"withheld": expected})
+
+
+def test_judges_are_not_asked_about_a_teaching_that_was_withheld() -> None:
+    asked: list[Lesson] = []
+
+    def judges(lessons: Sequence[Lesson]) -> list[Score]:
+        asked.extend(lessons)
+        return [score(0.5)] * len(lessons)
+
+    told = replace(lesson(), score=score(1.0))
+    Reward(parts=(UPLIFT, GATED), scorers={"rim": judges}).of([(told, withheld(0.0))])
+    assert asked == [told]

@@ -59,6 +59,13 @@ def test_a_cut_teaching_counts_in_the_mean_but_is_learned_from_only_when_asked(
     assert [s.advantage for s in samples] == [expected, -0.5]
 
 
+def test_one_that_was_cut_in_its_thoughts_is_learned_from() -> None:
+    whole, cut = group(1.0, 0.0, cut=(1,))
+    cut = replace(cut, turns=(replace(cut.turns[0], text="", withheld="unfinished_thoughts"),))
+    samples, _ = train_samples([(whole, cut)], scale="none", mask_truncated=True)
+    assert [s.advantage for s in samples] == [0.5, -0.5]
+
+
 def test_turns_of_an_episode_are_one_row_in_which_replies_are_only_read() -> None:
     first, second = group(1.0, 0.0)
     longer = replace(first, turns=(*first.turns, replace(completion(), prompt_ids=(1, 2, 3, 4, 9))))

@@ -40,7 +40,9 @@ class LossConfig(Part):
         gt=0,
     )
     mask_truncated_completions: bool = key(
-        True, "Leave teachings that hit max_new_tokens out of the loss; they were not finished."
+        True,
+        "Leave teachings that hit max_new_tokens out of the loss; they were not finished. One that "
+        "was cut in its thoughts stays in: it is known to teach nothing.",
     )
     overlong_buffer: int = key(
         0,

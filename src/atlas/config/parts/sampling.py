@@ -9,6 +9,7 @@ from typing import Self
 from atlas.config.grammar.schema import key
 from atlas.config.parts.answers import AUTO, check_answer_format
 from atlas.config.parts.prompts import PromptsConfig
+from atlas.errors import AtlasError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +39,21 @@ class DialogueConfig(PromptsConfig):
         "last_number, json:PATH or regex:PATTERN. A task's metadata may say otherwise.",
     )
 
+    teaching_tag: str | None = key(
+        None,
+        "Only what the teacher writes between <TAG> and </TAG> is given on; null: all of it. "
+        "Without a whole tag there is no teaching.",
+    )
+
     def resolved(self, given: Collection[str], world_size: int) -> Self:
-        """Refuse a format that answers can't be read by."""
+        """Refuse a format that answers can't be read by, and a tag that is none."""
         del given, world_size
         check_answer_format(self.answer_format)
+        if self.teaching_tag is not None and not self.teaching_tag.isidentifier():
+            raise AtlasError(
+                f"teaching_tag must be the name of a tag, such as teaching for <teaching>, not "
+                f"'{self.teaching_tag}'"
+            )
         return self
 
 

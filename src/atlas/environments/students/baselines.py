@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,4 +146,4 @@ def baseline_key(student: str, prompts: Prompts, **settings: Any) -> str:
 
 
 def _utterance(one: Utterance) -> dict[str, Any]:
-    return {name: asdict(one)[name] for name in ("text", "num_tokens", "finished")}
+    return {field.name: getattr(one, field.name) for field in fields(Utterance)}

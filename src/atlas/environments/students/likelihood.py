@@ -48,7 +48,10 @@ class AnswerLikelihood:
         for start in range(0, len(asked), _ROWS):
             rows = [
                 # With its end: "1" is no part of "14".
-                Tokens.of([*prompt, *lead], self.renderer.answer(f" {task.answer}"))
+                Tokens.of(
+                    [*prompt, *self.renderer.lead(prompt), *lead],
+                    self.renderer.answer(f" {task.answer}"),
+                )
                 for task, prompt in asked[start : start + _ROWS]
             ]
             found = logprobs(self.model, rows)

@@ -9,7 +9,6 @@ from atlas.environments.actor import Actor
 from atlas.environments.lengths import LengthProbe, longest_first, probed
 from atlas.environments.students.likelihood import AnswerLikelihood
 from atlas.environments.students.student import Student
-from atlas.rollouts.generator import Sampling
 from atlas.types import Attempt, Task, Utterance
 
 
@@ -32,9 +31,7 @@ class ModelStudent(Student):
     ) -> None:
         self.actor, self.answer_format = actor, answer_format
         self.max_new_tokens = actor.sampling.max_new_tokens
-        self._probe = Sampling(
-            max_new_tokens=approach_tokens, temperature=actor.sampling.temperature
-        )
+        self._approach_tokens = approach_tokens
         self._likelihood = likelihood
 
     def attempt(
@@ -44,7 +41,7 @@ class ModelStudent(Student):
         ids = self._prompts(tasks, teachings)
         # Equal prompts get equal answers when the student is greedy: compute each once.
         distinct = list(dict.fromkeys(ids)) if self.actor.sampling.temperature == 0 else ids
-        made = self.actor.generator.generate(distinct, self.actor.sampling, seed=seed)
+        made = self.actor.complete(distinct, seed=seed)
         answers = [Attempt.of(completion) for (completion,) in made]
         if distinct is ids:
             return answers
@@ -54,7 +51,7 @@ class ModelStudent(Student):
     def approach(self, tasks: Sequence[Task], *, seed: int = 0) -> list[Utterance]:
         """See `Student.approach`."""
         asked = [self.actor.renderer.prompt("approach", task=t.question) for t in tasks]
-        made = self.actor.generator.generate(asked, self._probe, seed=seed)
+        made = self.actor.with_limit(self._approach_tokens).complete(asked, seed=seed)
         return [Utterance.of(completion) for (completion,) in made]
 
     def gains(self, tasks: Sequence[Task], teachings: Sequence[str]) -> list[float] | None:

@@ -151,4 +151,5 @@ def teacher_and_student(config: CollectConfig, prompts: Prompts) -> tuple[PlanTe
         template_kwargs=config.student_chat_template_kwargs,
         answer_format=config.answer_format,
     )
-    return PlanTeaching(teacher.renderer, Baselines(student)), teacher
+    tag = config.teaching_tag
+    return PlanTeaching(teacher.renderer, Baselines(student), teaching_tag=tag), teacher

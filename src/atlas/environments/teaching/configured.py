@@ -49,6 +49,7 @@ def teaching(context: Context) -> PlanTeaching:
         context.renderer,
         Baselines(student, folder=context.run.student_alone, key=key),
         approach_tokens=config.approach_max_new_tokens,
+        teaching_tag=config.teaching_tag,
         weights=uplift_weights(config),
         reward=configured_reward(config, judges.scorers),
         judges=judges,

@@ -28,6 +28,10 @@ def teaching_metrics(lessons: Sequence[Lesson]) -> Mapping[str, float]:
         },
         "train/dense": mean(part(lessons, "dense")),
         "train/attempt_truncated_share": mean(float(not one.attempt.finished) for one in lessons),
+        "train/untagged": mean(float(one.teaching.withheld == "untagged") for one in lessons),
+        "train/attempt_unfinished_thoughts": mean(
+            float(bool(one.attempt.withheld)) for one in lessons
+        ),
         "train/teaching_tokens": mean(one.teaching.num_tokens for one in lessons),
         "train/attempt_tokens": mean(one.attempt.num_tokens for one in lessons),
     }

@@ -26,6 +26,7 @@ from atlas.environments.students.baselines import Baselines
 from atlas.environments.teaching.metrics import teaching_metrics
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.prompts.renderer import Renderer
+from atlas.prompts.thinking import tagged
 from atlas.rewards.composition import Reward
 from atlas.rewards.judges.training import TrainingJudges
 from atlas.rewards.leaks.find import find_leak
@@ -34,7 +35,7 @@ from atlas.rewards.verifiers import verified
 from atlas.rewards.verifiers.independent import independent_verifier
 from atlas.rollouts.generator import Prompt
 from atlas.run.progress import Progress, Silent
-from atlas.types import Episode, Lesson, Task, Utterance
+from atlas.types import Attempt, Episode, Lesson, Task, Utterance
 
 _SHARES = 4
 
@@ -46,6 +47,7 @@ class PlanTeaching(Environment[Lesson]):
         renderer: How the teacher is spoken to.
         baselines: Of the student, who is taught.
         approach_tokens: Most tokens of the student's approach.
+        teaching_tag: Around what is given on of a teaching; None: all of it is.
         weights: Inside uplift.
         reward: Uplift and what else counts.
         judges: Whose scorers are in the reward, if any.
@@ -60,6 +62,7 @@ class PlanTeaching(Environment[Lesson]):
         baselines: Baselines,
         *,
         approach_tokens: int = 32,
+        teaching_tag: str | None = None,
         weights: UpliftWeights | None = None,
         reward: Reward | None = None,
         judges: TrainingJudges | None = None,
@@ -68,7 +71,7 @@ class PlanTeaching(Environment[Lesson]):
     ) -> None:
         self.renderer, self.baselines, self.student = renderer, baselines, baselines.student
         self.num_shares = _SHARES if reward and reward.scorers else 1
-        self._approach_tokens = approach_tokens
+        self._approach_tokens, self._teaching_tag = approach_tokens, teaching_tag
         self._weights, self._judges = weights or UpliftWeights(), judges
         self._reward = reward or Reward()
         self._ranks, self._progress = ranks, progress or Silent()
@@ -89,11 +92,10 @@ class PlanTeaching(Environment[Lesson]):
     def outcome(self, episodes: Sequence[Episode]) -> list[Lesson]:
         """Let the student try with each plan, and verify what came of it."""
         tasks = [episode.task for episode in episodes]
-        teachings = [Utterance.of(episode.turns[-1]) for episode in episodes]
-        texts = [teaching.text for teaching in teachings]
-        attempts = verified(tasks, self.student.attempt(tasks, texts), self.student.answer_format)
+        teachings = [tagged(Utterance.of(one.turns[-1]), self._teaching_tag) for one in episodes]
         baselines = self.baselines.of(tasks)
-        gains = self.student.gains(tasks, texts) if self._weights.dense else None
+        said, gains = self._taught(tasks, teachings, [one.alone for one in baselines])
+        attempts = verified(tasks, said, self.student.answer_format)
         lessons = [
             Lesson(
                 task=episode.task,
@@ -110,8 +112,22 @@ class PlanTeaching(Environment[Lesson]):
         ]
         return [
             replace(lesson, score=uplift_score(lesson, self._weights, dense=gain))
-            for lesson, gain in zip(lessons, gains or [0.0] * len(lessons), strict=True)
+            for lesson, gain in zip(lessons, gains, strict=True)
         ]
+
+    def _taught(
+        self, tasks: Sequence[Task], teachings: Sequence[Utterance], alone: Sequence[Attempt]
+    ) -> tuple[list[Attempt], list[float]]:
+        """Return the attempts and what they gained; without a teaching, those of before."""
+        given = [place for place, one in enumerate(teachings) if not one.withheld]
+        asked, texts = [tasks[place] for place in given], [teachings[n].text for n in given]
+        attempts, gains = list(alone), [0.0] * len(tasks)
+        found = self.student.gains(asked, texts) if self._weights.dense else None
+        for place, attempt in zip(given, self.student.attempt(asked, texts), strict=True):
+            attempts[place] = attempt
+        for place, gain in zip(given, found or (), strict=False):
+            gains[place] = gain
+        return attempts, gains
 
     def score(self, groups: Sequence[tuple[Lesson, ...]]) -> list[tuple[Lesson, ...]]:
         """Compose the whole reward."""
@@ -133,10 +149,9 @@ class PlanTeaching(Environment[Lesson]):
     def probe(self, tasks: Sequence[Task], actor: Actor, *, seed: int) -> list[LengthProbe]:
         """Sample a plan for each task, and an attempt with it as training would cut it."""
         probe, made = probed(actor, self.begin(tasks), seed=seed, who="teachings")
-        cut = [list(one.token_ids[: actor.sampling.max_new_tokens]) for one in made]
-        texts = self.renderer.tokenizer.batch_decode(cut, skip_special_tokens=True)
-        plans = [text.strip() for text in texts]
-        return [probe, *self.student.probe(tasks, plans, seed=seed)]
+        cut = [actor.cut(one) for one in made]
+        teachings = [tagged(Utterance.of(one), self._teaching_tag) for one in cut]
+        return [probe, *self.student.probe(tasks, [one.text for one in teachings], seed=seed)]
 
     def measured(self, episodes: Sequence[Lesson]) -> float:
         """Return the share that is right by another verifier than the reward's; a leak is wrong."""

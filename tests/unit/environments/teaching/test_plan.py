@@ -111,3 +111,50 @@ def test_room_is_kept_for_all_that_a_teacher_is_shown() -> None:
         environment.prepare([HARD], actor(Scripted(teacher_says), window=enough))
         with pytest.raises(AtlasError, match=f"takes up to {prompt + shown} tokens"):
             environment.prepare([HARD], actor(Scripted(teacher_says), window=enough - 1))
+
+
+def thinking_teacher(prompt: str) -> str:
+    """Thinks of the answer first; on the easy task without an end."""
+    if "3 * 4" in prompt:
+        return "<think>It is 14.</think><teaching>A = 3 * 4. Answer 2 + A.</teaching> Good"
+    return "<think>It is 7"
+
+
+def test_thoughts_are_the_teachers_own() -> None:
+    """They leak nothing; those that don't end are no teaching, and the student isn't asked."""
+    pupil = Scripted(student_says)
+    baselines = Baselines(ModelStudent(actor(pupil)))
+    environment = PlanTeaching(tiny_tokenizer(), baselines, teaching_tag="teaching")
+    groups = roll_out(
+        environment, actor(Scripted(thinking_teacher)), [HARD, EASY], num_samples=2, seed=8
+    )
+    (hard, _), (easy, _) = groups
+    assert hard.teaching.text == "A = 3 * 4. Answer 2 + A."
+    assert "It is 14." in hard.teaching.thoughts
+    assert hard.attempt.correct
+    assert not hard.leaked
+    assert easy.teaching.withheld == "unfinished_thoughts"
+    assert (easy.teaching.text, easy.attempt, easy.leaked) == ("", easy.alone, False)
+    assert easy.teaching.num_tokens == easy.turns[0].num_tokens == easy.turns[0].thought_tokens
+    assert easy.score.value is None  # no other of its group has a score, to be worse than
+    # Alone on two tasks, their approaches, and taught on the one; equal prompts count once.
+    assert [len(call.prompts) for call in pupil.calls] == [2, 2, 1]
+    assert not any("It is" in tiny_tokenizer().decode(p) for c in pupil.calls for p in c.prompts)
+
+
+def test_a_students_thoughts_are_read_by_nobody() -> None:
+    def says(prompt: str) -> str:
+        if "how will you" in prompt:
+            return "<think>I guess."
+        return f"<think>{student_says(prompt)}</think>Answer: 3"
+
+    (group,) = roll_out(
+        PlanTeaching(tiny_tokenizer(), Baselines(ModelStudent(actor(Scripted(says))))),
+        actor(Scripted(lambda _: "A = 3 * 4.")),
+        [HARD],
+        seed=8,
+    )
+    assert group[0].approach.text == ""
+    assert (group[0].alone.text, group[0].attempt.text) == ("Answer: 3", "Answer: 3")
+    assert group[0].attempt.thoughts == "Answer: 14"
+    assert not group[0].attempt.correct

@@ -1,0 +1,91 @@
+"""Turns of models that think: what is learned from is what was sampled, to the token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from tests.unit.prompts.thinkers import THINKERS, thinker
+from transformers import PreTrainedTokenizerBase
+
+from atlas.environments.actor import Actor
+from atlas.environments.environment import Environment
+from atlas.environments.rollout import roll_out
+from atlas.prompts.chat import encode, turn_end_id
+from atlas.prompts.thinking import lead_ids
+from atlas.rollouts.generator import Prompt, Sampling
+from atlas.training.samples import episode_tokens
+from atlas.types import Completion, Episode, Task
+
+TASK = Task(question="Guess.", answer="3", family="guess")
+
+
+class Twice(Environment[Episode]):
+    """Asks once more, and keeps what it was told."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self.heard: list[str] = []
+
+    def begin(self, tasks: Sequence[Task]) -> list[Prompt]:
+        """See `Environment`."""
+        return [encode(self.tokenizer, [{"role": "user", "content": t.question}]) for t in tasks]
+
+    def reply(self, episodes: Sequence[Episode]) -> list[str | None]:
+        """See `Environment`."""
+        self.heard += [one.turns[-1].text for one in episodes]
+        return ["higher" if len(one.turns) < 2 else None for one in episodes]
+
+    def outcome(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """See `Environment`."""
+        return list(episodes)
+
+
+class Thinker:
+    """Thinks before each turn, as its template has it."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: Sampling,
+        *,
+        num_samples: int = 1,
+        seed: int = 0,
+        first_place: int = 0,
+    ) -> list[list[Completion]]:
+        """See `Generator.generate`."""
+        return [[self._said(prompt)] * num_samples for prompt in prompts]
+
+    def _said(self, prompt: Prompt) -> Completion:
+        lead = lead_ids(self.tokenizer, prompt, "Five?")
+        ids = [*lead, *self.tokenizer.encode("Answer: 3"), turn_end_id(self.tokenizer)]
+        text = str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        return Completion(
+            prompt_ids=tuple(prompt),
+            token_ids=tuple(ids),
+            logprobs=(-0.5,) * len(ids),
+            text=text.strip(),
+            finish_reason="stop",
+        )
+
+
+@pytest.mark.parametrize("name", THINKERS)
+def test_all_turns_are_one_row_of_what_was_sampled(name: str) -> None:
+    """Although three of the four templates write earlier turns otherwise."""
+    tokenizer = thinker(name)
+    environment = Twice(tokenizer)
+    actor = Actor(
+        generator=Thinker(tokenizer), tokenizer=tokenizer, sampling=Sampling(max_new_tokens=99)
+    )
+    ((episode,),) = roll_out(environment, actor, [TASK], seed=1)
+    assert environment.heard == ["Answer: 3", "Answer: 3"]
+    assert episode.text == "Answer: 3\n> higher\nAnswer: 3"
+    assert [turn.thoughts for turn in episode.turns] == ["Five?", "Five?"]
+    (row,) = episode_tokens(episode, 1.0)
+    assert [row.ids[start:end] for start, end in row.trained] == [
+        turn.token_ids for turn in episode.turns
+    ]
+    assert "higher" in str(tokenizer.decode(list(row.ids)))
