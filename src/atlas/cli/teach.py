@@ -26,6 +26,9 @@ def teach(
     prompts: Annotated[
         str, typer.Option(help="What both are asked: auto, plain, chat, or a folder")
     ] = "auto",
+    thoughts: Annotated[
+        bool, typer.Option("--thoughts", help="Print what both think, too")
+    ] = False,
 ) -> None:
     """Print the student's answer alone, a teaching, and the answer with it."""
     from atlas.machine.hub import refuse_missing
@@ -41,11 +44,14 @@ def teach(
     from atlas.environments.teaching.one_lesson import give_lesson
 
     lesson = give_lesson(question, teacher=teacher, student=student, prompts=prompts)
-    for title, text in (
-        ("student alone", lesson.alone.text),
-        ("student's approach", lesson.approach.text),
-        ("teaching", lesson.teaching.text),
-        ("student taught", lesson.attempt.text),
+    for title, said in (
+        ("student alone", lesson.alone),
+        ("student's approach", lesson.approach),
+        ("teaching", lesson.teaching),
+        ("student taught", lesson.attempt),
     ):
+        if thoughts and said.thoughts:
+            say(lead=f"{title}: thoughts", bold=True)
+            say(f"  {said.thoughts}")
         say(lead=title, bold=True)
-        say(f"  {text or '(nothing)'}")
+        say(f"  {said.text or '(nothing)'}")

@@ -11,7 +11,8 @@ of three steps of which the second was not taught (``#`` is in the loss)::
 
 The first prompt is, to the letter, the one that the rollouts of GRPO use. Of several notes on one
 step the last is taken: the attempt before it failed with the earlier ones, and what was answered
-to them isn't recorded.
+to them isn't recorded. Where the session has all that the teacher wrote, its thoughts too, that is
+learned.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def dialogue_of(session: Session) -> Dialogue | str:
         return (
             "sessions whose teaching was cut"  # a plan without its end would teach to stop anywhere
         )
+    said = str((session.metadata or {}).get("teaching_said") or "")
     messages: list[Message | Request] = []
     since: list[Step] = []
     """Steps since the latest teaching."""
@@ -77,7 +79,8 @@ def dialogue_of(session: Session) -> Dialogue | str:
         notes = [note.note for note in step.guidance if note.note.strip()]
         if notes:
             messages.append(_request(session, since, step, first=not messages))
-            messages.append({"role": "assistant", "content": notes[-1]})
+            told = said if notes[-1] in said else notes[-1]
+            messages.append({"role": "assistant", "content": told})
             since = []
         since.append(step)
     if not messages:

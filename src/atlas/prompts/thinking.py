@@ -120,6 +120,12 @@ def split_text(text: str) -> tuple[str, str]:
     return (thoughts.replace(begin, "").strip(), answer.lstrip()) if found else ("", text)
 
 
+def joined(thoughts: str, answer: str) -> str:
+    """Return a text that `split_text` takes apart again."""
+    begin, end = _PAIRS[0]
+    return f"{begin}\n{thoughts}\n{end}\n\n{answer}" if thoughts else answer
+
+
 def tagged(utterance: Utterance, tag: str | None) -> Utterance:
     """Return only what stands in the last whole tag; all else counts as thought.
 

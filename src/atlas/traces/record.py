@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from atlas.prompts.thinking import joined
 from atlas.session import (
     AdaptiveSummary,
     GuidanceNote,
@@ -98,6 +99,7 @@ def _session(lesson: Lesson, learning_key: str) -> Session:
         learning_key=learning_key,
         metadata={
             "teaching_finished": lesson.teaching.finished,
+            **_unshown(lesson),
             "task": {
                 "id": task.id,
                 "family": task.family,
@@ -106,6 +108,13 @@ def _session(lesson: Lesson, learning_key: str) -> Session:
             },
         },
     )
+
+
+def _unshown(lesson: Lesson) -> dict[str, str]:
+    """Return all that the teacher wrote, where the student was shown a part of it."""
+    turn = lesson.turns[-1]
+    said = joined(turn.thoughts, turn.text)
+    return {} if said == lesson.teaching.text else {"teaching_said": said}
 
 
 def _event(phase: str, said: Utterance, version: int, now: datetime) -> TrajectoryEvent:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from tests.unit.prompts.thinkers import THINKERS, thinker
+from tests.unit.tiny_models import tiny_renderer
 from transformers import PreTrainedTokenizerBase
 
 from atlas.environments.actor import Actor
@@ -78,7 +79,9 @@ def test_all_turns_are_one_row_of_what_was_sampled(name: str) -> None:
     tokenizer = thinker(name)
     environment = Twice(tokenizer)
     actor = Actor(
-        generator=Thinker(tokenizer), tokenizer=tokenizer, sampling=Sampling(max_new_tokens=99)
+        generator=Thinker(tokenizer),
+        renderer=tiny_renderer(tokenizer),
+        sampling=Sampling(max_new_tokens=99),
     )
     ((episode,),) = roll_out(environment, actor, [TASK], seed=1)
     assert environment.heard == ["Answer: 3", "Answer: 3"]

@@ -124,7 +124,7 @@ def test_thoughts_are_the_teachers_own() -> None:
     """They leak nothing; those that don't end are no teaching, and the student isn't asked."""
     pupil = Scripted(student_says)
     baselines = Baselines(ModelStudent(actor(pupil)))
-    environment = PlanTeaching(tiny_tokenizer(), baselines, teaching_tag="teaching")
+    environment = PlanTeaching(tiny_renderer(), baselines, teaching_tag="teaching")
     groups = roll_out(
         environment, actor(Scripted(thinking_teacher)), [HARD, EASY], num_samples=2, seed=8
     )
@@ -149,7 +149,7 @@ def test_a_students_thoughts_are_read_by_nobody() -> None:
         return f"<think>{student_says(prompt)}</think>Answer: 3"
 
     (group,) = roll_out(
-        PlanTeaching(tiny_tokenizer(), Baselines(ModelStudent(actor(Scripted(says))))),
+        PlanTeaching(tiny_renderer(), Baselines(ModelStudent(actor(Scripted(says))))),
         actor(Scripted(lambda _: "A = 3 * 4.")),
         [HARD],
         seed=8,
