@@ -1,7 +1,8 @@
 """Pre-trained models of other makers end to end: folders as their owners publish them.
 
 Small random weights of Llama, Qwen 3 and Gemma 3, each with a chat template in that family's own
-style and special tokens, Qwen 3's being its own file: SFT with packing, then GRPO on what it wrote, by the real commands.
+style and special tokens (that of Qwen 3, which thinks, is its own file): SFT with packing, then
+GRPO on what it wrote, by the real commands.
 """
 
 from __future__ import annotations

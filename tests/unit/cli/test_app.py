@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 import atlas
 from atlas.cli.app import COMMANDS, app
+from atlas.environments.teaching import one_lesson
+from atlas.types import Lesson, Task, Utterance
 
 HEAVY = ("torch", "transformers", "datasets", "openai", "reasoning_gym", "sympy", "pyarrow", "peft")
 SLOW = (*HEAVY, "rich", "hydra", "omegaconf", "yaml", "numpy", "jinja2", "psycopg")
@@ -89,6 +91,19 @@ def test_refusals_load_nothing_heavy(tmp_path: Path) -> None:
     loaded = loaded_by(commands, HEAVY, tmp_path)
     assert loaded == {" ".join(words): [2] for words in commands}
     assert [path.name for path in tmp_path.iterdir()] == ["there.jsonl"]
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_thoughts_are_printed_where_asked_for(
+    asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teaching = Utterance(text="Add A.", thoughts="20?")
+    lesson = Lesson(task=Task(question="?", answer="", family=""), teaching=teaching)
+    monkeypatch.setattr(one_lesson, "give_lesson", lambda *_, **__: lesson)
+    words = ["teach", "?", "--teacher", str(tmp_path), *(["--thoughts"] if asked else [])]
+    said = CliRunner().invoke(app, words).output
+    assert "Add A." in said
+    assert ("20?" in said) is asked
 
 
 def test_the_version_is_the_package_s() -> None:

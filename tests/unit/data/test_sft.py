@@ -57,6 +57,16 @@ def test_a_session_of_one_step_gives_its_last_note() -> None:
     ]
 
 
+def test_all_that_the_teacher_wrote_is_learned_where_it_is_recorded() -> None:
+    said = {"teaching_said": "<think>\nFour?\n</think>\n\nA = 2."}
+    thought = session(step(1, "A = 2."), id=4, metadata=said)
+    edited = session(step(1, "A = 3."), id=5, metadata=said)
+    assert examples(thought, edited) == [
+        teaching_example(said["teaching_said"], "4"),
+        teaching_example("A = 3.", "5"),
+    ]
+
+
 def test_untaught_sessions_say_why_they_give_nothing() -> None:
     assert dialogue_of(session(step(1))) == "sessions without guidance"
     cut = session(step(1, "A ="), metadata={"teaching_finished": False})

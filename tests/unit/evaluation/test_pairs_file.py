@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 from tests.unit.evaluation.outcomes import UNTOLD, arm_of, outcome, pair
@@ -16,6 +17,18 @@ def test_pairs_come_back_as_they_were_written(tmp_path):
     write_pairs(path, pairs)
 
     assert read_pairs(path) == tuple(pairs)
+
+
+def test_thoughts_stand_apart(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    alone = replace(outcome(False, text="5"), thoughts="Two? Three?")
+    plain = pair(3, alone, outcome(True))
+    thought = replace(plain, teaching=replace(plain.teaching, thoughts="He guesses."))
+    write_pairs(path, [thought])
+    assert read_pairs(path) == (thought,)
+    record = json.loads(path.read_text())
+    assert (record["alone"]["thoughts"], record["alone"]["text"]) == ("Two? Three?", "5")
+    assert (record["teaching_thoughts"], record["teaching"]) == ("He guesses.", "Teaching 3")
 
 
 def test_the_layout_is_the_one_that_others_read(tmp_path):

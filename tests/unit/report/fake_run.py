@@ -140,6 +140,7 @@ def _pair(rng: random.Random, arm: str, task: Task, steps: list[str], alone: Att
         teaching=Utterance(
             text=f"{plan} The answer is {NAMES[len(steps) - 1]}." if not leaked else plan,
             num_tokens=rng.randint(12, 24) + (6 if arm == "sft" else 0),
+            thoughts="He forgets the brackets." if arm == "grpo" else "",
         ),
         leak=Leak(kind="stated", reason="states it") if leaked else None,
     )

@@ -86,6 +86,13 @@ def test_the_page_holds_verdict_claims_curves_transcripts_and_stages(fake_run):
     assert words.count("Student alone") >= 10
 
 
+def test_thoughts_are_folded(fake_run):
+    text = write_report(fake_run).read_text()
+    shown = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+    assert text.count("He forgets the brackets.") >= 10
+    assert "He forgets the brackets." not in shown
+
+
 def test_what_models_wrote_is_shown_and_never_run(fake_run):
     attack = '<script>alert(1)</script><img src=x onerror="alert(2)">{{ 7 * 7 }}'
     spoiled = [

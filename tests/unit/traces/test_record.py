@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from atlas.data.sft import probed
@@ -46,6 +48,17 @@ def test_a_right_answer_is_a_success_with_full_reward() -> None:
     assert (session.status, session.score) == ("succeeded", 1.0)
     assert session.steps[0].guidance[0].note == "A = 3 * 4. B = 2 + A. Answer B."
     assert probed(session, "approach") == "I go from left to right."
+
+
+def test_thoughts_are_recorded_and_the_guidance_is_what_was_shown() -> None:
+    plain = lesson(alone=0.0, uplift=1.0)
+    (turn,) = plain.turns
+    shown = replace(plain.teaching, text="Add A.")
+    thought = replace(plain, turns=(replace(turn, thoughts="20?"),), teaching=shown)
+    for one, said in ((plain, None), (thought, f"<think>\n20?\n</think>\n\n{turn.text}")):
+        (session,) = sessions_from_lessons([one], learning_key="k")
+        assert session.steps[0].guidance[0].note == one.teaching.text
+        assert (session.metadata or {}).get("teaching_said") == said
 
 
 def test_a_leak_or_a_wrong_answer_is_a_failure_without_reward() -> None:
