@@ -30,13 +30,14 @@ from atlas.types import Completion, Utterance
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_PAIRS = (
+PAIRS = (
     ("<think>", "</think>"),  # Qwen, DeepSeek, SmolLM3, GLM, Kimi, Nemotron
     ("[THINK]", "[/THINK]"),  # Magistral
     ("<seed:think>", "</seed:think>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A
     ("<|channel>", "<channel|>"),  # Gemma 4
 )
+"""What begins thoughts, and what ends them."""
 _CHANNEL, _MESSAGE = "<|channel|>", "<|message|>"  # gpt-oss
 _FINAL = "final"
 _TAIL = 16
@@ -115,14 +116,14 @@ def split_text(text: str) -> tuple[str, str]:
         >>> split_text("<think>Five?</think>Add first."), split_text("Add first.")
         (('Five?', 'Add first.'), ('', 'Add first.'))
     """
-    begin, end = _PAIRS[0]
+    begin, end = PAIRS[0]
     thoughts, found, answer = text.rpartition(end)
     return (thoughts.replace(begin, "").strip(), answer.lstrip()) if found else ("", text)
 
 
 def joined(thoughts: str, answer: str) -> str:
     """Return a text that `split_text` takes apart again."""
-    begin, end = _PAIRS[0]
+    begin, end = PAIRS[0]
     return f"{begin}\n{thoughts}\n{end}\n\n{answer}" if thoughts else answer
 
 
@@ -240,6 +241,6 @@ def _find_marks(tokenizer: PreTrainedTokenizerBase) -> _Marks:
         return _Marks(tokenizer.chat_template, _CHANNEL, _MESSAGE, *ids, boundaries)
     template = str(tokenizer.chat_template)
     begin, end = next(
-        (pair for known in (added, template) for pair in _PAIRS if pair[1] in known), _PAIRS[0]
+        (pair for known in (added, template) for pair in PAIRS if pair[1] in known), PAIRS[0]
     )
     return _Marks(tokenizer.chat_template, begin, end, added.get(begin), added.get(end))

@@ -15,8 +15,8 @@ regex:PATTERN  what the last match of a pattern holds: its first group, else all
 =============  ==================================================================================
 
 ``auto`` takes the first of the upper five that there is, in this order. Thoughts, as models mark
-them (``</think>``), are no part of what is said. Marks around an answer (bold, dollar signs of
-LaTeX, a box, a final period) are taken away, whatever read it.
+them (`atlas.prompts.thinking`), are no part of what is said. Marks around an answer (bold, dollar
+signs of LaTeX, a box, a final period) are taken away, whatever read it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ from typing import Any
 import regex
 
 from atlas.config.parts.answers import AUTO
+from atlas.prompts.thinking import PAIRS
 
-_NOT_SAID = re.compile(r"\A.*</think>|<think>.*\Z", re.DOTALL)
+_BEGINS, _ENDS = ("|".join(map(re.escape, marks)) for marks in zip(*PAIRS, strict=True))
+_FINAL = re.escape("<|channel|>final<|message|>")
+_NOT_SAID = re.compile(rf"\A.*(?:{_ENDS}|{_FINAL})|(?:{_BEGINS}|<\|channel\|>).*\Z", re.DOTALL)
 _END_TOKENS = re.compile(r"(?:\s*(?:<\|[^|<>\n]*\|>|</s>|<end_of_turn>|<eos>))+\s*\Z")
 # With the marks that close a bold label: "**Answer:** 5". The first form is all there is on a line.
 _LABEL = re.compile(
@@ -40,8 +43,9 @@ _LABEL = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _ANSWER_IS = re.compile(
-    r"\banswer\s+(?:is|would\s+be)\b(?:,?\s+(?:therefore|thus|then|simply|just|indeed),?(?=\s))?"
-    r"[ \t]*[:\uff1a]?|答案[是为][:\uff1a]?",
+    r"\banswer(?:\s+to\s+(?:the|this|your)(?:\s\w+){1,3}?)?(?:,\s+(?:therefore|thus|then),)?"
+    r"\s+(?:is|(?:would|should|must|will)\s+be)\b"
+    r"(?:,?\s+(?:therefore|thus|then|simply|just|indeed),?(?=\s))?[ \t]*[:\uff1a]?|答案[是为][:\uff1a]?",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?=[\s*\"']|$)|。|\n|,?\s(?:because|since)\s")
