@@ -45,7 +45,8 @@ _LABEL = re.compile(
 _ANSWER_IS = re.compile(
     r"\banswer(?:\s+to\s+(?:the|this|your)(?:\s\w+){1,3}?)?(?:,\s+(?:therefore|thus|then),)?"
     r"\s+(?:is|(?:would|should|must|will)\s+be)\b"
-    r"(?:,?\s+(?:therefore|thus|then|simply|just|indeed),?(?=\s))?[ \t]*[:\uff1a]?|答案[是为][:\uff1a]?",
+    r"(?:,?\s+(?:therefore|thus|then|simply|just|indeed),?(?=\s))?[ \t]*[:\uff1a]?"
+    r"|答案[是为][:\uff1a]?",
     re.IGNORECASE,
 )
 _SENTENCE_END = re.compile(r"[.!?](?=[\s*\"']|$)|。|\n|,?\s(?:because|since)\s")
