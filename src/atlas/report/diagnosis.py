@@ -66,6 +66,19 @@ GRPO_RULES: Final = (
         "doesn't fit the tasks",
     ),
     Rule(
+        metric="train/unfinished_thoughts",
+        is_wrong=lambda value: value > 0.1,
+        what="{value:.0%} of the teachings are thoughts that didn't end",
+        advice="raise max_new_tokens, or let the teacher think less: "
+        "chat_template_kwargs={enable_thinking: false}, or reasoning_effort for gpt-oss",
+    ),
+    Rule(
+        metric="train/attempt_unfinished_thoughts",
+        is_wrong=lambda value: value > 0.1,
+        what="{value:.0%} of the student's answers are thoughts that didn't end",
+        advice="raise student_max_new_tokens, or set student_chat_template_kwargs",
+    ),
+    Rule(
         metric="train/truncated_share",
         is_wrong=lambda value: value > 0.25,
         what="{value:.0%} of the teachings were cut at max_new_tokens",

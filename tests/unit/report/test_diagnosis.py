@@ -9,6 +9,8 @@ from atlas.report.run_files import Curve
 
 HEALTHY = {
     "train/abstained_share": 0.0,
+    "train/unfinished_thoughts": 0.02,
+    "train/attempt_unfinished_thoughts": 0.02,
     "train/truncated_share": 0.02,
     "train/attempt_truncated_share": 0.02,
     "train/dead_groups": 0.3,
@@ -24,6 +26,8 @@ HEALTHY = {
 }
 SICK = {
     "train/abstained_share": 0.5,
+    "train/unfinished_thoughts": 0.6,
+    "train/attempt_unfinished_thoughts": 0.6,
     "train/truncated_share": 0.6,
     "train/attempt_truncated_share": 0.6,
     "train/dead_groups": 0.9,
