@@ -137,7 +137,8 @@ def test_a_published_model_becomes_a_teacher(
     tokenizer = publish(tmp_path / "published", kind)
     sessions = [taught(n, kind) for n in range(1, 13)]
     write_jsonl("traces.jsonl", sessions)
-    data = ("data=runtime_traces", "export_path=traces.jsonl")
+    # Short: each letter is a token here.
+    data = ("data=runtime_traces", "export_path=traces.jsonl", "prompts=plain")
     shop = Workshop(folder=tmp_path)
     words = (*data, "model_name_or_path=published", "learning_rate=1e-2", "num_train_epochs=4")
     batch = ("packing=true", "max_seq_length=512", "gradient_accumulation_steps=1")

@@ -64,7 +64,10 @@ def said(tokenizer: PreTrainedTokenizerBase, completion: Completion) -> Completi
     marks = _marks(tokenizer)
     if marks.boundaries:
         return _of_channels(tokenizer, marks, completion)
-    ids, opened = completion.token_ids, is_opened(tokenizer, completion.prompt_ids)
+    ids, opened = (
+        completion.token_ids,
+        _tail(tokenizer, completion.prompt_ids).endswith(marks.begin),
+    )
     if marks.end_id is None or marks.begin_id is None:
         return _of_text(tokenizer, marks, completion, opened)
     if not opened and marks.begin_id not in ids and marks.end_id not in ids:
@@ -87,7 +90,8 @@ def lead_ids(
 ) -> list[int]:
     """Return the ids between a prompt and an answer that is written for the model.
 
-    They end the thoughts that the prompt opened, and name the channel of what is said.
+    They end the thoughts that the prompt opened, and name the channel of what is said. Where the
+    prompt has ended them already, as with ``enable_thinking=false``, nothing is thought.
 
     Args:
         tokenizer: With a chat template.
@@ -104,7 +108,9 @@ def lead_ids(
         header = f"{_CHANNEL}analysis{_MESSAGE}"
         analysis = [*marked(header), *inner, *marked("<|end|><|start|>assistant")]
         return [*(analysis if inner else ()), *marked(f"{_CHANNEL}{_FINAL}{_MESSAGE}")]
-    opened = is_opened(tokenizer, prompt)
+    if _tail(tokenizer, prompt).endswith(marks.end):
+        return []
+    opened = _tail(tokenizer, prompt).endswith(marks.begin)
     begun = marked(f"{marks.begin}\n") if inner and not opened else []
     return [*begun, *inner, *marked(f"\n{marks.end}\n\n")] if inner or opened else []
 
@@ -145,12 +151,6 @@ def tagged(utterance: Utterance, tag: str | None) -> Utterance:
         thoughts=f"{utterance.thoughts}\n{utterance.text}".strip(),
         withheld="" if inner else "untagged",
     )
-
-
-def is_opened(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int]) -> bool:
-    """Tell whether a prompt ends within thoughts that it opened itself."""
-    end = tokenizer.decode(list(prompt[-_TAIL:]), skip_special_tokens=False)
-    return str(end).rstrip().endswith(_marks(tokenizer).begin)
 
 
 def _of_text(
@@ -214,6 +214,11 @@ def _split(
         thought_tokens=thought_tokens,
         withheld="unfinished_thoughts" if unfinished else "",
     )
+
+
+def _tail(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int]) -> str:
+    """Return the end of a prompt with its marks: it may open thoughts, or end them."""
+    return str(tokenizer.decode(list(prompt[-_TAIL:]), skip_special_tokens=False)).rstrip()
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:

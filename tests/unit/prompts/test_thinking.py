@@ -140,6 +140,16 @@ def test_the_prompt_opens_thoughts_or_closes_them() -> None:
         assert bool(said(tokenizer, sampled(tokenizer, "Add.", prompt)).withheld) == withheld
 
 
+@pytest.mark.parametrize("name", ["qwen3", "smollm3"])
+def test_a_template_that_is_told_not_to_think(name: str) -> None:
+    """The thoughts that were recorded are left out, too."""
+    tokenizer, given = thinker(name), {"enable_thinking": False}
+    prompt = encode(tokenizer, [ASKED], given=given)
+    assert str(tokenizer.decode(prompt)).rstrip().endswith("</think>")
+    assert said(tokenizer, sampled(tokenizer, "Add.", prompt)).text == "Add."
+    assert lead_ids(tokenizer, prompt, "Five?") == []
+
+
 def test_only_the_last_whole_tag_is_given_on() -> None:
     told = "I think. <teaching>No.</teaching> <teaching>\nAdd.\n</teaching> So."
     found = tagged(Utterance(text=told, thoughts="Five?", num_tokens=9), "teaching")
