@@ -64,10 +64,8 @@ def said(tokenizer: PreTrainedTokenizerBase, completion: Completion) -> Completi
     marks = _marks(tokenizer)
     if marks.boundaries:
         return _of_channels(tokenizer, marks, completion)
-    ids, opened = (
-        completion.token_ids,
-        _tail(tokenizer, completion.prompt_ids).endswith(marks.begin),
-    )
+    ids = completion.token_ids
+    opened = _tail(tokenizer, completion.prompt_ids).endswith(marks.begin)
     if marks.end_id is None or marks.begin_id is None:
         return _of_text(tokenizer, marks, completion, opened)
     if not opened and marks.begin_id not in ids and marks.end_id not in ids:
