@@ -31,6 +31,7 @@ COMMANDS = {
     "sft": (
         *("sft", "teacher_sft", "data=runtime_traces", "export_path=traces.jsonl", *SFT),
         *("output_dir=run", "save_steps=1", "eval_steps=1", "load_best_model_at_end=true"),
+        "logging_steps=3",  # so that a kill falls between two lines
     ),
     "grpo": (
         *("grpo", "teacher_rcl", "data=runtime_traces", "export_path=traces.jsonl", *GRPO),

@@ -187,6 +187,7 @@ def _take_steps(
         stop=stop,
         chain=chain,
         logging_steps=config.logging_steps,
+        window=saved.window,
         first_step=saved.first,
         after_step=after_step,
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TypeVar
@@ -71,6 +70,42 @@ def learned(
     )
 
 
+@dataclass(kw_only=True, slots=True)
+class Window:
+    """What a loop remembers from step to step; checkpoints keep it, so that lines stay the same."""
+
+    num_skipped: int = 0
+    """Steps in a row, up to now, that changed nothing."""
+    num_steps: int = 0
+    """Since the last line of metrics, as all that follows."""
+    num_tokens: int = 0
+    seconds: float = 0.0
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Of a figure, and of how many steps that have it: some have no loss, or no canary."""
+    latest: dict[str, float] = field(default_factory=dict)
+
+    def add(self, found: Learned, seconds: float) -> None:
+        """Take a step."""
+        self.num_steps += 1
+        self.num_skipped = self.num_skipped + 1 if found.skipped else 0
+        self.num_tokens += found.num_tokens or 0
+        self.seconds += seconds
+        self.latest |= found.latest
+        for name, value in found.metrics.items():
+            total, count = self.sums.get(name, (0.0, 0))
+            self.sums[name] = (total + float(value), count + 1)
+
+    def close(self) -> dict[str, float]:
+        """Return a line, of means; the next step begins a new one."""
+        line = {name: total / count for name, (total, count) in self.sums.items()}
+        if self.num_tokens:
+            line["train/tokens_per_second"] = self.num_tokens / self.seconds
+        line |= self.latest
+        self.num_steps, self.num_tokens, self.seconds = 0, 0, 0.0
+        self.sums, self.latest = {}, {}
+        return line
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loop:
     """How a training goes through its steps, whatever it learns from."""
@@ -85,6 +120,8 @@ class Loop:
     """Grows with every step."""
     logging_steps: int
     """Steps between two lines of metrics."""
+    window: Window = field(default_factory=Window)
+    """What the next line is made of: of a run that goes on, what its checkpoint kept."""
     first_step: int = 0
     """Steps that were done before, by a run that this one goes on from."""
     after_step: Callable[[int], None] = lambda step: None
@@ -104,7 +141,7 @@ class Loop:
             AtlasError: The gradients of several steps in a row were not finite.
             Stopped: The user asked to stop; what was done is saved.
         """
-        window, num_skipped = _Window(), 0
+        window, marked = self.window, time.monotonic()
         line: dict[str, float] = {}
         step = self.first_step
         for step, data in enumerate(steps, start=self.first_step + 1):
@@ -112,18 +149,19 @@ class Loop:
                 self.after_step(step - 1)  # asked while the data was made: save what is done
             self.stop.check()
             found = learn(step, data)
-            window.add(found)
+            now = time.monotonic()
+            window.add(found, now - marked)
+            marked = now
             self.chain.add(step, digest(found.rows), found.metrics)
             self.progress.advance(note=found.note)
-            num_skipped = num_skipped + 1 if found.skipped else 0
-            if num_skipped:
-                self._skipped(step, found.rows, num_skipped)
+            if found.skipped:
+                self._skipped(step, found.rows, window.num_skipped)
             if step % self.logging_steps == 0:
-                line, window = window.line(), _Window()
+                line = window.close()
                 self.sink.log(step, line, chain=self.chain.head)
             self.after_step(step)
         if window.num_steps:  # what the last whole window left over
-            line = window.line()
+            line = window.close()
             self.sink.log(step, line, chain=self.chain.head)
         return line
 
@@ -139,29 +177,3 @@ class Loop:
                 f"the gradients of {in_a_row} steps in a row are not finite (the last batch: "
                 f"{kept}); lower learning_rate, or look at the data, and start over with --fresh"
             )
-
-
-class _Window:
-    """The steps between two lines."""
-
-    def __init__(self) -> None:
-        self.num_steps = 0
-        self._values: dict[str, list[float]] = defaultdict(list)
-        self._latest: dict[str, float] = {}
-        self._num_tokens = 0
-        self._started = time.monotonic()
-
-    def add(self, found: Learned) -> None:
-        self.num_steps += 1
-        self._latest |= found.latest
-        self._num_tokens += found.num_tokens or 0
-        for name, value in found.metrics.items():
-            self._values[name].append(value)
-
-    def line(self) -> dict[str, float]:
-        """Return means over the steps that have a figure: some have no loss, or no canary."""
-        means = {name: sum(values) / len(values) for name, values in self._values.items()}
-        if self._num_tokens:
-            spent = time.monotonic() - self._started
-            means["train/tokens_per_second"] = self._num_tokens / spent
-        return {**means, **self._latest}

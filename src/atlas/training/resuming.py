@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from atlas.run.prompts_kept import model_files
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import StopRequest
 from atlas.training.chain import Chain, fingerprint
+from atlas.training.loop import Window
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +97,8 @@ class Resumable:
         """What was saved there; empty where the run starts anew."""
         self.first = int(self.state.get("step", 0))
         """Steps that were done before."""
+        self.window = Window()
+        """Of metrics, which is open; what was saved of it is there once `restore` is called."""
         self._chain: Chain | None = None
         self._checkpoints = checkpoints
         self._total_steps = total_steps
@@ -113,6 +117,7 @@ class Resumable:
         if self.first:
             try:
                 engine.load_state(self._of_engine)
+                self.window = Window(**self.state.get("window", {}))
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 raise not_a_state(self.folder or self._checkpoints, error) from error
             self._of_engine = {}
@@ -130,6 +135,7 @@ class Resumable:
             engine.refresh()
             chain = self._chain.head if self._chain else None
             state = {"step": step, "engine": engine.state(), "chain": chain, **kept}
+            state["window"] = asdict(self.window)
             if self._ranks.is_main:
                 folder = self._checkpoints / step_name(step)
                 save_checkpoint(folder, engine.model, tokenizer, state, extra=self._extra)

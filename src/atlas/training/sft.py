@@ -99,6 +99,7 @@ def train_sft(
                 stop=stop,
                 chain=chain,
                 logging_steps=config.logging_steps,
+                window=saved.window,
                 first_step=first,
                 after_step=after_step,
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest
 from atlas.training.chain import Chain
-from atlas.training.loop import Learned, Loop
+from atlas.training.loop import Learned, Loop, Window
 from atlas.types import Tokens
 
 
@@ -51,6 +52,11 @@ def gone_through(folder: Path, found: list[dict[str, float]], **options: Any) ->
     return [last, *lines]
 
 
+def untimed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the time, and the chain, which is the test's own each time."""
+    return [{k: v for k, v in line.items() if k not in ("time", "chain")} for line in lines]
+
+
 def test_a_line_holds_the_means_since_the_last_one_over_the_steps_that_have_a_figure(
     tmp_path: Path,
 ) -> None:
@@ -60,6 +66,26 @@ def test_a_line_holds_the_means_since_the_last_one_over_the_steps_that_have_a_fi
     assert (rest["step"], rest["train/loss"]) == (3, 7.0)
     assert "canary/accuracy" not in rest
     assert last == {"train/loss": 7.0}
+
+
+def test_a_run_that_goes_on_writes_the_lines_of_the_one_that_was_never_stopped(
+    tmp_path: Path,
+) -> None:
+    """What steps before its checkpoint gave is in them; skips in a row are counted across it."""
+    steps = [{"train/loss": 0.1 * n, "train/grad_norm": 1.0} for n in range(1, 6)]
+    steps[1] |= {"canary/accuracy": 0.5}
+    window, kept = Window(), dict[int, dict[str, Any]]()
+    options = {"logging_steps": 3, "window": window}
+    _, *whole = gone_through(
+        tmp_path / "whole", steps, **options, after_step=lambda n: kept.update({n: asdict(window)})
+    )
+    for done in range(1, 5):
+        options = {"logging_steps": 3, "window": Window(**kept[done]), "first_step": done}
+        _, *rest = gone_through(tmp_path / f"from_{done}", steps[done:], **options)
+        assert untimed(rest) == untimed([line for line in whole if line["step"] > done])
+    bad = {"train/grad_norm": math.nan}
+    with pytest.raises(AtlasError, match="gradients of 3 steps in a row"):
+        gone_through(tmp_path / "bad", [bad], window=Window(num_skipped=2), first_step=2)
 
 
 def test_the_chain_of_a_line_is_that_of_its_step_and_goes_on_from_where_it_was(

@@ -91,6 +91,7 @@ def train_base_model(
             stop=stop,
             chain=chain,
             logging_steps=config.logging_steps,
+            window=saved.window,
             first_step=first,
             after_step=lambda step: saved.save_if_due(step, engine, tokenizer),
         )

@@ -186,6 +186,7 @@ def _stage(
             stop=job.stop,
             chain=chain,
             logging_steps=config.logging_steps,
+            window=saved.window,
             first_step=first,
             after_step=lambda step: saved.save_if_due(step, engine, job.tokenizer),
         )
