@@ -12,4 +12,4 @@ from atlas.parallel.distributed import joined
 warnings.simplefilter("ignore", SyntaxWarning)
 with joined(timeout=120):
     for source, *overrides in json.loads(sys.argv[1]):
-        train(source, overrides)
+        train(source, overrides, override_config=True)

@@ -17,6 +17,7 @@ import torch
 from tests.integration.test_training_commands import sessions
 
 from atlas.cli.train.train import train
+from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_model
 from atlas.traces.jsonl import write_jsonl
 
@@ -138,23 +139,40 @@ def test_the_same_teachings_are_sampled(folder: Path, name: str) -> None:
         assert first == second
 
 
+def cut_short(run: Path) -> None:
+    """Take a finished run back to its newest checkpoint."""
+    assert list((run / "checkpoints").glob("step_*"))
+    shutil.rmtree(run / "final")
+    shutil.rmtree(run / "stages")
+
+
 def test_a_checkpoint_of_two_processes_is_gone_on_with_by_one(folder: Path) -> None:
     """And of one engine by another: the run of ZeRO-3 ends as the run that was never stopped."""
     for name in ("grpo_zero3", "sft_fsdp"):
         run = folder / name
-        assert sorted(path.name for path in (run / "checkpoints").glob("step_*"))
-        shutil.rmtree(run / "final")
-        shutil.rmtree(run / "stages")
+        cut_short(run)
+        source, *overrides = words(SHARED[name][0], folder, name, num_processes=1)
+        with pytest.raises(AtlasError, match=r"_accumulation_steps was 2, is 4.*--override"):
+            train(source, overrides)
+        train(source, overrides, override_config=True)
+        same_weights(run / "final", folder / f"{ALONE[name]}_alone" / "final")
+        assert "go on after step" in (run / "training.log").read_text()
+
+
+def test_a_checkpoint_of_one_process_is_gone_on_with_by_two(folder: Path) -> None:
+    """In DDP and in FSDP; what a step learns from must stay."""
+    jobs, whole = [], folder / "whole"
+    for name, how in (("sft", "engine=fsdp"), ("grpo", "engine=ddp")):
+        run = folder / f"{name}_alone"
+        shutil.copytree(run / "final", whole / name)
+        cut_short(run)
         job, _ = SHARED[name]
-        changed = (run / "config.yaml").read_text().replace("engine: fsdp", "engine: auto")
-        changed = changed.replace("deepspeed: configs/deepspeed/zero3.json", "deepspeed: null")
-        changed = changed.replace(
-            "gradient_accumulation_steps: 2", "gradient_accumulation_steps: 4"
-        )
-        (run / "config.yaml").write_text(changed)
-        source, *overrides = words(job, folder, name, num_processes=1)
-        train(source, overrides)
-        other = ALONE[name]
-        same_weights(run / "final", folder / f"{other}_alone" / "final")
-        log = (run / "training.log").read_text()
-        assert "go on after step" in log
+        jobs.append(words(job, folder, run.name, how, num_processes=2))
+    source, *overrides = (word for word in jobs[0] if word != "engine=fsdp")
+    with pytest.raises(AtlasError, match=r"with 8 examples a step.* make it 4; give gradient"):
+        train(source, overrides, override_config=True)
+    together(jobs)
+    for name in ("sft", "grpo"):
+        run = folder / f"{name}_alone"
+        same_weights(run / "final", whole / name)
+        assert "go on after step" in (run / "training.log").read_text()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from atlas.config.grammar.schema import keys_of, shortened
+from atlas.config.parts.engine import EngineConfig
 from atlas.config.parts.record import RecordConfig
 from atlas.config.parts.run import RunConfig
 from atlas.config.resolve import shown_values, to_yaml
@@ -22,6 +23,11 @@ CHANGEABLE: Final = frozenset(
     }
 )
 """Keys that decide nothing of what is learned: a run may go on with others."""
+_SHARING: Final = frozenset(
+    {*keys_of(EngineConfig), "gradient_accumulation_steps", "per_device_train_batch_size"}
+)
+"""Keys of how processes share a step. How much one step learns from must stay, so not where it is
+these keys alone that say so, as in the quickstart."""
 _STAGES = ("grpo_", "sft_")
 
 
@@ -31,8 +37,8 @@ def keep_config(config: RunConfig, path: Path, *, override: bool | None = None) 
     Args:
         config: Of now.
         path: Where it is saved.
-        override: Go on with other values of the keys in `CHANGEABLE`; None where the command has
-            no option for it.
+        override: Go on with other values of the keys in `CHANGEABLE`, and of those that say how
+            processes share a step; None where the command has no option for it.
 
     Raises:
         AtlasError: The run was begun with other settings, which are named with both values, or its
@@ -48,7 +54,7 @@ def keep_config(config: RunConfig, path: Path, *, override: bool | None = None) 
             "start over with --fresh"
         )
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    fixed = [key for key in changed if _plain(key) not in CHANGEABLE]
+    fixed = [key for key in changed if key not in _SHARING and _plain(key) not in CHANGEABLE]
     if changed and override and not fixed:
         save_config(config, path)
     elif changed:

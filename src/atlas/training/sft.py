@@ -155,7 +155,8 @@ def check_batch(config: SFTConfig, before: int | None, num_processes: int) -> in
     if before is not None and before != now:
         raise AtlasError(
             f"the run was begun with {before} examples a step, but {num_processes} process(es) make"
-            f" it {now}; set gradient_accumulation_steps so that it is {before} again"
+            f" it {now}; give gradient_accumulation_steps with which it is {before} again, and "
+            "--override-config"
         )
     return now
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from atlas.config import QuickstartConfig, SFTConfig
+from atlas.config import GRPOConfig, QuickstartConfig, SFTConfig
 from atlas.errors import AtlasError
 from atlas.run.config_file import keep_config, save_config
 
@@ -47,6 +47,24 @@ def test_what_decides_nothing_of_what_is_learned_can_be_changed(tmp_path: Path) 
             QuickstartConfig(grpo_save_steps=8, logging_steps=2, seed=3), path, override=True
         )
     assert path.read_text() == before
+
+
+def test_a_run_goes_on_in_other_shares_but_in_no_other_precision_or_batch(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    base = {"output_dir": "run", "model_name_or_path": "base", "prompts_per_step": 8}
+    save_config(GRPOConfig(**base, gradient_accumulation_steps=4), path)
+    keep_config(
+        GRPOConfig(**base, gradient_accumulation_steps=2, engine="fsdp"), path, override=True
+    )
+    for name, was, value in (("precision", "auto", "bf16"), ("prompts_per_step", 8, 16)):
+        changed = GRPOConfig(**{**base, name: value})
+        said = f"{name} was {was}, is {value}.*--override-config can't change {name}$"
+        with pytest.raises(AtlasError, match=said):
+            keep_config(changed, path, override=True)
+    quickstart = tmp_path / "quickstart.yaml"
+    save_config(QuickstartConfig(), quickstart)
+    with pytest.raises(AtlasError, match="can't change sft_per_device_train_batch_size"):
+        keep_config(QuickstartConfig(sft_per_device_train_batch_size=4), quickstart, override=True)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from atlas.cli.options import DryRun, Fresh, Overrides, Source, command_app
+from atlas.cli.options import DryRun, Fresh, OverrideConfig, Overrides, Source, command_app
 from atlas.cli.train.train import check_job
 from atlas.errors import AtlasError, OutageError
 from atlas.parallel.world import World
@@ -34,6 +34,7 @@ def launch(
     config: Source,
     overrides: Overrides,
     fresh: Fresh = False,
+    override_config: OverrideConfig = False,
     dry_run: DryRun = False,
 ) -> None:
     """Run the job that a file is for in N processes of this machine, on its GPUs or its CPU."""
@@ -46,7 +47,9 @@ def launch(
         show_plan(job_of(config, overrides), config, overrides, place)
         return
     number = checked(processes, config, overrides)
-    words = ["train", config, *(["--fresh"] if fresh else []), "--", *overrides]
+    options = {"--fresh": fresh, "--override-config": override_config}
+    given = [name for name, is_given in options.items() if is_given]
+    words = ["train", config, *given, "--", *overrides]
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // number)))
     _torchrun(number, words)
 

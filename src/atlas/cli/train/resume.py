@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
 from atlas.cli.options import OverrideConfig, Overrides, command_app
+from atlas.cli.train.train import JOBS, command_of, overriding
 from atlas.errors import AtlasError
 from atlas.masking import is_masked
 from atlas.run.run_dir import RunDir
-
-COMMANDS: Final[Mapping[str, str]] = {
-    "base_model": "train.base_model",
-    "collect": "train.collect",
-    "evaluate": "train.evaluate",
-    "grpo": "train.grpo",
-    "quickstart": "train.quickstart",
-    "ranked": "from_scratch.ranked",
-    "sft": "train.sft",
-}
-"""Kind of a run -> the module below ``atlas.cli`` of the command that made it."""
-_OVERRIDABLE = ("grpo", "quickstart", "sft")
 
 app = command_app()
 
@@ -41,30 +29,20 @@ def resume(
     whole = next((p for p in run.absolute().parents if _holds(p, found)), None)
     if whole is not None:
         raise AtlasError(f"{run} is a part of the run {whole}; go on with that one")
-    if found.kind not in COMMANDS or not found.config.is_file():
+    if found.kind not in JOBS or not found.config.is_file():
         raise AtlasError(
             f"{run} has no {found.config.name}: nothing was begun there, or not by one command; "
             "give the command itself"
         )
-    if override_config and found.kind not in _OVERRIDABLE:
-        raise AtlasError(
-            f"--override-config is for runs of {', '.join(_OVERRIDABLE)}; {run} is one of "
-            f"{found.kind}"
-        )
+    options = overriding(found.kind) if override_config else {}
 
     from atlas.yaml_file import read_yaml
 
     settings = read_yaml(found.config)
     _check_secrets(found, settings, overrides)
-    command = _command(found.kind)
     config = found.config.absolute()
     os.chdir(_begun_in(found, settings))
-    options = {"override_config": True} if override_config else {}
-    command(config=str(config), overrides=overrides, **options)
-
-
-def _command(kind: str) -> Callable[..., None]:
-    return getattr(importlib.import_module(f"atlas.cli.{COMMANDS[kind]}"), kind)
+    command_of(found.kind)(config=str(config), overrides=overrides, **options)
 
 
 def _holds(folder: Path, run: RunDir) -> bool:

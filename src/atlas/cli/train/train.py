@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from atlas.cli.options import DryRun, Fresh, Overrides, Source, command_app
+from atlas.cli.options import DryRun, Fresh, OverrideConfig, Overrides, Source, command_app
 from atlas.errors import AtlasError
 from atlas.parallel.world import world
 
@@ -22,13 +22,19 @@ JOBS = {
 """Job -> the module of its command: only the one that runs is imported."""
 DISTRIBUTED = ("sft", "grpo")
 """Jobs that several processes can share."""
+OVERRIDABLE = ("grpo", "quickstart", "sft")
+"""Jobs that go on with other settings, where nothing learned depends on them."""
 
 app = command_app()
 
 
 @app.command()
 def train(
-    config: Source, overrides: Overrides, fresh: Fresh = False, dry_run: DryRun = False
+    config: Source,
+    overrides: Overrides,
+    fresh: Fresh = False,
+    override_config: OverrideConfig = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Run the job that a file is for; under torchrun, as one of its processes."""
     from atlas.config.grammar.compose import job_of
@@ -40,12 +46,26 @@ def train(
         show_plan(job, config, overrides)
         return
     check_job(job, world().size)
-    command_of(job)(config=config, overrides=overrides, fresh=fresh)
+    options = overriding(job) if override_config else {}
+    command_of(job)(config=config, overrides=overrides, fresh=fresh, **options)
 
 
 def command_of(job: str) -> Callable[..., Any]:
     """Return the command that does a job, as a function of config, overrides and fresh."""
     return getattr(importlib.import_module(f"atlas.cli.{JOBS[job]}"), job)
+
+
+def overriding(job: str) -> dict[str, bool]:
+    """Return the option of a job's command to go on with other settings.
+
+    Raises:
+        AtlasError: It has none.
+    """
+    if job not in OVERRIDABLE:
+        raise AtlasError(
+            f"--override-config is for runs of {', '.join(OVERRIDABLE)}; this is one of {job}"
+        )
+    return {"override_config": True}
 
 
 def check_job(job: str, num_processes: int) -> None:

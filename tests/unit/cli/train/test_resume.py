@@ -83,6 +83,6 @@ def test_code_that_a_directory_names_is_not_run_without_being_allowed() -> None:
 def test_an_option_that_the_job_hasn_t_is_refused() -> None:
     run = RunDir.create("run", "collect")
     run.config.write_text("output_dir: run\n")
-    assert "is for runs of grpo, quickstart, sft; run is one of collect" in refusal(
+    assert "is for runs of grpo, quickstart, sft; this is one of collect" in refusal(
         "run", "--override-config"
     )
