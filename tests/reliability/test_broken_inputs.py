@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from tests.integration.test_training_commands import GRPO, SFT, sessions
-from tests.reliability.test_exact_resume import RANKED, Forks
+from tests.reliability.conftest import RANKED
+from tests.reliability.forks import Forks
 
 from atlas.machine.shipped import SHIPPED
 from atlas.traces.jsonl import write_jsonl

@@ -43,7 +43,7 @@ from atlas.models.whole import (
     refuse_nonsense,
 )
 from atlas.prompts.templates import check_template
-from atlas.run.files import disk_errors, give_usual_mode, place_errors, write_atomic
+from atlas.run.files import disk_errors, give_usual_mode, make_parent, place_errors, write_atomic
 
 ADAPTER = "adapter"
 """The folder within a model folder that has its adapter by itself."""
@@ -312,8 +312,7 @@ def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
     temporary = folder.parent / f".{folder.name}.partial"
     old = folder.parent / f".{folder.name}.old"
     with disk_errors(folder):
-        with place_errors(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
+        make_parent(folder)
         if old.exists() and not folder.exists():
             # A process died between the two renames below: this is the only one there is.
             old.rename(folder)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from atlas.errors import AtlasError, OutageError
 
+_TOO_LARGE_WORDS = ("file too large", "os error 27")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # What libraries that write on their own say. torch.save doesn't quote the system: it finds that its
 # archive came out shorter than what it wrote.
@@ -66,8 +67,8 @@ def replacing(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
         AtlasError: The disk is full, or nothing can be written there.
     """
     with disk_errors(path, num_bytes):
+        make_parent(path)
         with place_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -80,6 +81,53 @@ def replacing(path: Path, num_bytes: int | None = None) -> Iterator[Path]:
             _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+_IN_USE: set[Path] = set()
+"""Folders that were there when this process began to write into them."""
+
+
+@contextlib.contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Refuse to write below a folder, for as long as the block runs, once it is gone.
+
+    Raises:
+        AtlasError: It is, and that is what ended the block.
+    """
+    folder = folder.absolute()
+    _IN_USE.add(folder)
+    try:
+        yield
+    except (AtlasError, OSError):
+        refuse_gone(folder / "any")
+        raise
+    finally:
+        _IN_USE.discard(folder)
+
+
+def refuse_gone(path: Path) -> None:
+    """Refuse to go on writing ``path`` where a folder in use that it lies in was taken away.
+
+    Raises:
+        AtlasError: It was; written to it would be half of what was there, or nothing.
+    """
+    for folder in _IN_USE.intersection(path.absolute().parents):
+        if not folder.is_dir():
+            raise OutageError(
+                f"{folder} was removed or moved away while it was written to; move it back, and "
+                "the same command goes on"
+            )
+
+
+def make_parent(path: Path) -> None:
+    """Make the folder that ``path`` goes to, where it is missing.
+
+    Raises:
+        AtlasError: It can't be made, or is part of a folder in use that was taken away.
+    """
+    refuse_gone(path)
+    with place_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def open_lock(path: Path) -> int:
@@ -149,9 +197,15 @@ def disk_errors(path: Path, num_bytes: int | None = None) -> Iterator[None]:
         if not _says_full(error):
             raise
         size = f" ({_size(num_bytes)})" if num_bytes is not None else ""
+        free = f"{_size(_free_bytes(path))} is free there"
+        if any(words in str(error).lower() for words in _TOO_LARGE_WORDS):
+            raise OutageError(
+                f"{path}{size} could not be written: files so large aren't allowed (ulimit -f), or "
+                f"the disk takes none, though {free}; mend that and run the same command again"
+            ) from error
         raise OutageError(
-            f"the disk is full: {path}{size} could not be written, {_size(_free_bytes(path))} is "
-            "free there; make room and run the same command again"
+            f"the disk is full: {path}{size} could not be written, {free}; make room and run the "
+            "same command again"
         ) from error
 
 
@@ -212,7 +266,7 @@ def _umask() -> int:
 def _says_full(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno in _FULL:
         return True
-    return any(words in str(error).lower() for words in _FULL_WORDS)
+    return any(words in str(error).lower() for words in (*_FULL_WORDS, *_TOO_LARGE_WORDS))
 
 
 def _free_bytes(path: Path) -> int:

@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 from atlas.json_file import parse_json
-from atlas.run.files import append_line, disk_errors, write_atomic
+from atlas.run.files import append_line, disk_errors, refuse_gone, write_atomic
 from atlas.run.run_dir import RunDir, stamped
 from atlas.run.trackers.tracker import Tracker, open_trackers
 
@@ -110,8 +110,9 @@ class MetricSink:
             chain: The hash over all steps so far; None where nothing was learned.
 
         Raises:
-            AtlasError: The disk is full.
+            AtlasError: The disk is full, or the run directory is gone.
         """
+        refuse_gone(self._run.metrics)
         now = time.time()
         line = {"step": step, "time": now, "stage": self._stage}
         line |= {"chain": chain} if chain else {}

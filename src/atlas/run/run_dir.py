@@ -30,7 +30,7 @@ import atlas
 from atlas.errors import AtlasError
 from atlas.json_file import read_json
 from atlas.prompts import FOLDER as PROMPTS
-from atlas.run.files import append_line, disk_errors, open_lock, try_lock, write_atomic
+from atlas.run.files import append_line, disk_errors, in_use, open_lock, try_lock, write_atomic
 from atlas.run.lineage import FILE as LINEAGE
 
 LAYOUT_VERSION = 1
@@ -199,9 +199,11 @@ class RunDir:
                 else:
                     leftover.unlink(missing_ok=True)
             try:
-                yield
+                with in_use(self.path):
+                    yield
             except AtlasError:
-                if self.new and _did_nothing(self.path) and not self.student_alone.exists():
+                new = self.new and self.path.is_dir()
+                if new and _did_nothing(self.path) and not self.student_alone.exists():
                     shutil.rmtree(self.path, ignore_errors=True)
                 raise
             finally:

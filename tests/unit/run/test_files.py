@@ -6,15 +6,17 @@ import resource
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, OutageError
 from atlas.run.files import (
     append_line,
     disk_errors,
+    in_use,
     replacing,
     require_free_space,
     through_links,
@@ -170,3 +172,30 @@ def test_an_output_that_is_a_link_is_written_where_it_leads(tmp_path: Path) -> N
     (tmp_path / "circle").symlink_to("circle")
     with pytest.raises(AtlasError, match="circle is a link that leads nowhere"):
         through_links(tmp_path / "circle")
+
+
+def test_a_file_that_may_be_no_longer_is_told_apart_from_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    said = r"file could not be written: files so large.*ulimit -f"
+    with pytest.raises(OutageError, match=said), disk_errors(path):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+
+def test_a_folder_in_use_that_is_taken_away_is_not_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with in_use(folder):
+        write_atomic(folder / "sub" / "a", "whole")
+    gone = f"{folder} was removed or moved away"
+
+    def lose(write: Callable[[Path, str], object]) -> None:
+        with in_use(folder):
+            shutil.rmtree(folder)
+            write(folder / "a", "half")
+
+    for write in (write_atomic, Path.write_text):
+        with pytest.raises(AtlasError, match=gone):
+            lose(write)
+        assert not folder.exists()
+        folder.mkdir()
+    write_atomic(folder / "a", "nobody uses it any more")
