@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart test peers serving distributed reliability fuzz check audit fix docs bench base-model serve-env clean help
+.PHONY: quickstart test peers serving distributed reliability fuzz endurance check audit fix docs bench base-model serve-env clean help
 
 VENV := .venv
 SERVE_VENV := .serve-venv
@@ -49,6 +49,9 @@ reliability: $(DEV)  ## Runs that are killed, and must end as if they hadn't bee
 
 fuzz: $(DEV)  ## Every parser on new broken inputs (ATLAS_FUZZ=5000 for so many of each property)
 	@ATLAS_FUZZ=$${ATLAS_FUZZ:-2000} $(BIN)/python -m pytest -n logical --maxprocesses 4 tests/reliability/fuzz $(ARGS)
+
+endurance: $(DEV)  ## 2,000 steps of GRPO that faults befall: memory, files, time, disk; half an hour
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/endurance.py $(ARGS)
 
 distributed: $(SHARED)  ## The tests in which several processes train together
 	@$(BIN)/python -m pytest tests/distributed $(ARGS)
