@@ -37,7 +37,7 @@ _GB = 1e9
 _PROMPT = 512
 """Tokens that a prompt is taken to have: none has been read yet."""
 _MOST_DEVICES = 64
-_SERVED = {"rollout_engine": "vllm", "student_server_url": ("http://…",)}
+_SERVED = {"rollout_engine": "vllm", "student_server_url": ("http://HOST:8001",)}
 """Both sample on servers, which keep the keys and values."""
 
 

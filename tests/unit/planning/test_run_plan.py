@@ -67,7 +67,7 @@ def test_what_is_named_would_fit_and_the_smallest_change_comes_first() -> None:
 def test_one_device_for_grpo_of_eight_billion_wants_an_adapter_and_servers() -> None:
     config = grpo("memory_limit_gb=40")
     ways = fitting_settings(config, planned(config))
-    served = "rollout_engine=vllm student_server_url=http://…"
+    served = "rollout_engine=vllm student_server_url=http://HOST:8001"
     assert any("use_peft=true" in way and served in way for way in ways), ways
 
 
@@ -90,7 +90,7 @@ def test_eight_gpus_hold_eight_billion_weights_in_full_once_rollouts_are_served(
     config = grpo("memory_limit_gb=80")
     plan = planned(config, 8)
     assert not plan.fits
-    served = "engine=fsdp rollout_engine=vllm student_server_url=http://…"
+    served = "engine=fsdp rollout_engine=vllm student_server_url=http://HOST:8001"
     assert any(way.endswith(served) for way in fitting_settings(config, plan))
 
 
