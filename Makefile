@@ -20,7 +20,7 @@ BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 BASE_PINS := requirements/torch.txt requirements/base.txt pyproject.toml
 BASE := $(VENV)/.atlas-base-$(shell cat $(BASE_PINS) | cksum | cut -d ' ' -f 1)
 DEV := $(VENV)/.atlas-dev-$(shell cat $(BASE_PINS) requirements/dev.txt | cksum | cut -d ' ' -f 1)
-BENCH := $(VENV)/.atlas-bench-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/bench.txt | cksum | cut -d ' ' -f 1)
+BENCH := $(VENV)/.atlas-bench-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/bench.txt requirements/real.txt | cksum | cut -d ' ' -f 1)
 SHARED := $(VENV)/.atlas-shared-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/distributed.txt | cksum | cut -d ' ' -f 1)
 SERVE := $(SERVE_VENV)/.atlas-serve-$(shell cat requirements/torch.txt requirements/serve.txt | cksum | cut -d ' ' -f 1)
 AUDIT := $(AUDIT_VENV)/.atlas-audit-$(shell cat requirements/audit.txt | cksum | cut -d ' ' -f 1)
@@ -103,6 +103,7 @@ $(BENCH): $(DEV)
 	@rm -f $(VENV)/.atlas-bench-*
 	@echo "Installing the peers for comparison into $(VENV)"
 	@$(PIP) -r requirements/base.txt -r requirements/bench.txt
+	@$(PIP) --no-deps -r requirements/real.txt
 	@touch $@
 
 # --no-build-isolation: DeepSpeed looks for the PyTorch that is there while it is built.

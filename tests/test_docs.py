@@ -365,6 +365,8 @@ def test_every_direct_dependency_has_a_reason() -> None:
     assert development == requirement_names(project["optional-dependencies"]["dev"])
     assert trackers == requirement_names(project["optional-dependencies"]["trackers"])
     assert comparison == requirement_names(project["optional-dependencies"]["bench"])
+    real = [row[0] for row in table(text, "Real model", "Why")]
+    assert real == requirement_names(project["optional-dependencies"]["real"])
     several = [row[0] for row in table(text, "Several processes", "Why")]
     assert several == requirement_names(project["optional-dependencies"]["deepspeed"])
     graphics = [row[0] for row in table(text, "GPUs", "Why")]

@@ -6,18 +6,15 @@ and through its own reading of the chat template the same answers.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
-import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.peers.llama_server import Ask, served
 from tests.unit.tiny_models import byte_level_tokenizer, tiny_model
 from transformers import AutoModelForCausalLM
 
@@ -39,18 +36,6 @@ PARTS = (
     *("  ", " a", "'re", "'S", "\n\n", "123", "the", "<|end|>", "don\u2019t"),
 )
 """Of random texts: scripts, digits, marks, blanks, contractions, a special token."""
-SERVE = """
-import sys, xllamacpp
-settings = xllamacpp.CommonParams()
-settings.model.path = sys.argv[1]
-settings.n_ctx = 512
-settings.n_parallel = 1
-settings.warmup = False
-server = xllamacpp.Server(settings)
-print(server.listening_address, flush=True)
-sys.stdin.read()
-"""
-Ask = Any
 
 
 @pytest.fixture(scope="module", params=[torch.float32, torch.bfloat16], ids=["f32", "bf16"])
@@ -61,34 +46,6 @@ def source(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     load: Any = AutoModelForCausalLM.from_pretrained
     save_model(folder / "model", load(shipped, dtype=request.param), load_tokenizer(shipped))
     return folder / "model"
-
-
-@contextlib.contextmanager
-def served(path: Path) -> Iterator[Ask]:
-    """Give what posts a request to a llama.cpp that has loaded a file."""
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        address = server.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:"), address
-
-        def post(path: str, body: Mapping[str, Any]) -> Any:
-            request = urllib.request.Request(
-                address + path,
-                json.dumps(body).encode(),
-                {"Content-Type": "application/json"},
-            )
-            with urllib.request.urlopen(request, timeout=60) as reply:
-                return json.load(reply)
-
-        yield post
-        server.stdin.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from huggingface_hub import constants
 
 from atlas.errors import AtlasError
+from atlas.machine.packaged import unpack
 from atlas.machine.shipped import model_path
 
 _SECONDS = 5.0
@@ -20,13 +21,16 @@ _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY
 def refuse_missing(name: str | Path) -> None:
     """Refuse a model that can't be found, before anything heavy is loaded for it.
 
+    A model that a package brings is unpacked here, once.
+
     Args:
         name: A folder, a hub id or the name of a shipped model.
 
     Raises:
         AtlasError: It is a link to nothing; or no folder, the hub's cache lacks it, and no
-            hub can be asked.
+            hub can be asked; or it comes in a package that isn't installed.
     """
+    unpack(name)
     place = model_path(name)
     if os.path.islink(place) and not os.path.exists(place):
         raise AtlasError(

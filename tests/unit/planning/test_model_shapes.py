@@ -18,6 +18,7 @@ PUBLISHED = {
     "Qwen/Qwen3-8B": 8_190_735_360,
     "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512,
     "Qwen/Qwen3-4B-Instruct-2507": 4_022_468_096,
+    "smollm2": 134_515_008,
 }
 
 
