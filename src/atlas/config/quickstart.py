@@ -26,12 +26,17 @@ class QuickstartConfig(RunConfig):
     job: Literal["quickstart"] = key("quickstart", "Which job the file is for.")
     output_dir: str = like(RunConfig, "output_dir", "runs/quickstart")
     families: tuple[str, ...] = key(
-        ("chain_sum", "leg_counting"), "Task families of reasoning-gym."
+        ("chain_sum", "leg_counting"), "Task families of reasoning-gym, or word problems of ours."
     )
+    prompts: str = like(GRPOConfig, "prompts", "auto")
+    answer_format: str = like(GRPOConfig, "answer_format", "auto")
 
     model_name_or_path: str = key(
         "base", "The student, and what the teacher starts from; base is the one that ships."
     )
+    use_peft: bool = like(GRPOConfig, "use_peft", False)
+    lora_r: int = like(GRPOConfig, "lora_r", 16)
+    lora_alpha: int = like(GRPOConfig, "lora_alpha", 32)
     results_dir: str = key("results", "Where links with the guide's names point into the run.")
 
     collect_tasks: int = key(600, "Tasks whose dual-agent session is recorded as a trace.", ge=1)

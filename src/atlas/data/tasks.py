@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from atlas.data.split import place_in_range
+from atlas.data.word_problems import WORD_PROBLEMS
 from atlas.errors import AtlasError
 from atlas.types import Task, task_id
 
@@ -136,23 +137,28 @@ def _in_last_part(identity: str) -> bool:
 
 
 def check_family(family: str) -> None:
-    """Raise AtlasError, naming the nearest, when reasoning-gym has no such family."""
+    """Raise AtlasError, naming the nearest, when neither we nor reasoning-gym have the family."""
+    if family in WORD_PROBLEMS:
+        return
     import reasoning_gym  # noqa: PLC0415 - slow to import
 
     known = reasoning_gym.factory.DATASETS
     if family not in known:
-        near = difflib.get_close_matches(family, known, n=1)
+        near = difflib.get_close_matches(family, [*known, *WORD_PROBLEMS], n=1)
         hint = f"did you mean '{near[0]}'?" if near else "see reasoning_gym.factory.DATASETS"
         raise AtlasError(f"task family '{family}' does not exist in reasoning-gym; {hint}")
 
 
 def task_stream(family: str, seed: int) -> Iterator[Task]:
     """Yield tasks without end; reasoning-gym draws task i from seed + i."""
+    check_family(family)
+    rng = random.Random(f"{family}/{seed}")
+    while family in WORD_PROBLEMS:
+        yield WORD_PROBLEMS[family](rng)
     import reasoning_gym  # noqa: PLC0415 - slow to import
 
-    check_family(family)
     # Each seed gets a stretch of its own, so that seeds 0 and 1 don't overlap but for one task.
-    start = random.Random(f"{family}/{seed}").randrange(2**40)
+    start = rng.randrange(2**40)
     while True:
         chunk = reasoning_gym.create_dataset(
             family, size=_CHUNK, seed=start, **PRESETS.get(family, {})

@@ -84,7 +84,8 @@ def _write_folder(source: Path, folder: Path) -> None:
 
     disable_progress_bar()
     # Its reader of GGUF draws a bar of its own, and has no switch for it.
-    vars(modeling_gguf_pytorch_utils)["tqdm"] = lambda tensors, **_: tensors
+    reader: Any = modeling_gguf_pytorch_utils
+    reader.tqdm = lambda tensors, **_: tensors
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         read: Any = AutoModelForCausalLM.from_pretrained(

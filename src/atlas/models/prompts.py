@@ -18,7 +18,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from atlas.machine.hub import local_files_only
-from atlas.machine.shipped import model_path
+from atlas.machine.shipped import SMOLLM2, model_path
 from atlas.models.checkpoints import load_tokenizer
 from atlas.models.manifest import MANIFEST, is_ours
 from atlas.models.whole import adapter_base
@@ -92,7 +92,8 @@ def _usual(model: str | Path) -> Prompts:
     base = adapter_base(model)
     if base is not None:
         return _usual(base)
-    return shipped_prompts("plain" if is_ours(_folder(model)) else "chat")
+    pretrained = str(model) == SMOLLM2  # a folder that Atlas made, and didn't train
+    return shipped_prompts("plain" if is_ours(_folder(model)) and not pretrained else "chat")
 
 
 def _folder(model: str | Path) -> Path:

@@ -11,7 +11,8 @@ Input: a kind of prompt and the values of its placeholders. Output: chat message
   student so far; it may show the ``{step}`` to come.
 
 Each but the last may have a system prompt beside it, ``KIND.system.txt``, with the same
-placeholders. A paragraph whose placeholders all stay empty is left out.
+placeholders. A paragraph whose placeholders all stay empty is left out. Lines ``--- assistant ---``
+and ``--- user ---`` begin another turn, for examples and for what was said before.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ OPTIONAL: Final[Mapping[PromptKind, frozenset[str]]] = {
 
 _BLANK = re.compile(r"\{([a-z_]+)\}")
 _GAP = re.compile(r"\n(?:[ \t]*\n)+")
+_TURN = re.compile(r"^--- (user|assistant) ---\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +78,11 @@ class Prompts:
         messages: list[Message] = []
         if system in self.texts:
             messages.append({"role": "system", "content": _filled(self.texts[system], values)})
-        return [*messages, {"role": "user", "content": _filled(self.texts[user], values)}]
+        messages += [
+            {"role": role, "content": _filled(text, values)}
+            for role, text in turns_of(self.texts[user])
+        ]
+        return messages
 
     def has_blank(self, kind: PromptKind, name: str) -> bool:
         """Tell whether a prompt shows what the placeholder ``name`` stands for."""
@@ -130,6 +136,17 @@ def system_file(kind: PromptKind) -> str:
 def blanks_of(text: str) -> frozenset[str]:
     """Return the names of the placeholders in a text."""
     return frozenset(_BLANK.findall(text))
+
+
+def turns_of(text: str) -> list[tuple[str, str]]:
+    """Return who says what in the text of a file; it begins with the user.
+
+    Example:
+        >>> turns_of("1 + 1?\\n--- assistant ---\\n2\\n--- user ---\\n{task}")
+        [('user', '1 + 1?\\n'), ('assistant', '2\\n'), ('user', '{task}')]
+    """
+    first, *rest = _TURN.split(text)
+    return [("user", first), *zip(rest[::2], rest[1::2], strict=True)]
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:

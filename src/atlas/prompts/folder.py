@@ -1,7 +1,8 @@
-"""Sets of prompts that are read: the two that ship, and folders of one's own.
+"""Sets of prompts that are read: those that ship, and folders of one's own.
 
-``plain`` is what the shipped base model was trained on; ``chat`` is for real chat models. A folder
-has some of their files, each under its own name.
+``plain`` is what the shipped base model was trained on; ``chat`` is for real chat models; ``small``
+is for those of a few hundred million weights, which answer a short question and follow no
+instruction: all is shown by examples. A folder has some of their files, each under its own name.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from atlas.prompts import (
     blanks_of,
     kinds_of_all,
     system_file,
+    turns_of,
     user_file,
 )
 
 AUTO: Final = "auto"
-SHIPPED: Final = ("plain", "chat")
+SHIPPED: Final = ("plain", "chat", "small")
 _NAMES: Final[dict[str, PromptKind]] = {
     **{user_file(kind): kind for kind in kinds_of_all()},
     # The next step is asked for in the middle of a dialogue, where no system prompt can stand.
@@ -43,7 +45,7 @@ def named_prompts(choice: str) -> Prompts:
 
 @cache
 def shipped_prompts(name: str) -> Prompts:
-    """Return ``plain`` or ``chat``."""
+    """Return one of `SHIPPED`."""
     return read_prompts(Path(__file__).parent / name)
 
 
@@ -57,7 +59,7 @@ def read_prompts(folder: Path) -> Prompts:
     """
     if not folder.is_dir():
         raise AtlasError(
-            f"prompts={folder} is no folder; give one with prompts, or auto, {' or '.join(SHIPPED)}"
+            f"prompts={folder} is no folder; give one with prompts, or auto, {', '.join(SHIPPED)}"
         )
     files = sorted(file for file in folder.iterdir() if not file.name.startswith("."))
     if not files:
@@ -69,6 +71,7 @@ def read_prompts(folder: Path) -> Prompts:
             missing = ", ".join(f"{{{name}}}" for name in sorted(REQUIRED[kind] - found))
             if missing:
                 raise AtlasError(f"{folder / user_file(kind)} lacks {missing}; write it in")
+            _check_turns(folder / user_file(kind), texts[user_file(kind)])
     return Prompts(texts=texts)
 
 
@@ -94,6 +97,16 @@ def _read(file: Path) -> str:
         can = ", ".join(f"{{{name}}}" for name in sorted(known))
         raise AtlasError(f"{file} has {{{unknown[0]}}}, which nothing fills; there are: {can}")
     return text
+
+
+def _check_turns(file: Path, text: str) -> None:
+    turns = turns_of(text)
+    in_turn = all(role == ("user", "assistant")[n % 2] for n, (role, _) in enumerate(turns))
+    if not in_turn or len(turns) % 2 == 0 or not all(said.strip() for _, said in turns):
+        raise AtlasError(
+            f"{file}: user and assistant must take turns, the user first and last, and none of "
+            "the turns be empty"
+        )
 
 
 def _known() -> str:

@@ -36,6 +36,16 @@ BROKEN = {
         b"Be brief.",
         "next_step.system.txt is no prompt; the names are ",
     ),
+    "an assistant that has the last word": (
+        "teaching.txt",
+        b"{task}\n--- assistant ---\nAdd.\n",
+        "teaching.txt: user and assistant must take turns, the user first and last",
+    ),
+    "an assistant that says nothing": (
+        "teaching.txt",
+        b"{task}\n--- assistant ---\n--- user ---\n{task}\n",
+        "teaching.txt: user and assistant must take turns, the user first and last",
+    ),
     "a whole book": ("baseline.txt", b"{task}" * 20_000, "baseline.txt is longer than 100,000"),
 }
 
@@ -49,7 +59,9 @@ def test_what_is_no_prompt_is_refused_with_its_file(tmp_path: Path, what: str) -
 
 
 def test_a_folder_that_is_missing_empty_or_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AtlasError, match=r"prompts=.*/gone is no folder; .* auto, plain or chat$"):
+    with pytest.raises(
+        AtlasError, match=r"prompts=.*/gone is no folder; .* auto, plain, chat, small$"
+    ):
         named_prompts(str(tmp_path / "gone"))
     with pytest.raises(AtlasError, match=r"holds no prompt; the names are baseline\.txt, "):
         named_prompts(str(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from atlas.cli.options import Config, Fresh, OverrideConfig, Overrides, command_app
@@ -9,6 +10,18 @@ from atlas.cli.terminal import say, working
 from atlas.cli.train.claims import show_claims
 
 app = command_app()
+
+
+def preset_of(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return the configuration that a first word without ``=`` names, and the other words.
+
+    Example:
+        >>> preset_of(["real", "seed=1"])
+        ('quickstart_real', ['seed=1'])
+    """
+    if words and "=" not in words[0] and words[0].isidentifier():
+        return f"quickstart_{words[0]}", list(words[1:])
+    return None, list(words)
 
 
 @app.command()
@@ -21,10 +34,12 @@ def quickstart(
     """Collect traces, warm a teacher up, reinforce it, measure it: guide B at small size."""
     from atlas.config import QuickstartConfig, load_config
 
-    settings = load_config(QuickstartConfig, config, overrides)
+    preset, changed = preset_of(overrides or [])
+    settings = load_config(QuickstartConfig, preset or config, changed)
 
     import torch
 
+    from atlas.data.tasks import make_tasks
     from atlas.quickstart.run import prepare, run_stages
 
     if settings.num_threads:
@@ -38,4 +53,7 @@ def quickstart(
     say(f"report:      {run.report}")
     say(f"checkpoint:  {checkpoint}")
     teacher = "" if settings.results_dir == "results" else f" --teacher {checkpoint}"
-    say(f'try it:      .venv/bin/atlas teach "Calculate 7 - 3 + 5."{teacher}')
+    model = settings.model_name_or_path
+    student = "" if model == "base" else f" --student {model}"
+    (task,) = make_tasks(settings.families[0], 1, seed=0, split="held_out")
+    say(f'try it:      .venv/bin/atlas teach "{task.question}"{teacher}{student}')

@@ -15,9 +15,9 @@ class PromptsConfig(Part):
     prompts: str = key(
         "auto",
         "What teacher and student are asked: plain (made for the shipped model), chat (for real "
-        "chat models), or a folder with files of your own, which take the place of those of the "
-        "same name. auto: what the model was trained with, else plain for a model that Atlas "
-        "wrote and chat for any other.",
+        "chat models), small (for those of a few hundred million weights), or a folder with files "
+        "of your own, which take the place of those of the same name. auto: what the model was "
+        "trained with, else plain for a model that Atlas wrote and chat for any other.",
     )
     chat_template_kwargs: Mapping[str, bool | int | float | str] | None = key(
         None,

@@ -93,7 +93,8 @@ def test_every_shipped_run_composes_for_the_job_it_names(file: Path) -> None:
 
 def file_job(file: Path) -> str:
     """The job that a shipped run is meant for, by its name."""
-    return {"teacher_sft": "sft", "teacher_rcl": "grpo"}.get(file.stem, file.stem)
+    named = {"teacher_sft": "sft", "teacher_rcl": "grpo", "quickstart_real": "quickstart"}
+    return named.get(file.stem, file.stem)
 
 
 @pytest.mark.parametrize("file", CHOICES, ids=lambda file: f"{file.parent.name}-{file.stem}")
