@@ -41,8 +41,8 @@ from atlas.models.checkpoints import (
     load_tokenizer,
     newest_checkpoint,
 )
-from atlas.prompts import render
 from atlas.prompts.chat import answer_ids, encode, text_ids, turn_end_id
+from atlas.prompts.folder import read_prompts, shipped_prompts
 
 BASE = SHIPPED["base"]
 SMALL = ("config.json", "generation_config.json", "tokenizer_config.json")
@@ -147,7 +147,7 @@ def test_marks_in_a_text_are_text(text: str) -> None:
 @fuzz()
 @given(texts, texts)
 def test_a_prompt_holds_what_it_is_given(task: str, approach: str) -> None:
-    (message,) = render("teaching", task=task, approach=approach)
+    (message,) = shipped_prompts("plain").render("teaching", task=task, approach=approach)
     assert task in message["content"]
     assert approach in message["content"]
 
@@ -247,6 +247,17 @@ def test_a_model_that_numpy_runs(model: Path, data: st.DataObject) -> None:
     (model / "config.json").write_bytes(data.draw(documents(config)))
     loaded = refused(NumpyLlama.load, model)
     assert loaded is None or isinstance(loaded.config, dict)
+
+
+@fuzz()
+@given(st.data())
+def test_a_folder_of_prompts(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.getbasetemp() / "prompts"
+    folder.mkdir(exist_ok=True)
+    ours = shipped_prompts("small").texts["teaching.txt"].encode()
+    (folder / "teaching.txt").write_bytes(data.draw(damaged(ours)))
+    found = refused(read_prompts, folder)
+    assert found is None or found.render("teaching", task="1 + 1?")[-1]["role"] == "user"
 
 
 @fuzz(60)
