@@ -53,6 +53,10 @@ def keep_config(config: RunConfig, path: Path, *, override: bool | None = None) 
             f"{path} is empty, so that nothing says what the run was begun with; bring it back, or "
             "start over with --fresh"
         )
+    for key, info in keys_of(type(config)).items():
+        # A key that is younger than the run did then what its default does.
+        at_default = getattr(config, key) == info.default
+        before.setdefault(key, now[key] if at_default else info.default)
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     fixed = [key for key in changed if key not in _SHARING and _plain(key) not in CHANGEABLE]
     if changed and override and not fixed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,18 @@ def test_a_run_goes_on_in_other_shares_but_in_no_other_precision_or_batch(tmp_pa
     save_config(QuickstartConfig(), quickstart)
     with pytest.raises(AtlasError, match="can't change sft_per_device_train_batch_size"):
         keep_config(QuickstartConfig(sft_per_device_train_batch_size=4), quickstart, override=True)
+
+
+def test_a_key_that_is_younger_than_the_run_stays_at_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    save_config(CONFIG, path)
+    young = ("prompts:", "chat_template_kwargs:")
+    older = [line for line in path.read_text().splitlines() if not line.startswith(young)]
+    path.write_text("\n".join(older))
+    keep_config(CONFIG, path)
+    said = r"\(chat_template_kwargs was null, is {'a': 1}; prompts was auto, is chat\)"
+    with pytest.raises(AtlasError, match=said):
+        keep_config(replace(CONFIG, prompts="chat", chat_template_kwargs={"a": 1}), path)
 
 
 @pytest.mark.parametrize(
