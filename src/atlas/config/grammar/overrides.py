@@ -7,6 +7,7 @@ Understood, with ``data`` for any group and ``beta`` for any key::
     beta=0.1   +beta=0.1   trainer.beta=0.1   grpo.beta=0.1 for grpo_beta                 a setting
     make_dataset_fn.export_path=a.jsonl   data.export_path=a.jsonl for export_path        a setting
     gradient_checkpointing   +gradient_checkpointing                                      true
+    chat_template_kwargs.enable_thinking=false                 one entry, besides those of files
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from atlas.config.grammar.nested import JUDGES, NESTED, REWARD, flat_name
-from atlas.config.grammar.schema import NULL, KeyInfo, nearest
+from atlas.config.grammar.schema import NULL, KeyInfo, convert, nearest
 from atlas.errors import AtlasError, printable
 from atlas.masking import mask_secrets
-from atlas.yaml_file import UNPRINTABLE
+from atlas.yaml_file import UNPRINTABLE, parse_yaml
 
 GROUPS = ("model", "data", "trainer", "trainer/reward")
 """Folders under ``configs/`` that a run chooses one file from."""
@@ -39,7 +40,7 @@ class Overrides:
     choices: Mapping[str, str]
     """Group -> name of its file. The last word on a group wins, as it does for a key."""
     settings: Mapping[str, Any]
-    """Key -> value, as text, or a list of texts."""
+    """Key -> value, as text, or a list of texts; a mapping of single entries, to be added."""
 
 
 def parse_overrides(words: Sequence[str], keys: Mapping[str, KeyInfo]) -> Overrides:
@@ -57,6 +58,12 @@ def parse_overrides(words: Sequence[str], keys: Mapping[str, KeyInfo]) -> Overri
         if not match or UNPRINTABLE.search(word):
             shown = mask_secrets(printable(word))
             raise AtlasError(f"override '{shown}' isn't understood; write key=value, as in seed=1")
+        owner, _, entry = match[1].rpartition(".")
+        whole = keys.get(_flat(owner))
+        if whole and whole.base is dict and equals:
+            others = convert(whole, settings.get(whole.name)) or {}
+            settings[whole.name] = {**others, **parse_yaml(f"{entry}: {value}", COMMAND_LINE)}
+            continue
         info = _find(match[1], keys)
         if not equals and info.base is not bool:
             raise AtlasError(f"override '{word}' has no value; write {info.name}=value")
@@ -77,16 +84,25 @@ def _joined(words: Sequence[str]) -> list[str]:
 
 
 def _find(name: str, keys: Mapping[str, KeyInfo]) -> KeyInfo:
-    """Return the key that ``name`` means: flat, or with a group's or a job's name before it."""
-    group, dot, rest = name.partition(".")
-    flat = rest if dot and group in GROUPS else name.replace(".", "_")
-    if dot and group == NESTED:
-        flat = flat_name(rest)
-    if name == f"{REWARD}.config_path":
-        flat = JUDGES
+    """Return the key that ``name`` means.
+
+    Raises:
+        AtlasError: The job has none.
+    """
+    flat = _flat(name)
     if flat not in keys:
         raise AtlasError(f"unknown key '{name}' on the command line{nearest(flat, keys)}")
     return keys[flat]
+
+
+def _flat(name: str) -> str:
+    """Return a name without a group's or a job's before it."""
+    group, dot, rest = name.partition(".")
+    if name == f"{REWARD}.config_path":
+        return JUDGES
+    if dot and group == NESTED:
+        return flat_name(rest)
+    return rest if dot and group in GROUPS else name.replace(".", "_")
 
 
 def _value(info: KeyInfo, text: str) -> str | list[str] | None:

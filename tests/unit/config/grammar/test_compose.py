@@ -362,6 +362,16 @@ def test_a_refusal_imports_nothing_heavy(words: list[str]) -> None:
     assert loaded & {*heavy, "reasoning_gym", "sympy", "psycopg", "huggingface_hub"} == set()
 
 
+def test_an_entry_on_the_command_line_is_added_to_those_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("chat_template_kwargs: {enable_thinking: true, a: 1}")
+    words = ["model_name_or_path=m", "chat_template_kwargs.enable_thinking=false"]
+    found = load_config(SFTConfig, file, words).chat_template_kwargs
+    assert found == {"a": 1, "enable_thinking": False}
+    with pytest.raises(AtlasError, match="command line says {'a': None}"):
+        load_config(SFTConfig, None, ["model_name_or_path=m", "chat_template_kwargs.a="])
+
+
 def test_the_job_of_a_file(project: Path) -> None:
     run = project / "configs" / "run" / "own.yaml"
     run.write_text("defaults:\n  - _self_\n  - override /trainer: sft\n")

@@ -70,6 +70,14 @@ def test_a_list_may_be_nothing_where_that_is_a_value() -> None:
     assert parse_overrides(["report_to=null"], KEYS).settings == {"report_to": None}
 
 
+def test_an_entry_is_added_to_those_before_it() -> None:
+    words = ["chat_template_kwargs={a: 1, b: x}", "chat_template_kwargs.enable_thinking=false"]
+    settings = parse_overrides([*words, "+trainer.chat_template_kwargs.b=low"], KEYS).settings
+    assert settings == {"chat_template_kwargs": {"a": 1, "b": "low", "enable_thinking": False}}
+    with pytest.raises(AtlasError, match=r"unknown key 'prompts\.a' on the command line"):
+        parse_overrides(["prompts.a=1"], KEYS)
+
+
 def test_the_last_word_wins() -> None:
     parsed = parse_overrides(["seed=1", "data=a", "seed=2", "data=b"], KEYS)
     assert (parsed.settings["seed"], parsed.choices["data"]) == ("2", "b")
