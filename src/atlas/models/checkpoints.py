@@ -81,6 +81,7 @@ def save_model(
         tokenizer.save_pretrained(temporary)
         if is_adapted(model):
             save_adapter(model, temporary / ADAPTER)
+            _write_texts(temporary / ADAPTER, extra)
         if with_bin:
             torch.save(_plain_weights(whole), temporary / "pytorch_model.bin")
         _write_texts(temporary, extra)

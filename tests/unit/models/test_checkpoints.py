@@ -61,8 +61,11 @@ def test_a_model_comes_back_equal(tmp_path: Path, kind: str) -> None:
 
 def test_a_model_with_an_adapter_is_saved_merged_and_its_adapter_beside_it(tmp_path: Path) -> None:
     model = adapted_model("qwen3")
-    save_model(tmp_path / "final", model, tiny_tokenizer(), with_bin=True)
+    extra = {"prompts/teaching.txt": "{task}"}
+    save_model(tmp_path / "final", model, tiny_tokenizer(), with_bin=True, extra=extra)
     assert is_whole(tmp_path / "final")
+    for folder in ("final", "final/adapter"):
+        assert (tmp_path / folder / "prompts" / "teaching.txt").read_text() == "{task}"
     stock = AutoModelForCausalLM.from_pretrained(tmp_path / "final")
     torch.testing.assert_close(logits(stock), logits(model), rtol=0, atol=2e-5)
     state = torch.load(tmp_path / "final" / "pytorch_model.bin", weights_only=True)

@@ -131,7 +131,9 @@ def load_any(folder: Path) -> Loaded:
     refuse_damaged(folder)
     if not (folder / SAFETENSORS).is_file() and (folder / WEIGHTS).is_file():
         return _load_pickled(folder)
-    return load_model(folder, dtype=kept_dtype(folder)), load_tokenizer(folder)
+    model = load_model(folder, dtype=kept_dtype(folder))
+    model.name_or_path = str(folder)  # with an adapter in it, it has the name of its base
+    return model, load_tokenizer(folder)
 
 
 @dataclass(frozen=True, slots=True)
