@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from atlas.data.samples import Prompt, TraceDataset
 from atlas.data.sft import examples_of, num_teachings
 from atlas.data.sources.sessions import in_order
 from atlas.errors import AtlasError
-from atlas.models.prompts import chosen_prompts, load_renderer
+from atlas.models.prompts import configured_prompts, load_renderer
 from atlas.prompts import TEACHERS, Prompts
 from atlas.prompts.renderer import Renderer
 from atlas.run.lineage import Lineage
@@ -71,12 +71,15 @@ def sft_set(dataset: TraceDataset, renderer: Renderer, *, max_length: int) -> SF
     return SFTSet(train=train, held=held, lineage=lineage)
 
 
-def teachers_renderer(config: SFTConfig, kept: Path | None = None) -> Renderer:
+def teachers_renderer(
+    config: SFTConfig, kept: Path | None = None, *, say: Callable[[str], None] = lambda line: None
+) -> Renderer:
     """Return how the teacher is spoken to in its warm-up: only its own prompts, no student's.
 
     Args:
         config: Of the warm-up.
         kept: Folder of the prompts of its run; None where there is no run.
+        say: Told what is worth knowing of them.
 
     Raises:
         AtlasError: The tokenizer or the prompts can't be used.
@@ -84,10 +87,10 @@ def teachers_renderer(config: SFTConfig, kept: Path | None = None) -> Renderer:
     model = config.model_name_or_path
 
     def choose() -> Prompts:
-        return chosen_prompts(config.prompts, teacher=model).only(TEACHERS)
+        return configured_prompts(config, teacher=model).only(TEACHERS)
 
-    prompts = choose() if kept is None else run_prompts(kept, choose)
-    return load_renderer(model, prompts, config.chat_template_kwargs)
+    prompts = choose() if kept is None else run_prompts(kept, choose, say=say)
+    return load_renderer(model, prompts, say=say)
 
 
 def rl_set(dataset: TraceDataset) -> RLSet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from atlas.environments.students.likelihood import AnswerLikelihood
 from atlas.environments.students.model import ModelStudent
 from atlas.machine.precision import training_device
 from atlas.models.checkpoints import load_model
-from atlas.models.prompts import load_renderer
+from atlas.models.prompts import load_renderer, warn
 from atlas.policy.engine import student_generator
 from atlas.prompts import Prompts
 from atlas.rollouts.generator import Sampling
@@ -28,11 +28,11 @@ def load_student(
     max_new_tokens: int,
     approach_tokens: int,
     prompts: Prompts,
-    template_kwargs: Mapping[str, Any] | None = None,
     answer_format: str = AUTO,
     dtype: torch.dtype = torch.float32,
     likelihood: bool = False,
     servers: GRPOConfig | None = None,
+    say: Callable[[str], None] = warn,
 ) -> ModelStudent:
     """Load a student, which answers greedily.
 
@@ -41,16 +41,16 @@ def load_student(
         max_new_tokens: Longest answer, in tokens.
         approach_tokens: Longest statement of its approach, in tokens.
         prompts: That it reads.
-        template_kwargs: Given to its chat template.
         answer_format: How it marks its final answer.
         dtype: Of its weights.
         likelihood: It says how likely it finds reference answers, too.
         servers: Names the servers that it runs on, if any.
+        say: Told where prompts don't reach it as they are written.
 
     Raises:
         AtlasError: It can't be loaded, or its servers can't be reached.
     """
-    renderer = load_renderer(folder, prompts, template_kwargs)
+    renderer = load_renderer(folder, prompts, "student", say=say)
     model = load_model(folder, dtype=dtype, device=training_device())
     if servers is None:
         generator = LocalGenerator(model, renderer.tokenizer)
@@ -70,11 +70,7 @@ def load_student(
 
 
 def load_actor(
-    folder: str,
-    sampling: Sampling,
-    *,
-    prompts: Prompts,
-    template_kwargs: Mapping[str, Any] | None = None,
+    folder: str, sampling: Sampling, *, prompts: Prompts, say: Callable[[str], None] = warn
 ) -> Actor:
     """Load a policy that is only sampled from.
 
@@ -82,12 +78,12 @@ def load_actor(
         folder: Model folder, hub id or name of a shipped model.
         sampling: How completions are drawn.
         prompts: That it reads.
-        template_kwargs: Given to its chat template.
+        say: Told where prompts don't reach it as they are written.
 
     Raises:
         AtlasError: It can't be loaded.
     """
-    renderer = load_renderer(folder, prompts, template_kwargs)
+    renderer = load_renderer(folder, prompts, say=say)
     model = load_model(folder, device=training_device())
     return Actor(
         generator=LocalGenerator(model, renderer.tokenizer),

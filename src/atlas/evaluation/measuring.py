@@ -24,7 +24,7 @@ from atlas.errors import AtlasError
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
-from atlas.models.prompts import chosen_prompts
+from atlas.models.prompts import configured_prompts
 from atlas.prompts import STUDENTS, Prompts
 from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Progress
@@ -102,7 +102,11 @@ def measure(
 
 
 def arms_prompts(
-    run: RunDir, config: EvaluateConfig, arms: Mapping[str, str]
+    run: RunDir,
+    config: EvaluateConfig,
+    arms: Mapping[str, str],
+    *,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Prompts]:
     """Return what each teacher and the student are asked, kept in the run directory.
 
@@ -110,6 +114,7 @@ def arms_prompts(
         run: Keeps ``prompts/ARM``.
         config: Names prompts and student.
         arms: Folders of teachers, by name.
+        say: Told where the run was begun with others than those of now.
 
     Raises:
         AtlasError: A file isn't a prompt, or two teachers were trained with a student that read
@@ -118,9 +123,13 @@ def arms_prompts(
     found: dict[str, Prompts] = {}
     for name, folder in arms.items():
         choose = partial(
-            chosen_prompts, config.prompts, teacher=folder, student=config.student_model
+            configured_prompts,
+            config,
+            teacher=folder,
+            student=config.student_model,
+            others=arms.values(),
         )
-        found[name] = run_prompts(run.prompts / name, choose)
+        found[name] = run_prompts(run.prompts / name, choose, say=say)
         first = next(iter(found))
         if found[name].only(STUDENTS) != found[first].only(STUDENTS):
             raise AtlasError(
@@ -151,27 +160,22 @@ def evaluate(
     Raises:
         Stopped: The user asked to stop.
     """
-    prompts = arms_prompts(run, config, arms)
+    say = run.teller("evaluate", progress)
+    prompts = arms_prompts(run, config, arms, say=say)
     baselines = Baselines(
         load_student(
             config.student_model,
             max_new_tokens=config.student_max_new_tokens,
             approach_tokens=config.approach_max_new_tokens,
             prompts=next(iter(prompts.values())),
-            template_kwargs=config.student_chat_template_kwargs,
             answer_format=config.answer_format,
+            say=say,
         )
     )
 
     def load(name: str) -> Arm:
-        teacher = load_actor(
-            arms[name],
-            Sampling.of(config),
-            prompts=prompts[name],
-            template_kwargs=config.chat_template_kwargs,
-        )
-        tag = config.teaching_tag
-        return PlanTeaching(teacher.renderer, baselines, teaching_tag=tag), teacher
+        teacher = load_actor(arms[name], Sampling.of(config), prompts=prompts[name], say=say)
+        return PlanTeaching(teacher.renderer, baselines), teacher
 
     lessons = measure(
         {name: partial(load, name) for name in arms},

@@ -32,14 +32,6 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
-def is_ours(folder: Path) -> bool:
-    """Tell whether a folder has a manifest of ours: Atlas wrote it."""
-    try:
-        return bool(_entries(folder))
-    except (OSError, ValueError, RecursionError):
-        return False
-
-
 def refuse_damaged(folder: Path, *, weights: bool = True) -> None:
     """Check a folder against its manifest, where it has one of ours. Each file is read once.
 

@@ -3,60 +3,92 @@
 Input: the key ``prompts``, the models of a teacher and a student. Output: `Prompts`. Of each kind,
 first found: a folder that the key names; ``prompts/`` in the teacher's folder, with which it was
 trained; for the student's kinds ``prompts/`` in the student's folder; the usual set of who reads
-it. That is ``plain`` for models that Atlas wrote, the shipped one among them, and ``chat`` for all
-others.
+it. That is ``plain`` for models with the chat template of the shipped one, which they come from or
+are made like, and ``chat`` for all others, whoever trained them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from atlas.config.parts.prompts import PromptsConfig
+from atlas.config.parts.sampling import DialogueConfig
 from atlas.machine.hub import local_files_only
-from atlas.machine.shipped import SMOLLM2, model_path
+from atlas.machine.shipped import SHIPPED, model_path
 from atlas.models.checkpoints import load_tokenizer
-from atlas.models.manifest import MANIFEST, is_ours
 from atlas.models.whole import adapter_base
-from atlas.prompts import FOLDER, STUDENTS, TEACHERS, Prompts
-from atlas.prompts.folder import AUTO, SHIPPED, named_prompts, read_prompts, shipped_prompts
+from atlas.prompts import FOLDER, STUDENTS, TEACHERS, Prompts, Role
+from atlas.prompts.folder import AUTO, named_prompts, read_prompts, shipped_prompts
 from atlas.prompts.renderer import Renderer
-from atlas.prompts.templates import NOTHING
 
-_log = logging.getLogger(__name__)
+_TEMPLATE = "chat_template.jinja"
+_SHIPPED = SHIPPED["base"]
+warn = logging.getLogger(__name__).warning
 
 
 def load_renderer(
-    folder: str | Path, prompts: Prompts, template_kwargs: Mapping[str, Any] | None = None
+    folder: str | Path,
+    prompts: Prompts,
+    role: Role = "teacher",
+    *,
+    say: Callable[[str], None] = warn,
 ) -> Renderer:
     """Return how a model is spoken to.
 
     Args:
         folder: Model folder, hub id or name of a shipped model.
         prompts: That it reads.
-        template_kwargs: Given to its chat template.
+        role: Whose settings in them are its own.
+        say: Told where the prompts don't reach it as they are written.
 
     Raises:
         AtlasError: Its tokenizer or its chat template can't be used.
     """
-    tokenizer = load_tokenizer(folder)
-    renderer = Renderer(
-        tokenizer=tokenizer, prompts=prompts, template_kwargs=template_kwargs or NOTHING
-    )
+    given = prompts.template_kwargs(role)
+    renderer = Renderer(tokenizer=load_tokenizer(folder), prompts=prompts, template_kwargs=given)
     if renderer.folds_system_prompts:
-        _log.warning(
-            "the chat template of %s has no system role: system prompts begin the user's message",
-            folder,
+        say(
+            f"the chat template of {folder} has no system role: system prompts begin the user's "
+            "message"
         )
     return renderer
 
 
+def configured_prompts(
+    config: PromptsConfig,
+    *,
+    teacher: str | Path,
+    student: str | Path | None = None,
+    others: Iterable[str] = (),
+) -> Prompts:
+    """Return the prompts of a configuration, with what it gives to the chat templates.
+
+    What it doesn't say is as in the training of the teacher, see `chosen_prompts`.
+
+    Raises:
+        AtlasError: A file isn't a prompt.
+    """
+    chosen = chosen_prompts(config.prompts, teacher=teacher, student=student, others=others)
+    given, tag = config.chat_template_kwargs, None
+    learns = given  # the model itself, where nobody else is a student
+    if isinstance(config, DialogueConfig):
+        tag = config.teaching_tag
+        learns = given if student is None else config.student_chat_template_kwargs
+    chosen = chosen.with_settings("teacher", chat_template_kwargs=given, teaching_tag=tag)
+    return chosen.with_settings("student", chat_template_kwargs=learns)
+
+
 def chosen_prompts(
-    choice: str, *, teacher: str | Path, student: str | Path | None = None
+    choice: str,
+    *,
+    teacher: str | Path,
+    student: str | Path | None = None,
+    others: Iterable[str] = (),
 ) -> Prompts:
     """Return the prompts of a teacher and a student.
 
@@ -65,16 +97,17 @@ def chosen_prompts(
         teacher: Folder or hub id.
         student: Folder or hub id; None where nobody is taught, or nobody knows who will be: the
             teacher's model then reads a student's prompts, too.
+        others: More teachers of the student: where this one was trained without any, it is asked
+            as in their training.
 
     Raises:
         AtlasError: A file isn't a prompt.
     """
-    if choice in SHIPPED:
-        return shipped_prompts(choice)
     learner = teacher if student is None else student
-    own, usual = _own(teacher), _usual(teacher).only(TEACHERS)
-    chosen = own.over(_own(learner).only(STUDENTS)).over(usual)
-    chosen = chosen.over(_usual(learner).only(STUDENTS))
+    chosen = _own(teacher)
+    for model in (*others, learner):
+        chosen = chosen.over(_own(model).only(STUDENTS))
+    chosen = chosen.over(_usual(teacher).only(TEACHERS)).over(_usual(learner).only(STUDENTS))
     return chosen if choice == AUTO else named_prompts(choice).over(chosen)
 
 
@@ -92,19 +125,23 @@ def _usual(model: str | Path) -> Prompts:
     base = adapter_base(model)
     if base is not None:
         return _usual(base)
-    pretrained = str(model) == SMOLLM2  # a folder that Atlas made, and didn't train
-    return shipped_prompts("plain" if is_ours(_folder(model)) and not pretrained else "chat")
+    return shipped_prompts("chat" if _template(_folder(model)) != _template(_SHIPPED) else "plain")
+
+
+def _template(folder: Path) -> bytes | None:
+    file = folder / _TEMPLATE
+    return file.read_bytes() if file.is_file() else None
 
 
 def _folder(model: str | Path) -> Path:
-    """Return where a model lies here; of one on the hub, its prompts and manifest."""
+    """Return where a model lies here; of one on the hub, its prompts and chat template."""
     place = model_path(model)
     if Path(place).is_dir():
         return Path(place)
     try:
         here = snapshot_download(
             place,
-            allow_patterns=[f"{FOLDER}/*", MANIFEST],
+            allow_patterns=[f"{FOLDER}/*", _TEMPLATE],
             local_files_only=local_files_only(place),
         )
     except (HfHubHTTPError, LocalEntryNotFoundError):

@@ -10,7 +10,10 @@ Input: a kind of prompt and the values of its placeholders. Output: chat message
 - ``next_step.txt``: the teacher again, in a recorded session of several steps. ``{output}`` of the
   student so far; it may show the ``{step}`` to come.
 
-Each but the last may have a system prompt beside it, ``KIND.system.txt``, with the same
+``teacher.yaml`` and ``student.yaml`` say what else belongs to speaking with them:
+``chat_template_kwargs``, and the teacher's ``teaching_tag``.
+
+Each prompt but the last may have a system prompt beside it, ``KIND.system.txt``, with the same
 placeholders. A paragraph whose placeholders all stay empty is left out. Lines ``--- assistant ---``
 and ``--- user ---`` begin another turn, for examples and for what was said before.
 """
@@ -22,8 +25,11 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
+from atlas.yaml_file import parse_yaml
+
+Role = Literal["teacher", "student"]
 PromptKind = Literal["baseline", "approach", "attempt", "teaching", "next_step"]
 Message = dict[str, str]
 
@@ -43,6 +49,9 @@ OPTIONAL: Final[Mapping[PromptKind, frozenset[str]]] = {
     "next_step": frozenset({"step"}),
 }
 """Placeholders that it may have."""
+
+SETTINGS: Final[Mapping[Role, str]] = {"teacher": "teacher.yaml", "student": "student.yaml"}
+"""What else belongs to speaking with a model -> the file that says it."""
 
 _BLANK = re.compile(r"\{([a-z_]+)\}")
 _GAP = re.compile(r"\n(?:[ \t]*\n)+")
@@ -92,7 +101,25 @@ class Prompts:
     def only(self, kinds: Collection[PromptKind]) -> Prompts:
         """Return the prompts of these kinds."""
         names = {name for kind in kinds for name in (user_file(kind), system_file(kind))}
+        roles: set[Role] = {"teacher" if kind in TEACHERS else "student" for kind in kinds}
+        names |= {SETTINGS[role] for role in roles}
         return Prompts(texts={name: text for name, text in self.texts.items() if name in names})
+
+    def settings(self, role: Role) -> Mapping[str, Any]:
+        """Return what else belongs to speaking with a model, by key."""
+        return parse_yaml(self.texts.get(SETTINGS[role], ""), SETTINGS[role])
+
+    def with_settings(self, role: Role, **given: Any) -> Prompts:
+        """Return the same with other settings; None leaves one as it is."""
+        before = self.settings(role)
+        after = {**before, **{name: value for name, value in given.items() if value is not None}}
+        if after == before:
+            return self
+        return Prompts(texts={**self.texts, SETTINGS[role]: json.dumps(after) + "\n"})
+
+    def template_kwargs(self, role: Role) -> Mapping[str, Any]:
+        """Return what the chat template of a model is given besides messages."""
+        return self.settings(role).get("chat_template_kwargs") or {}
 
     def over(self, others: Prompts) -> Prompts:
         """Return these prompts, and of the others what isn't here.
@@ -100,9 +127,9 @@ class Prompts:
         A prompt comes with its own system prompt or with none; a system prompt alone takes the
         place of the other's.
         """
-        here = {kind for kind in kinds_of_all() if user_file(kind) in self.texts}
-        below = others.only([kind for kind in kinds_of_all() if kind not in here])
-        return Prompts(texts={**below.texts, **self.texts})
+        beaten = {system_file(kind) for kind in kinds_of_all() if user_file(kind) in self.texts}
+        below = {name: text for name, text in others.texts.items() if name not in beaten}
+        return Prompts(texts={**below, **self.texts})
 
     def files(self) -> dict[str, str]:
         """Return what a run or a model folder keeps of them, by path."""

@@ -7,14 +7,16 @@ instruction: all is shown by examples. A folder has some of their files, each un
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from atlas.errors import AtlasError
 from atlas.prompts import (
     OPTIONAL,
     REQUIRED,
+    SETTINGS,
     PromptKind,
     Prompts,
     blanks_of,
@@ -23,6 +25,7 @@ from atlas.prompts import (
     turns_of,
     user_file,
 )
+from atlas.yaml_file import parse_yaml
 
 AUTO: Final = "auto"
 SHIPPED: Final = ("plain", "chat", "small")
@@ -77,7 +80,7 @@ def read_prompts(folder: Path) -> Prompts:
 
 def _read(file: Path) -> str:
     kind = _NAMES.get(file.name)
-    if kind is None or not file.is_file():
+    if not (kind or file.name in SETTINGS.values()) or not file.is_file():
         raise AtlasError(f"{file} is no prompt; {_known()}")
     try:
         with file.open("rb") as opened:
@@ -91,6 +94,9 @@ def _read(file: Path) -> str:
         raise AtlasError(f"{file} can't be read: {error.strerror}") from error
     if not text.strip():
         raise AtlasError(f"{file} is empty; write the prompt, or delete the file")
+    if kind is None:
+        _check_settings(file, parse_yaml(text, str(file)))
+        return text
     known = REQUIRED[kind] | OPTIONAL.get(kind, frozenset())
     unknown = sorted(blanks_of(text) - known)
     if unknown:
@@ -109,5 +115,19 @@ def _check_turns(file: Path, text: str) -> None:
         )
 
 
+def _check_settings(file: Path, says: Mapping[str, Any]) -> None:
+    given, tag = says.get("chat_template_kwargs", {}), says.get("teaching_tag", "a")
+    plain = isinstance(given, Mapping) and all(
+        isinstance(value, str | bool | int | float) for value in given.values()
+    )
+    named = isinstance(tag, str) and tag.isidentifier()
+    keys = {"chat_template_kwargs", *(["teaching_tag"] if file.name == SETTINGS["teacher"] else ())}
+    if not (plain and named and keys.issuperset(says)):
+        raise AtlasError(
+            f"{file} must say {' or '.join(sorted(keys))} and nothing else, as in "
+            "`chat_template_kwargs: {enable_thinking: false}`"
+        )
+
+
 def _known() -> str:
-    return f"the names are {', '.join(_NAMES)}"
+    return f"the names are {', '.join((*_NAMES, *SETTINGS.values()))}"

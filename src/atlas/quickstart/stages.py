@@ -109,7 +109,7 @@ def sft(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, 
             learning_key=job.learning_key,
             use="sft",
         )
-    renderer = teachers_renderer(config, run.prompts)
+    renderer = teachers_renderer(config, run.prompts, say=run.teller("sft", progress))
     made = sft_set(dataset, renderer, max_length=config.max_seq_length)
     keep_prompts(run.prompts, renderer.prompts)
     write_lineage(run.path, made.lineage)

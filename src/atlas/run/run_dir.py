@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ from atlas.json_file import read_json
 from atlas.prompts import FOLDER as PROMPTS
 from atlas.run.files import append_line, disk_errors, in_use, open_lock, try_lock, write_atomic
 from atlas.run.lineage import FILE as LINEAGE
+from atlas.run.progress import Progress
 
 LAYOUT_VERSION = 1
 """Of the folders and files named above. It rises when an older run can no longer be read."""
@@ -250,6 +251,15 @@ class RunDir:
         """
         with disk_errors(self.log), self.log.open("ab", buffering=0) as file:
             append_line(file, stamped(stage, text))
+
+    def teller(self, stage: str, progress: Progress) -> Callable[[str], None]:
+        """Return what shows a line and writes it to ``training.log``."""
+
+        def tell(line: str) -> None:
+            progress.say(line)
+            self.note(stage, line)
+
+        return tell
 
     def _stage_path(self, name: str) -> Path:
         return self.path / "stages" / f"{name}.json"

@@ -27,7 +27,7 @@ from atlas.environments.rollout import act, roll_out
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import save_model, step_name
 from atlas.models.policy import trains_in_bf16
-from atlas.models.prompts import chosen_prompts, load_renderer
+from atlas.models.prompts import configured_prompts, load_renderer
 from atlas.parallel.distributed import ALONE, Ranks, agreed
 from atlas.parallel.sink import sink_on
 from atlas.policy.ahead import Ahead
@@ -139,9 +139,7 @@ def _renderer(
 ) -> Renderer:
     """Return how the policy is spoken to; its prompts, and the student's, stay with the run."""
     student = config.student_model if config.environment == "teaching" else None
-    choose = partial(
-        chosen_prompts, config.prompts, teacher=config.model_name_or_path, student=student
-    )
+    choose = partial(configured_prompts, config, teacher=config.model_name_or_path, student=student)
 
     def kept() -> Prompts:
         prompts = run_prompts(run.prompts, choose, say=say)
@@ -149,7 +147,7 @@ def _renderer(
         return prompts
 
     prompts = ranks.on_main(kept, "the prompts")
-    return load_renderer(config.model_name_or_path, prompts, config.chat_template_kwargs)
+    return load_renderer(config.model_name_or_path, prompts, say=say)
 
 
 def _take_steps(

@@ -17,7 +17,7 @@ from atlas.environments.teaching.plan import PlanTeaching
 from atlas.errors import AtlasError
 from atlas.evaluation.measuring import Arm, arm_names, arms_prompts, measure
 from atlas.models.checkpoints import load_tokenizer
-from atlas.prompts import Prompts
+from atlas.prompts import TEACHERS, Prompts
 from atlas.prompts.folder import shipped_prompts
 from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Silent
@@ -148,5 +148,9 @@ def test_teachers_whose_students_were_asked_differently_need_to_be_told_what_to_
     assert found(config, "one", "teaches") == {"one": plain, "teaches": teaches}
     with pytest.raises(AtlasError, match=r"student of other was asked .* of one; .* prompts=plain"):
         found(config, "one", "other")
+    # One who was trained without a student teaches as it was trained, one that is asked as the
+    # other's was.
+    keep_prompts(tmp_path / "warmed" / "prompts", teaches.only(TEACHERS))
+    assert found(config, "warmed", "other")["warmed"] == teaches.only(TEACHERS).over(other)
     named = replace(config, prompts="chat")
     assert found(named, "one", "other") == dict.fromkeys(("one", "other"), shipped_prompts("chat"))

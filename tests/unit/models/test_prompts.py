@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from tests.unit.tiny_models import tiny_model, tiny_tokenizer
+from tests.unit.tiny_models import other_end, tiny_model, tiny_tokenizer
 
+from atlas.config import EvaluateConfig, SFTConfig
 from atlas.errors import AtlasError
 from atlas.machine import hub
 from atlas.models.checkpoints import save_model
 from atlas.models.manifest import MANIFEST, is_whole
-from atlas.models.prompts import chosen_prompts, load_renderer
+from atlas.models.prompts import chosen_prompts, configured_prompts, load_renderer
 from atlas.prompts import STUDENTS, TEACHERS, Prompts
 from atlas.prompts.folder import shipped_prompts
 
@@ -30,20 +32,24 @@ OWN = Prompts(
 
 
 def model(folder: Path, prompts: Prompts | None = None, *, ours: bool = True) -> str:
-    """A model that Atlas wrote, or somebody else."""
+    """A model with the chat template of the shipped one, or with another."""
     extra = prompts.files() if prompts else {}
-    save_model(folder, tiny_model(vocab_size=300), tiny_tokenizer(), extra=extra)
-    if not ours:
-        (folder / MANIFEST).unlink()
+    tokenizer = tiny_tokenizer() if ours else other_end(tiny_tokenizer())
+    save_model(folder, tiny_model(vocab_size=300), tokenizer, extra=extra)
     return str(folder)
 
 
-def test_auto_is_plain_for_what_atlas_wrote_and_chat_for_any_other(tmp_path: Path) -> None:
-    written = model(tmp_path / "written")
-    other = model(tmp_path / "other", ours=False)
+def test_auto_is_plain_for_models_like_the_shipped_one_and_chat_for_any_other(
+    tmp_path: Path,
+) -> None:
     assert chosen_prompts("auto", teacher="base", student="base") == PLAIN
-    assert chosen_prompts("auto", teacher=written) == PLAIN
+    assert chosen_prompts("auto", teacher=model(tmp_path / "like it")) == PLAIN
+    other = model(tmp_path / "other", ours=False)
     assert chosen_prompts("auto", teacher=other) == CHAT
+    # Trained here as a teacher: as a student it is still no shipped model.
+    warmed = model(tmp_path / "warmed", OWN.only(TEACHERS), ours=False)
+    found = chosen_prompts("auto", teacher="base", student=warmed)
+    assert found == PLAIN.only(TEACHERS).over(CHAT.only(STUDENTS))
 
 
 def test_each_side_reads_what_is_meant_for_its_model(tmp_path: Path) -> None:
@@ -79,6 +85,41 @@ def test_what_is_named_comes_first(tmp_path: Path) -> None:
     assert found.texts.keys() == OWN.texts.keys() - {"teaching.system.txt"}
     assert found.texts["teaching.txt"] == "{task} mine"
     assert found.texts["attempt.txt"] == OWN.texts["attempt.txt"]
+
+
+def test_what_a_template_is_given_stays_with_the_teacher(tmp_path: Path) -> None:
+    teacher = model(tmp_path / "raw", ours=False)
+    config = EvaluateConfig(
+        teachers=("t",),
+        chat_template_kwargs={"enable_thinking": False},
+        student_chat_template_kwargs={"effort": "low"},
+        teaching_tag="teaching",
+    )
+    trained = configured_prompts(config, teacher=teacher, student="base")
+    assert trained.only(TEACHERS).settings("student") == {}
+    folder = model(tmp_path / "trained", trained, ours=False)
+    unsaid = EvaluateConfig(teachers=("t",))
+    for prompts in ("auto", "chat"):
+        found = configured_prompts(replace(unsaid, prompts=prompts), teacher=folder, student="base")
+        assert found.settings("teacher") == {
+            "chat_template_kwargs": {"enable_thinking": False},
+            "teaching_tag": "teaching",
+        }
+        assert load_renderer(folder, found).template_kwargs == {"enable_thinking": False}
+        assert load_renderer("base", found, "student").template_kwargs == {"effort": "low"}
+    said = replace(unsaid, chat_template_kwargs={"enable_thinking": True})
+    found = configured_prompts(said, teacher=folder, student="base")
+    assert found.template_kwargs("teacher") == {"enable_thinking": True}
+    # The warm-up knows no student; it is asked as another teacher's was.
+    warmed = model(tmp_path / "warmed", trained.only(TEACHERS), ours=False)
+    for others, given in (((), {}), ((folder,), {"effort": "low"})):
+        found = configured_prompts(unsaid, teacher=warmed, student="base", others=others)
+        assert found.template_kwargs("student") == given
+    # Nobody is taught: the model itself is asked as a student alone is.
+    alone = configured_prompts(
+        SFTConfig(model_name_or_path="m", chat_template_kwargs={"a": 1}), teacher=teacher
+    )
+    assert alone.template_kwargs("student") == {"a": 1}
 
 
 def test_an_adapter_has_the_prompts_of_its_base_unless_it_has_its_own(tmp_path: Path) -> None:
@@ -132,3 +173,6 @@ def test_where_a_template_has_no_system_role_the_log_says_what_becomes_of_it(
     load_renderer(folder, CHAT)
     (message,) = caplog.messages
     assert message.startswith(f"the chat template of {folder} has no system role: ")
+    said: list[str] = []
+    load_renderer(folder, CHAT, say=said.append)
+    assert (said, len(caplog.messages)) == ([message], 1)

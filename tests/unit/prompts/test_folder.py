@@ -83,6 +83,36 @@ def test_some_of_the_files_are_enough_and_hidden_ones_are_passed_over(tmp_path: 
     }
 
 
+def test_settings_lie_beside_the_prompts(tmp_path: Path) -> None:
+    file = tmp_path / "teacher.yaml"
+    file.write_text("chat_template_kwargs:\n  enable_thinking: false\nteaching_tag: teaching\n")
+    prompts = read_prompts(tmp_path)
+    assert prompts.template_kwargs("teacher") == {"enable_thinking": False}
+    assert prompts.template_kwargs("student") == {}
+    assert prompts.with_settings("teacher", chat_template_kwargs=None) is prompts
+    assert prompts.with_settings("teacher", teaching_tag="b").settings("teacher") == {
+        "chat_template_kwargs": {"enable_thinking": False},
+        "teaching_tag": "b",
+    }
+    for wrong in (
+        "a: 1",
+        "chat_template_kwargs: [1]",
+        "teaching_tag: <a>",
+        "teaching_tag: 1",
+        "chat_template_kwargs: {a: null}",
+        "chat_template_kwargs: {",
+    ):
+        file.write_text(wrong)
+        with pytest.raises(AtlasError, match=r"teacher\.yaml (must say|can't be read)"):
+            read_prompts(tmp_path)
+    file.unlink()
+    (tmp_path / "student.yaml").write_text("teaching_tag: teaching")
+    with pytest.raises(
+        AtlasError, match=r"student\.yaml must say chat_template_kwargs and nothing"
+    ):
+        read_prompts(tmp_path)
+
+
 def test_a_placeholder_may_stand_in_the_system_prompt(tmp_path: Path) -> None:
     (tmp_path / "attempt.txt").write_text("{task}")
     (tmp_path / "attempt.system.txt").write_text("Your teacher says: {teaching}")

@@ -51,7 +51,7 @@ def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = Fal
     with _given_database(settings) as db_url:
         run = RunDir.create(settings.output_dir, "collect", fresh=fresh)
         keep_config(settings, run.config)
-        prompts = run_prompts(run.prompts, lambda: collecting.collecting_prompts(settings))
+        prompts = run_prompts(run.prompts, lambda: collecting.collecting_prompts(settings), say=say)
         keep_prompts(run.prompts, prompts)
         name = collecting.learning_key(settings, tasks, prompts)
         with run.lock(), _collection(settings, run, db_url, name) as collection:

@@ -41,7 +41,9 @@ def sft(
 
     def read(begun: job.StartedRun, reading: StageBar) -> SFTSet:
         found = job.dataset(settings, "sft", begun, reading)
-        renderer = teachers_renderer(settings, begun.run.prompts)
+        renderer = teachers_renderer(
+            settings, begun.run.prompts, say=begun.run.teller("sft", reading)
+        )
         made = sft_set(found, renderer, max_length=settings.max_seq_length)
         keep_prompts(begun.run.prompts, renderer.prompts)
         return made

@@ -82,8 +82,9 @@ def compose_config(
     _refuse_self_allowed(values, origins, line.settings)
     for name, said in line.settings.items():
         before = values.get(name)
-        adds = isinstance(said, Mapping) and isinstance(before, Mapping)
-        values[name] = {**before, **said} if adds else said
+        if isinstance(said, Mapping) and isinstance(before, Mapping):
+            said = {**before, **said}
+        values[name] = said
     origins |= dict.fromkeys(line.settings, COMMAND_LINE)
     values = {name: _filled_in(name, values, origins, keys) for name in values}
     config = _typed_config(config_class, values, origins, run_file)

@@ -17,10 +17,11 @@ class PromptsConfig(Part):
         "What teacher and student are asked: plain (made for the shipped model), chat (for real "
         "chat models), small (for those of a few hundred million weights), or a folder with files "
         "of your own, which take the place of those of the same name. auto: what the model was "
-        "trained with, else plain for a model that Atlas wrote and chat for any other.",
+        "trained with, else plain for one with the chat template of the shipped model and chat for "
+        "any other.",
     )
     chat_template_kwargs: Mapping[str, bool | int | float | str] | None = key(
         None,
         "What the chat template of the teacher (the policy) is given besides the messages, as in "
-        "{enable_thinking: false}.",
+        "{enable_thinking: false}; null: what it was given in its training, if that is known.",
     )

@@ -41,8 +41,8 @@ class DialogueConfig(PromptsConfig):
 
     teaching_tag: str | None = key(
         None,
-        "Only what the teacher writes between <TAG> and </TAG> is given on; null: all of it. "
-        "Without a whole tag there is no teaching.",
+        "Only what the teacher writes between <TAG> and </TAG> is given on; null: what "
+        "the teacher was trained with, else all of it. Without a whole tag there is no teaching.",
     )
 
     def resolved(self, given: Collection[str], world_size: int) -> Self:

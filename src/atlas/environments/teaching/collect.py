@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from atlas.config.collect import CollectConfig
 from atlas.config.grammar.schema import keys_of
@@ -21,7 +21,7 @@ from atlas.environments.rollout import roll_out
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.models.checkpoints import check_model
-from atlas.models.prompts import chosen_prompts
+from atlas.models.prompts import configured_prompts
 from atlas.prompts import Prompts
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling
@@ -110,7 +110,7 @@ def collect(
         if not missing:
             continue
         stop.check()
-        cast = cast or teacher_and_student(config, prompts)
+        cast = cast or teacher_and_student(config, prompts, progress.say)
         groups = roll_out(*cast, missing, seed=derive_seed(seed, start))
         collection.add(
             sessions_from_lessons(
@@ -126,30 +126,28 @@ def collecting_prompts(config: CollectConfig) -> Prompts:
     Raises:
         AtlasError: A file isn't a prompt.
     """
-    return chosen_prompts(
-        config.prompts, teacher=config.teacher_model, student=config.student_model
-    )
+    return configured_prompts(config, teacher=config.teacher_model, student=config.student_model)
 
 
-def teacher_and_student(config: CollectConfig, prompts: Prompts) -> tuple[PlanTeaching, Actor]:
+def teacher_and_student(
+    config: CollectConfig, prompts: Prompts, say: Callable[[str], None]
+) -> tuple[PlanTeaching, Actor]:
     """Load the two models: the environment with the student, and the teacher that acts in it.
+
+    Args:
+        prompts: What both are asked.
+        say: Told where prompts don't reach a model as they are written.
 
     Raises:
         AtlasError: One can't be loaded.
     """
-    teacher = load_actor(
-        config.teacher_model,
-        Sampling.of(config),
-        prompts=prompts,
-        template_kwargs=config.chat_template_kwargs,
-    )
+    teacher = load_actor(config.teacher_model, Sampling.of(config), prompts=prompts, say=say)
     student = load_student(
         config.student_model,
         max_new_tokens=config.student_max_new_tokens,
         approach_tokens=config.approach_max_new_tokens,
         prompts=prompts,
-        template_kwargs=config.student_chat_template_kwargs,
         answer_format=config.answer_format,
+        say=say,
     )
-    tag = config.teaching_tag
-    return PlanTeaching(teacher.renderer, Baselines(student), teaching_tag=tag), teacher
+    return PlanTeaching(teacher.renderer, Baselines(student)), teacher

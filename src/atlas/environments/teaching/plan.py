@@ -44,10 +44,9 @@ class PlanTeaching(Environment[Lesson]):
     """Teaches a student by a plan.
 
     Args:
-        renderer: How the teacher is spoken to.
+        renderer: How the teacher is spoken to, and what is given on of what it says.
         baselines: Of the student, who is taught.
         approach_tokens: Most tokens of the student's approach.
-        teaching_tag: Around what is given on of a teaching; None: all of it is.
         weights: Inside uplift.
         reward: Uplift and what else counts.
         judges: Whose scorers are in the reward, if any.
@@ -62,7 +61,6 @@ class PlanTeaching(Environment[Lesson]):
         baselines: Baselines,
         *,
         approach_tokens: int = 32,
-        teaching_tag: str | None = None,
         weights: UpliftWeights | None = None,
         reward: Reward | None = None,
         judges: TrainingJudges | None = None,
@@ -71,7 +69,8 @@ class PlanTeaching(Environment[Lesson]):
     ) -> None:
         self.renderer, self.baselines, self.student = renderer, baselines, baselines.student
         self.num_shares = _SHARES if reward and reward.scorers else 1
-        self._approach_tokens, self._teaching_tag = approach_tokens, teaching_tag
+        self._approach_tokens = approach_tokens
+        self._teaching_tag = renderer.prompts.settings("teacher").get("teaching_tag")
         self._weights, self._judges = weights or UpliftWeights(), judges
         self._reward = reward or Reward()
         self._ranks, self._progress = ranks, progress or Silent()

@@ -368,7 +368,7 @@ def test_an_entry_on_the_command_line_is_added_to_those_of_the_file(tmp_path: Pa
     words = ["model_name_or_path=m", "chat_template_kwargs.enable_thinking=false"]
     found = load_config(SFTConfig, file, words).chat_template_kwargs
     assert found == {"a": 1, "enable_thinking": False}
-    with pytest.raises(AtlasError, match="command line says {'a': None}"):
+    with pytest.raises(AtlasError, match=r"command line says \{'a': None\}"):
         load_config(SFTConfig, None, ["model_name_or_path=m", "chat_template_kwargs.a="])
 
 

@@ -77,7 +77,7 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return [(Lesson(task=task, turns=(said,), score=score),) for task in tasks]
 
     monkeypatch.setattr(module, "roll_out", roll_out)
-    monkeypatch.setattr(module, "teacher_and_student", lambda config, prompts: (None, None))
+    monkeypatch.setattr(module, "teacher_and_student", lambda *given: (None, None))
     return seen
 
 

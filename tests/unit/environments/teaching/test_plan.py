@@ -124,7 +124,8 @@ def test_thoughts_are_the_teachers_own() -> None:
     """They leak nothing; those that don't end are no teaching, and the student isn't asked."""
     pupil = Scripted(student_says)
     baselines = Baselines(ModelStudent(actor(pupil)))
-    environment = PlanTeaching(tiny_renderer(), baselines, teaching_tag="teaching")
+    prompts = tiny_renderer().prompts.with_settings("teacher", teaching_tag="teaching")
+    environment = PlanTeaching(replace(tiny_renderer(), prompts=prompts), baselines)
     groups = roll_out(
         environment, actor(Scripted(thinking_teacher)), [HARD, EASY], num_samples=2, seed=8
     )
