@@ -79,6 +79,13 @@ GRPO_RULES: Final = (
         advice="raise student_max_new_tokens, or set student_chat_template_kwargs",
     ),
     Rule(
+        metric="train/approach_unfinished_thoughts",
+        is_wrong=lambda value: value > 0.1,
+        what="{value:.0%} of the student's approaches are thoughts that didn't end: the teacher is "
+        "shown none",
+        advice="raise approach_max_new_tokens, or set student_chat_template_kwargs",
+    ),
+    Rule(
         metric="train/truncated_share",
         is_wrong=lambda value: value > 0.25,
         what="{value:.0%} of the teachings were cut at max_new_tokens",

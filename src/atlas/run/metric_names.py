@@ -68,6 +68,7 @@ METRICS: tuple[MetricInfo, ...] = (
     _metric("train/thought_tokens", "tokens", "Of a completion, before the end of its thoughts."),
     _metric("train/unfinished_thoughts", "share", "Completions whose thoughts didn't end."),
     _metric("train/attempt_unfinished_thoughts", "share", "Answers whose thoughts didn't end."),
+    _metric("train/approach_unfinished_thoughts", "share", "Approaches whose thoughts didn't end."),
     _metric("train/untagged", "share", "Teachings without a whole teaching_tag."),
     _metric("train/repetition", "share", "Phrases of a teaching that were there before."),
     _metric("train/loop_rate", "share", "Teachings that go round in circles."),

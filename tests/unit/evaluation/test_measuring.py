@@ -152,5 +152,10 @@ def test_teachers_whose_students_were_asked_differently_need_to_be_told_what_to_
     # other's was.
     keep_prompts(tmp_path / "warmed" / "prompts", teaches.only(TEACHERS))
     assert found(config, "warmed", "other")["warmed"] == teaches.only(TEACHERS).over(other)
+    said: list[str] = []
+    begun = RunDir(path=tmp_path / "auto-one-teaches", kind="evaluate")
+    changed = replace(config, prompts="chat")
+    assert arms_prompts(begun, changed, {"one": "elsewhere"}, say=said.append) == {"one": plain}
+    assert "auto-one-teaches/prompts/one, with which the run was begun" in said[0]
     named = replace(config, prompts="chat")
     assert found(named, "one", "other") == dict.fromkeys(("one", "other"), shipped_prompts("chat"))

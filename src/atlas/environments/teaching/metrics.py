@@ -32,6 +32,9 @@ def teaching_metrics(lessons: Sequence[Lesson]) -> Mapping[str, float]:
         "train/attempt_unfinished_thoughts": mean(
             float(bool(one.attempt.withheld)) for one in lessons
         ),
+        "train/approach_unfinished_thoughts": mean(
+            float(bool(one.approach.withheld)) for one in lessons
+        ),
         "train/teaching_tokens": mean(one.teaching.num_tokens for one in lessons),
         "train/attempt_tokens": mean(one.attempt.num_tokens for one in lessons),
     }
