@@ -27,8 +27,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-from atlas.yaml_file import parse_yaml
-
 Role = Literal["teacher", "student"]
 PromptKind = Literal["baseline", "approach", "attempt", "teaching", "next_step"]
 Message = dict[str, str]
@@ -107,6 +105,8 @@ class Prompts:
 
     def settings(self, role: Role) -> Mapping[str, Any]:
         """Return what else belongs to speaking with a model, by key."""
+        from atlas.yaml_file import parse_yaml  # noqa: PLC0415 - slow to import
+
         return parse_yaml(self.texts.get(SETTINGS[role], ""), SETTINGS[role])
 
     def with_settings(self, role: Role, **given: Any) -> Prompts:
