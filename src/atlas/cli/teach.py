@@ -13,6 +13,12 @@ from atlas.errors import AtlasError
 
 DEFAULT_TEACHER = "results/rl_checkpoint"
 
+_NOTHING = {
+    "": "(nothing)",
+    "unfinished_thoughts": "(nothing: its thoughts didn't end; raise --max-new-tokens)",
+    "untagged": "(nothing: it wrote no whole tag of teaching_tag; --thoughts shows what it wrote)",
+}
+
 app = command_app()
 
 
@@ -26,6 +32,9 @@ def teach(
     prompts: Annotated[
         str, typer.Option(help="What both are asked: auto, plain, chat, small, or a folder")
     ] = "auto",
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Longest answer and longest teaching, thoughts included")
+    ] = 128,
     thoughts: Annotated[
         bool, typer.Option("--thoughts", help="Print what both think, too")
     ] = False,
@@ -43,7 +52,13 @@ def teach(
 
     from atlas.environments.teaching.one_lesson import give_lesson
 
-    lesson = give_lesson(question, teacher=teacher, student=student, prompts=prompts)
+    lesson = give_lesson(
+        question,
+        teacher=teacher,
+        student=student,
+        max_new_tokens=max_new_tokens,
+        prompts=prompts,
+    )
     for title, said in (
         ("student alone", lesson.alone),
         ("student's approach", lesson.approach),
@@ -54,4 +69,4 @@ def teach(
             say(lead=f"{title}: thoughts", bold=True)
             say(f"  {said.thoughts}")
         say(lead=title, bold=True)
-        say(f"  {said.text or '(nothing)'}")
+        say(f"  {said.text or _NOTHING[said.withheld]}")

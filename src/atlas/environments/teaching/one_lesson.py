@@ -11,6 +11,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from atlas.environments.loading import load_actor, load_student
@@ -24,7 +25,8 @@ from atlas.rollouts.generator import Sampling
 from atlas.types import Lesson, Task
 
 DEFAULT_TEACHER = "results/rl_checkpoint"
-_APPROACH_TOKENS = 32
+_PER_APPROACH = 4
+"""How much shorter than an answer an approach may be."""
 
 
 def give_lesson(
@@ -56,7 +58,10 @@ def give_lesson(
     asked = chosen_prompts(prompts, teacher=teacher, student=student)
     guide = load_actor(teacher, Sampling(max_new_tokens=max_new_tokens), prompts=asked)
     learner = load_student(
-        student, max_new_tokens=max_new_tokens, approach_tokens=_APPROACH_TOKENS, prompts=asked
+        student,
+        max_new_tokens=max_new_tokens,
+        approach_tokens=math.ceil(max_new_tokens / _PER_APPROACH),
+        prompts=asked,
     )
     task = Task(question=question.strip(), answer="", family="")
     ((lesson,),) = act(PlanTeaching(guide.renderer, Baselines(learner)), guide, [task], seed=0)
