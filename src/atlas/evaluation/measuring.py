@@ -48,7 +48,7 @@ def arm_names(folders: Sequence[str]) -> list[str]:
     """
     names = []
     for folder in folders:
-        parts = [part for part in Path(folder).parts if part not in ("final", "/", "..")]
+        parts = [part for part in Path(folder).parts if part not in ("final", "adapter", "/", "..")]
         names.append(parts[-1] if parts else folder)
     for name, folder in zip(names, folders, strict=True):
         if names.count(name) > 1:

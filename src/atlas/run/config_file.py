@@ -28,6 +28,8 @@ _SHARING: Final = frozenset(
 )
 """Keys of how processes share a step. How much one step learns from must stay, so not where it is
 these keys alone that say so, as in the quickstart."""
+_BEFORE: Final = {"prompts": "plain"}
+"""Keys younger than some runs -> what these did; of other such keys, what the default does."""
 _STAGES = ("grpo_", "sft_")
 
 
@@ -54,9 +56,8 @@ def keep_config(config: RunConfig, path: Path, *, override: bool | None = None) 
             "start over with --fresh"
         )
     for key, info in keys_of(type(config)).items():
-        # A key that is younger than the run did then what its default does.
-        at_default = getattr(config, key) == info.default
-        before.setdefault(key, now[key] if at_default else info.default)
+        was = _BEFORE.get(key, info.default)
+        before.setdefault(key, now[key] if getattr(config, key) == was else was)
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     fixed = [key for key in changed if key not in _SHARING and _plain(key) not in CHANGEABLE]
     if changed and override and not fixed:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from tests.unit.data.sources.recorded import recorded
 from tests.unit.data.sources.test_sessions import read
 from tests.unit.tiny_models import tiny_renderer
 
+from atlas.config import SFTConfig
 from atlas.data.sft import examples_of
-from atlas.data.training_sets import counts, rl_set, sft_set
+from atlas.data.training_sets import counts, rl_set, sft_set, teachers_renderer
 from atlas.errors import AtlasError
+from atlas.prompts.folder import shipped_prompts
+from atlas.run.prompts_kept import keep_prompts
 from atlas.session import GuidanceNote, Step
 
 LONG = (Step(id=1, guidance=(GuidanceNote(note="Add. " * 200),)),)
@@ -70,3 +76,20 @@ def test_nothing_to_train_on_says_why() -> None:
         sft_set(dataset, RENDERER, max_length=50)
     with pytest.raises(AtlasError, match=r"; 3 held out by eval_split_ratio; loosen"):
         rl_set(read([recorded(number) for number in range(3)], 1.0))
+
+
+def test_a_warm_up_goes_on_with_its_prompts_and_says_where_they_have_changed(
+    tmp_path: Path,
+) -> None:
+    config = SFTConfig(model_name_or_path="base", chat_template_kwargs={"enable_thinking": False})
+    begun = teachers_renderer(config)
+    assert begun.prompts.texts.keys() == {"teaching.txt", "next_step.txt", "teacher.yaml"}
+    assert begun.template_kwargs == {"enable_thinking": False}
+    kept, said = tmp_path / "prompts", list[str]()
+    keep_prompts(kept, begun.prompts)
+    assert teachers_renderer(config, kept, say=said.append).prompts == begun.prompts
+    assert said == []
+    other = replace(config, prompts="chat")
+    assert teachers_renderer(other, kept, say=said.append).prompts == begun.prompts
+    assert [line[:8] for line in said] == ["prompts:"]
+    assert shipped_prompts("chat").texts["teaching.txt"] not in begun.prompts.texts.values()

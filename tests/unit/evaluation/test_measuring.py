@@ -121,7 +121,8 @@ def test_a_stopped_run_goes_on_behind_its_last_chunk(tmp_path: Path) -> None:
 
 def test_an_arm_is_named_by_the_folder_that_says_most() -> None:
     folders = ["runs/quickstart/sft/final", "results/rl_checkpoint", "Qwen/Qwen3-8B", "base"]
-    assert arm_names(folders) == ["sft", "rl_checkpoint", "Qwen3-8B", "base"]
+    names = ["sft", "rl_checkpoint", "Qwen3-8B", "base"]
+    assert arm_names([*folders, "runs/grpo/final/adapter"]) == [*names, "grpo"]
 
 
 def test_two_arms_of_one_name_are_refused() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from atlas.errors import AtlasError
 from atlas.run import files
+from atlas.run.progress import Silent
 from atlas.run.run_dir import LAYOUT_VERSION, RunDir
 
 HOLD_LOCK = """
@@ -305,6 +306,19 @@ def test_what_a_killed_run_was_writing_goes_with_the_next_lock(tmp_path: Path) -
         assert only_one.exists()
         assert not replaced.parent.exists()
         assert its_place.exists()
+
+
+def test_what_is_told_is_shown_and_stays_in_the_log(tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    class Shown(Silent):
+        def say(self, line: str) -> None:
+            shown.append(line)
+
+    run = RunDir.create(tmp_path / "run", "sft", fresh=False)
+    run.teller("sft", Shown())("prompts: those of before")
+    assert shown == ["prompts: those of before"]
+    assert run.log.read_text().endswith("  sft  prompts: those of before\n")
 
 
 def test_a_run_that_is_refused_before_it_did_anything_leaves_nothing(tmp_path: Path) -> None:
