@@ -90,16 +90,18 @@ def check_sympy_code(code: str, names: Container[str] = ()) -> None:
         UnsafeExpression: It is more than arithmetic with symbols and mathematical functions.
     """
     tree = _parsed(code)
+    loose = 0
     for node in ast.walk(tree):
         if not isinstance(node, _SYMPY_NODES):
             raise UnsafeExpression(f"{type(node).__name__} is no arithmetic")
         if isinstance(node, ast.Call):
             _check_call(node, names)
-        if isinstance(node, ast.Name) and not _is_known(node.id, names):
+            loose -= _takes_text(node)
+        elif isinstance(node, ast.Constant):
+            loose += isinstance(node.value, str)
+        elif isinstance(node, ast.Name) and not _is_known(node.id, names):
             raise UnsafeExpression(f"'{node.id}' is no function of mathematics")
-    texts = sum(isinstance(n, ast.Constant) and isinstance(n.value, str) for n in ast.walk(tree))
-    taken = sum(isinstance(n, ast.Call) and _takes_text(n) for n in ast.walk(tree))
-    if texts > taken:
+    if loose > 0:
         raise UnsafeExpression("a text is no arithmetic")
     _bits(tree.body)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -19,21 +20,40 @@ from atlas.rewards.sandbox.expression_check import LONGEST, UnsafeExpression, ch
 UNUSED = ("tests", "benchmarks", "testing", "plotting", "interactive", "physics", "galgebra")
 UNUSED += ("this", "deprecated", "conftest", "codegen", "diffgeom", "crypto", "liealgebras")
 UNUSED += ("categories", "unify", "sandbox", "parsing", "vector", "stats")
+UNUSED += ("pytorch", "pytest", "runtests", "randtest", "tmpfiles", "_compilation")
 """Parts of SymPy that working with an expression has no use for."""
+
+_GATHER = "from sympy import *"
+_SUMS = re.compile(r"(?!.*\*\*)[0-9 .()+*/-]*")
+"""Texts with no name in them, nothing to call and no power, so that no number in them grows longer
+than the text: what `check_sympy_code` looks for can't be there."""
 
 
 def guard_sympy() -> None:
-    """Put `check_sympy_code` into SymPy's parser: whoever has a text read has it checked."""
+    """Put `check_sympy_code` into SymPy's parser: whoever has a text read has it checked.
+
+    The parser gathers the names of all SymPy anew for each text, which takes longer than to read
+    it; here it gets a copy of those gathered once.
+    """
     stringify: Any = sympy_parser.stringify_expr
+    names: dict[str, Any] = {}
+    exec(_GATHER, names)
 
     def checked(text: str, local_dict: Any, global_dict: Any, transformations: Any) -> str:
         if len(text) > LONGEST:
             raise UnsafeExpression(f"more than {LONGEST} characters")
         code: str = stringify(text, local_dict, global_dict, transformations)
-        check_sympy_code(code, {name for name in local_dict if isinstance(name, str)})
+        if not _SUMS.fullmatch(text):
+            check_sympy_code(code, {name for name in local_dict if isinstance(name, str)})
         return code
 
+    def give_names(code: str, into: dict[str, Any]) -> None:
+        if code != _GATHER:
+            raise UnsafeExpression("nothing is executed here")
+        into.update(names)
+
     sympy_parser.stringify_expr = checked
+    sympy_parser.exec = give_names  # type: ignore[attr-defined]
 
 
 @cache
