@@ -1,10 +1,11 @@
 """A supervisor that lets jailed forks of itself do what reads text that nobody has checked.
 
 Run in a worker process that has imported all it needs and read no such text: a fork costs a
-hundredth of a start. For every request it forks a few children, which close the jail (`jail`) and
-work through their share, a line of JSON for each item. A child that takes too long or dies is
-replaced, and its item alone says so; no child outlives its request, so that nothing that one leaves
-behind reaches the next. What a child writes is parsed as JSON and as nothing else::
+hundredth of a start. For every request it forks a child, which closes the jail (`jail`) and works
+through the items, a line of JSON for each; while that takes long, further ones take over half of
+what is left. A child that takes too long or dies is replaced, and its item alone says so; no child
+outlives its request, so that nothing that one leaves behind reaches the next. What a child writes
+is parsed as JSON and as nothing else::
 
     {"items": [...], "cpu_seconds": 5.0, "children": 2}
     {"results": [{"value": 1.0}, {"failed": "ValueError: ..."}, {"starved": "..."}]}
@@ -23,7 +24,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -38,6 +39,10 @@ _LONGEST_LINE = 1 << 16
 _SHOWN = 200
 _LOOK = 0.05
 """Seconds between looks at how much time the children took."""
+_WORTH = 0.1
+"""Seconds of waiting that a further child is worth: its start costs a fifth of that."""
+_PAUSE = 0.002
+"""Seconds in which lines gather: to be woken for each costs more than to score most answers."""
 _SET_DEATH_SIGNAL = 1
 _READY = b"ready"
 
@@ -116,13 +121,15 @@ def run(
         OSError: No process can be started.
     """
     results: list[Result | None] = [None] * len(items)
-    shares = [list(range(k, len(items), children)) for k in range(min(children, len(items)))]
+    shares = [list(range(len(items)))] if items else []
     running: dict[int, _Child] = {}
+    since = time.monotonic()
     try:
         while shares or running:
             while shares:
                 child = _fork(work, items, shares.pop())
                 running[child.fd] = child
+            time.sleep(_PAUSE)
             for fd in select.select(list(running), [], [], _LOOK)[0]:
                 if left := _listen(running[fd], results):
                     _end(running.pop(fd))
@@ -133,10 +140,23 @@ def run(
                     _end(running.pop(child.fd))
                     results[child.todo[0]] = reason
                     shares.extend([child.todo[1:]] if child.todo[1:] else [])
+            if time.monotonic() - since > _WORTH:
+                shares.extend(_taken_over(running.values(), children - len(running)))
+                since = time.monotonic()
     finally:
         for child in running.values():
             _end(child)
     return results
+
+
+def _taken_over(running: Iterable[_Child], most: int) -> list[list[int]]:
+    """Take the second half of what a child has still to do, from at most so many."""
+    taken = []
+    for child in sorted(running, key=lambda one: -len(one.todo))[: max(0, most)]:
+        half = (len(child.todo) + 1) // 2  # it is at work on the first
+        child.todo, rest = child.todo[:half], child.todo[half:]
+        taken += [rest] if rest else []
+    return taken
 
 
 def _fork(work: Work, items: Sequence[Any], share: list[int]) -> _Child:
@@ -158,6 +178,7 @@ def _fork(work: Work, items: Sequence[Any], share: list[int]) -> _Child:
 
 def _child(work: Work, items: Sequence[Any], share: list[int], write_fd: int) -> None:
     """Close the jail and work; nothing is open in it but the pipe."""
+    gc.freeze()  # what is collected from here on is the child's own: the rest stays shared
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     os.dup2(write_fd, 3)
     os.closerange(0, 3)
@@ -212,8 +233,9 @@ def _listen(child: _Child, results: list[Result | None]) -> list[list[int]]:
         if child.ready and child.todo:
             results[child.todo.pop(0)] = _parsed(line)
         child.ready = True
+    if lines:
         child.since, child.cpu_since = time.monotonic(), child.cpu_seconds()
-    if piece and len(child.rest) <= _LONGEST_LINE:
+    if piece and len(child.rest) <= _LONGEST_LINE and (child.todo or not child.ready):
         return []
     if not child.ready:
         raise OSError("a jailed process ended before it was asked")
@@ -234,9 +256,13 @@ def _parsed(line: bytes) -> Result:
 
 
 def _out_of_time(child: _Child, cpu_seconds: float) -> Result | None:
-    if child.cpu_seconds() - child.cpu_since > cpu_seconds and child.ready:
+    """Return why a child is to be ended, which is the fault of its first item."""
+    computed, passed = child.cpu_seconds() - child.cpu_since, time.monotonic() - child.since
+    if select.select([child.fd], [], [], 0)[0]:
+        return None  # it has answered: the time was not the first item's alone
+    if computed > cpu_seconds and child.ready:
         return {"failed": f"it took more than {cpu_seconds:g} s"}
-    if time.monotonic() - child.since > WALL_SECONDS:
+    if passed > WALL_SECONDS:
         return {"starved": f"the machine gave no time to score it within {WALL_SECONDS:g} s"}
     return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -18,6 +18,15 @@ from typing import Any
 LONGEST_LINE = 16 << 20
 """Bytes; a longer one ends the conversation."""
 _DEEPEST = 200
+_AS_THEY_ARE = (type(None), bool, str)
+_MANY: Mapping[str, type] = {one.__name__: one for one in (list, tuple, set, frozenset)}
+_SIMPLE: Mapping[str, Callable[[Any], Any]] = {
+    "int": lambda text: int(text, 16),
+    "float": float,
+    "complex": lambda parts: complex(*parts),
+    "fraction": lambda parts: Fraction(*(int(part, 16) for part in parts)),
+    "bytes": bytes.fromhex,
+}
 
 
 @dataclass(frozen=True)
@@ -77,8 +86,10 @@ def encode(value: Any, keep: Callable[[Any], int], depth: int = 0) -> Any:
     """Return ``value`` as JSON; ``keep`` gives a number to what can't travel."""
     if depth > _DEEPEST:
         raise ValueError("nested too deeply")
-    if value is None or isinstance(value, bool | str):
-        return value if value is None or isinstance(value, bool) else str(value)
+    if type(value) in _AS_THEY_ARE:
+        return value
+    if isinstance(value, str):
+        return str(value)
     if isinstance(value, int):
         return {"int": format(value, "x")}
     if isinstance(value, float):
@@ -93,14 +104,13 @@ def encode(value: Any, keep: Callable[[Any], int], depth: int = 0) -> Any:
 
 
 def _encode_many(value: Any, keep: Callable[[Any], int], depth: int) -> Any:
-    def inner(one: Any) -> Any:
-        return encode(one, keep, depth + 1)
-
-    for kind in (list, tuple, set, frozenset):
+    inner = depth + 1
+    for name, kind in _MANY.items():
         if isinstance(value, kind):
-            return {kind.__name__: [inner(one) for one in value]}
+            return {name: [encode(one, keep, inner) for one in value]}
     if isinstance(value, dict):
-        return {"dict": [[inner(key), inner(one)] for key, one in value.items()]}
+        pairs = value.items()
+        return {"dict": [[encode(k, keep, inner), encode(v, keep, inner)] for k, v in pairs]}
     return {"handle": value.number if isinstance(value, Handle) else keep(value)}
 
 
@@ -120,17 +130,8 @@ def _decode(message: Any, find: Callable[[int], Any]) -> Any:
     if message is None or isinstance(message, bool | str | float):
         return message
     ((kind, body),) = message.items()
-    if kind in ("list", "tuple", "set", "frozenset"):
-        made = {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}[kind]
-        return made(_decode(one, find) for one in body)
+    if kind in _MANY:
+        return _MANY[kind](_decode(one, find) for one in body)
     if kind == "dict":
         return {_decode(key, find): _decode(value, find) for key, value in body}
-    simple: dict[str, Callable[[Any], Any]] = {
-        "int": lambda text: int(text, 16),
-        "float": float,
-        "complex": lambda parts: complex(*parts),
-        "fraction": lambda parts: Fraction(*(int(part, 16) for part in parts)),
-        "bytes": bytes.fromhex,
-        "handle": find,
-    }
-    return simple[kind](body)
+    return find(body) if kind == "handle" else _SIMPLE[kind](body)

@@ -17,8 +17,6 @@ CPU_SECONDS = 5.0
 """Of the processor for one item, after which it is ended."""
 _WALL_SECONDS = 60.0
 _START_LIMIT = 300.0
-_SHARE = 8
-"""Items for which a further process is worth its start."""
 _MOST_PROCESSES = 16
 
 
@@ -64,7 +62,7 @@ class JailedWorker:
         if not items:
             return []
         most = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
-        children = max(1, min(most, len(items) // _SHARE))
+        children = min(most, len(items))
         request = {**(shared or {}), "items": items, "cpu_seconds": cpu_seconds}
         limit = _WALL_SECONDS * (2 + -(-len(items) // children))
         try:

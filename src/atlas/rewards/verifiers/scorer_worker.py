@@ -11,6 +11,7 @@ SymPy; here both check it first (`expression_check`), and what they do, they do 
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -32,12 +33,17 @@ def prepare(request: Mapping[str, Any]) -> Work:
     scorers = {family: _scorer(family) for family in {item[0] for item in request["items"]}}
     entries = request["entries"]
 
+    @cache
+    def packed(number: int) -> bytes:
+        return pickle.dumps(decode(entries[number], _no_handle))
+
     def score(item: tuple[str, int, str]) -> float:
         family, number, answer = item
         scorer = scorers[family]
         if isinstance(scorer, Exception):
             raise scorer
-        return float(scorer(answer, decode(entries[number], _no_handle)))
+        # Each answer meets an entry of its own: a scorer may change what it is given.
+        return float(scorer(answer, pickle.loads(packed(number))))
 
     return score
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from atlas.errors import AtlasError
+from atlas.rewards.sandbox import forks
 from atlas.rewards.verifiers.jailed import JailedWorker, Reply
 
 WORKER = """
@@ -61,6 +64,54 @@ def test_an_item_that_fails_is_alone_in_that(worker: JailedWorker, code: str, re
     assert (first.value, third.value) == (1, 2) or "os.write" in code
     assert second.value is None
     assert second.failed.startswith(reason)
+
+
+def test_what_waits_behind_items_that_hang_is_answered(worker: JailedWorker) -> None:
+    items = ["9**9**9", *map(str, range(9)), "9**9**9", "os._exit(0)", *map(str, range(9))]
+    found = worker.ask(items, cpu_seconds=0.5)
+    assert [one.value for one in found] == [None, *range(9), None, None, *range(9)]
+    assert [found[place].failed for place in (0, 10, 11)] == [
+        *["it took more than 0.5 s"] * 2,
+        "it ended the process that scores it",
+    ]
+
+
+def test_a_further_child_takes_the_second_half_of_what_the_busiest_has_to_do() -> None:
+    first, second = forks._Child(1, 1, [0]), forks._Child(2, 2, [1, 2, 3, 4, 5])
+    assert forks._taken_over([first, second], 1) == [[4, 5]]
+    assert second.todo == [1, 2, 3]
+    assert forks._taken_over([first, second], 2) == [[3]]
+    assert (first.todo, second.todo) == ([0], [1, 2])
+    assert forks._taken_over([first, second], 0) == []
+
+
+@pytest.fixture
+def itself() -> Iterator[tuple[forks._Child, int]]:
+    """A child at its third item, which is this process, and where to write what it says."""
+    read_fd, write_fd = os.pipe()
+    yield forks._Child(os.getpid(), read_fd, [2], ready=True), write_fd
+    os.close(read_fd)
+    os.close(write_fd)
+
+
+def test_what_a_child_says_of_items_that_another_took_over_is_not_heard(
+    itself: tuple[forks._Child, int],
+) -> None:
+    child, write_fd = itself
+    os.write(write_fd, b'{"value": 1}\n{"value": 0}\n')
+    results: list[Any] = [None] * 4
+    assert forks._listen(child, results) == [[]]
+    assert results == [None, None, {"value": 1}, None]
+
+
+def test_time_is_no_item_s_fault_while_an_answer_lies_unread(
+    itself: tuple[forks._Child, int],
+) -> None:
+    child, write_fd = itself
+    child.cpu_since = -9.0
+    assert forks._out_of_time(child, 5.0) == {"failed": "it took more than 5 s"}
+    os.write(write_fd, b'{"value": 1}\n')
+    assert forks._out_of_time(child, 5.0) is None
 
 
 def test_what_an_item_leaves_behind_ends_with_its_request(worker: JailedWorker) -> None:
