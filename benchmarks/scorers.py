@@ -4,10 +4,9 @@
     python benchmarks/scorers.py --steps 2   # shows that it runs
 
 The base model teaches itself at the quickstart's sizes. Between two steps, as many answers as a
-step has (128) are scored: by a family's scorer in this process, and by the same one in the jailed
-processes. What is printed are medians of the processor's time, that of all processes together, so
-that other work on the machine changes little, and the time that passes is less: the jailed
-processes work side by side.
+step has, to as many tasks (16 with 8 answers each), are scored: by a family's scorer in this
+process, and by the same one in the jailed processes. What is printed are medians of the processor's
+time, that of all processes together, so that other work on the machine changes little.
 """
 
 from __future__ import annotations
@@ -43,10 +42,19 @@ FAMILIES = ("countdown", "number_sorting", "decimal_arithmetic", "word_sorting",
 class Scoring(Silent):
     """Scores between two steps, and takes the times of both."""
 
-    def __init__(self, num_answers: int, steps: int) -> None:
+    def __init__(self, num_tasks: int, answers_each: int, steps: int) -> None:
         self._steps, self._learning = steps, False
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
-        self._tasks = {name: mixed_tasks((name,), num_answers, seed=5) for name in FAMILIES}
+        drawn = {name: mixed_tasks((name,), num_tasks, seed=5) for name in FAMILIES}
+        # The next task's answer: wrong as a rule, and of the right form.
+        self._answers = {
+            name: [one.answer for one in (*tasks[1:], tasks[0]) for _ in range(answers_each)]
+            for name, tasks in drawn.items()
+        }
+        self._tasks = {
+            name: [one for one in tasks for _ in range(answers_each)]
+            for name, tasks in drawn.items()
+        }
         self._since: float | None = None
 
     def begin(self, total: int) -> None:
@@ -61,8 +69,7 @@ class Scoring(Silent):
         if self._since is not None:
             self.seconds["step"].append(now - self._since)
         for family, tasks in self._tasks.items():
-            # The next task's answer: wrong as a rule, and of the right form.
-            answers = [task.answer for task in (*tasks[1:], tasks[0])]
+            answers = self._answers[family]
             self._take(f"{family}, in the jail", lambda: reasoning_verdicts(tasks, answers))  # noqa: B023
             scorer = reasoning_gym.get_score_answer_fn(family)
             self._take(f"{family}, here", lambda: _scored(scorer, tasks, answers))  # noqa: B023
@@ -108,7 +115,7 @@ def main() -> None:
             max_clipped_share=1.0,
             canary_tasks=0,
         )
-        scoring = Scoring(config.prompts_per_step * config.num_generations, config.max_steps)
+        scoring = Scoring(config.prompts_per_step, config.num_generations, config.max_steps)
         run = RunDir.create(Path(folder) / "run", "grpo")
         tasks = mixed_tasks(("chain_sum",), 64, seed=3)
         train_grpo(run, config, tasks, progress=scoring, stop=StopRequest())
