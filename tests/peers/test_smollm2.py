@@ -13,9 +13,9 @@ import torch
 from tests.peers.llama_server import Ask, served
 
 from atlas.environments.loading import load_actor
-from atlas.machine.packaged import packaged_file, unpack
 from atlas.machine.shipped import SMOLLM2
 from atlas.models.checkpoints import load_model, load_tokenizer
+from atlas.models.packaged import packaged_file, unpacked
 from atlas.prompts.chat import encode
 from atlas.prompts.folder import shipped_prompts
 from atlas.rollouts.generator import Sampling
@@ -30,7 +30,7 @@ QUESTIONS = ("What is 12+13?", "Name a colour.", "What is the capital of Italy?"
 
 @pytest.fixture(scope="module")
 def ask() -> Iterator[Ask]:
-    unpack(SMOLLM2)
+    unpacked(SMOLLM2)
     with served(packaged_file()) as post:
         yield post
 

@@ -40,7 +40,7 @@ def teach(
     ] = False,
 ) -> None:
     """Print the student's answer alone, a teaching, and the answer with it."""
-    from atlas.machine.hub import refuse_missing
+    from atlas.models.presence import refuse_missing
     from atlas.prompts.folder import AUTO, named_prompts
 
     if teacher == DEFAULT_TEACHER and not os.path.lexists(teacher):

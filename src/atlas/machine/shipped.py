@@ -15,7 +15,7 @@ SHIPPED: Mapping[str, Path] = {
 }
 """``base``: the small base model, trained by ``make base-model``."""
 SMOLLM2: Final = "smollm2"
-"""SmolLM2-135M-Instruct, which `atlas.machine.packaged` makes a folder of."""
+"""SmolLM2-135M-Instruct, which `atlas.models.packaged` makes a folder of."""
 
 
 def model_path(name: str | Path) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from atlas.errors import AtlasError
 from atlas.machine import hub
 
 
@@ -42,13 +41,3 @@ def test_a_folder_never_asks_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyP
         answering = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setattr(hub.constants, "ENDPOINT", answering)
         assert not hub.local_files_only("some/model")
-
-
-def test_a_link_to_a_run_that_is_gone_is_told_and_no_hub_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hub, "local_files_only", lambda _: pytest.fail("a hub was asked"))
-    link = tmp_path / "rl_checkpoint"
-    link.symlink_to("../runs/gone/final")
-    with pytest.raises(AtlasError, match=r"rl_checkpoint is a link to \.\./runs/gone/final, which"):
-        hub.refuse_missing(link)

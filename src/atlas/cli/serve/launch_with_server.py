@@ -233,8 +233,7 @@ def _servers(
     request: LaunchOptions, config: GRPOConfig, gpus: GPUSplit, interpreter: Interpreter
 ) -> tuple[ServerSettings, ServerSettings]:
     """The student is frozen and the teacher isn't, so they can't share a server's weights."""
-    from atlas.machine.packaged import unpack
-    from atlas.machine.shipped import model_path
+    from atlas.models.packaged import unpacked
     from atlas.serve.checks import heads_of, longest, model_config
     from atlas.serve.gpus import shares, tensor_parallel
     from atlas.serve.settings import ServerSettings
@@ -247,8 +246,7 @@ def _servers(
     sharing = len(names) if len(gpus.server) == 1 else 1
     found = []
     for place, (name, own) in enumerate(zip(names, divided, strict=True)):
-        unpack(name)
-        path = model_path(name)
+        path = unpacked(name)
         described = model_config(path)
         most = longest(described) or _LONGEST
         found.append(

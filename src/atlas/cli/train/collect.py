@@ -24,7 +24,7 @@ app = command_app()
 def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = False) -> None:
     """Let a teacher and a student work through tasks, and record the sessions."""
     from atlas.config import CollectConfig, load_config
-    from atlas.machine.hub import refuse_missing
+    from atlas.models.presence import refuse_missing
     from atlas.run.config_file import keep_config
     from atlas.run.prompts_kept import check_prompts, keep_prompts, run_prompts
 

@@ -37,7 +37,7 @@ def evaluate(
 ) -> None:
     """Measure teachers on held-out tasks: the student alone, and with each of them."""
     from atlas.config import EvaluateConfig, load_config
-    from atlas.machine.hub import refuse_missing
+    from atlas.models.presence import refuse_missing
     from atlas.run.config_file import keep_config
     from atlas.run.prompts_kept import check_prompts
 

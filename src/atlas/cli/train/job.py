@@ -20,7 +20,7 @@ from atlas.config.parts.engine import chosen_engine
 from atlas.config.sft import SFTConfig
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
-from atlas.machine.hub import refuse_missing
+from atlas.models.presence import refuse_missing
 from atlas.parallel.world import world
 from atlas.run.config_file import keep_config
 from atlas.run.lineage import Lineage, read_lineage, write_lineage

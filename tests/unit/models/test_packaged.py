@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from atlas.errors import AtlasError
-from atlas.machine import packaged
-from atlas.machine.hub import refuse_missing
 from atlas.machine.shipped import model_path
+from atlas.models import packaged
+from atlas.models.presence import refuse_missing
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_another_file_in_its_place_is_refused(
     (tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"GGUF and other things")
     installed_in(tmp_path, monkeypatch)
     with pytest.raises(AtlasError, match="isn't the file that Atlas knows"):
-        packaged.unpack("smollm2")
+        packaged.unpacked("smollm2")
     assert not cache.exists()
 
 

