@@ -19,7 +19,11 @@ from torch import Tensor
 
 from atlas.rollouts.generator import Prompt
 from atlas.rollouts.local.llama_weights import Layer, Linear, LlamaWeights
+from atlas.rollouts.local.prefixes import stem_lengths
 from atlas.rollouts.local.shared_cache import SharedCache
+
+_Pair = tuple[Tensor, Tensor]
+"""Keys and values of one layer."""
 
 # Most tokens of prompts in one pass: what lies between the products then stays in the cache.
 _PREFILL_TOKENS = 4096
@@ -49,19 +53,12 @@ class LlamaDecoder:
 
     def admit(self, prompts: Sequence[Prompt], num_samples: int) -> Tensor:
         """Compute prompts and add their rows; see `Decoder.admit`."""
-        longest = max(map(len, prompts))
-        size = max(1, _PREFILL_TOKENS // longest)
-        logits: list[Tensor] = []
-        for start in range(0, len(prompts), size):
-            chosen = prompts[start : start + size]
-            lengths = [len(prompt) for prompt in chosen]
-            logits_PV, layers = self._prefill(chosen, lengths)
-            self._cache.admit(layers, lengths, num_samples)
-            logits.append(logits_PV)
-        lengths_P = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
-        entering_B = lengths_P.repeat_interleave(num_samples)
+        lengths = [len(prompt) for prompt in prompts]
+        logits_PV, layers = self._prefill(prompts)
+        self._cache.admit(layers, lengths, num_samples)
+        entering_B = torch.tensor(lengths, device=self._device).repeat_interleave(num_samples)
         self._positions_B = torch.cat([self._positions_B, entering_B])
-        return torch.cat(logits).repeat_interleave(num_samples, dim=0)
+        return logits_PV.repeat_interleave(num_samples, dim=0)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only the rows at these places."""
@@ -83,34 +80,84 @@ class LlamaDecoder:
             hidden_BM = self._rest(layer, hidden_BM, attended.reshape(len(tokens_B), -1))
         return self._logits(hidden_BM)
 
-    def _prefill(
-        self, prompts: Sequence[Prompt], lengths: Sequence[int]
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    def _prefill(self, prompts: Sequence[Prompt]) -> tuple[Tensor, list[_Pair]]:
         """Return the logits after each prompt, and keys and values [P, K, L, D] of each layer.
 
-        Padding stands on the right, where no token of a prompt looks.
+        What prompts begin with in common is computed first, once, as prompts of its own.
         """
-        longest, num = max(lengths), len(prompts)
-        ids = [list(prompt) + [0] * (longest - len(prompt)) for prompt in prompts]
-        hidden_NM = self._weights.embedding_VD[torch.tensor(ids, device=self._device).flatten()]
-        cos, sin = self._cos[:longest].repeat(num, 1, 1), self._sin[:longest].repeat(num, 1, 1)
-        last_P = torch.tensor([i * longest + n - 1 for i, n in enumerate(lengths)])
-        last_P = last_P.to(self._device)
-        layers: list[tuple[Tensor, Tensor]] = []
-        for index, layer in enumerate(self._weights.layers):
-            heads = self._heads(layer, hidden_NM, cos, sin)
-            q, k, v = (part.view(num, longest, *part.shape[1:]).transpose(1, 2) for part in heads)
-            k, v = k.contiguous(), v.contiguous()
-            layers.append((k, v))
+        stems = stem_lengths(prompts)
+        layers = self._begun(prompts, stems)
+        own = [len(prompt) - stem for prompt, stem in zip(prompts, stems, strict=True)]
+        size = max(1, _PREFILL_TOKENS // max(own))
+        logits: list[Tensor] = []
+        for start in range(0, len(prompts), size):
+            chosen = slice(start, start + size)
+            parts = [(k[chosen], v[chosen]) for k, v in layers]
+            logits.append(self._filled(prompts[chosen], stems[chosen], parts))
+        return torch.cat(logits), layers
+
+    def _begun(self, prompts: Sequence[Prompt], stems: Sequence[int]) -> list[_Pair]:
+        """Return room for the keys and values of all layers, with those of the stems in it."""
+        weights, longest = self._weights, max(map(len, prompts))
+        shape = (len(prompts), weights.num_kv_heads, longest, weights.head_width)
+        empty = torch.empty(0, dtype=self._dtype, device=self._device)
+        # Zeros: a masked value is multiplied by 0, and 0 * NaN is NaN.
+        layers = [(empty.new_zeros(shape), empty.new_zeros(shape)) for _ in weights.layers]
+        if not any(stems):
+            return layers
+        begins = [tuple(prompt[:n]) for prompt, n in zip(prompts, stems, strict=True)]
+        distinct = list(dict.fromkeys(begin for begin in begins if begin))
+        place = {begin: i for i, begin in enumerate(distinct)}
+        rows = torch.tensor([i for i, n in enumerate(stems) if n], device=self._device)
+        source = torch.tensor([place[begin] for begin in begins if begin], device=self._device)
+        _, computed = self._prefill(distinct)
+        for (k, v), (stem_k, stem_v) in zip(layers, computed, strict=True):
+            k[rows, :, : stem_k.shape[2]] = stem_k[source]
+            v[rows, :, : stem_v.shape[2]] = stem_v[source]
+        return layers
+
+    def _filled(
+        self, prompts: Sequence[Prompt], stems: Sequence[int], layers: Sequence[_Pair]
+    ) -> Tensor:
+        """Compute what follows the stems into ``layers``; returns the logits after each prompt.
+
+        Only attention sees padding: queries and keys stand on the left, and no token looks right.
+        """
+        own = [prompt[n:] for prompt, n in zip(prompts, stems, strict=True)]
+        lengths_P = torch.tensor([len(tokens) for tokens in own], device=self._device)
+        last_P = lengths_P.cumsum(0) - 1
+        rows_N = torch.arange(len(own), device=self._device).repeat_interleave(lengths_P)
+        places_N = torch.arange(len(rows_N), device=self._device)
+        places_N = places_N - (last_P + 1 - lengths_P)[rows_N]
+        stems_P = torch.tensor(stems, device=self._device)
+        columns_N = places_N + stems_P[rows_N]
+        most, length = max(map(len, own)), max(map(len, prompts))
+        mask = _seen(stems_P, most, length) if any(stems) else None
+        ids_N = torch.tensor([token for tokens in own for token in tokens], device=self._device)
+        hidden_NM = self._weights.embedding_VD[ids_N]
+        cos, sin = self._cos[columns_N], self._sin[columns_N]
+        for index, (layer, (keys, values)) in enumerate(
+            zip(self._weights.layers, layers, strict=True)
+        ):
+            queries_NHD, keys_NKD, values_NKD = self._heads(layer, hidden_NM, cos, sin)
+            keys[rows_N, :, columns_N], values[rows_N, :, columns_N] = keys_NKD, values_NKD
+            queries = queries_NHD.new_zeros(len(own), most, *queries_NHD.shape[1:])
+            queries[rows_N, places_N] = queries_NHD
             attended = F.scaled_dot_product_attention(
-                q, k, v, is_causal=True, scale=self._scale, enable_gqa=True
+                queries.transpose(1, 2),
+                keys[:, :, :length],
+                values[:, :, :length],
+                attn_mask=mask,
+                is_causal=mask is None,
+                scale=self._scale,
+                enable_gqa=True,
             )
-            attended_NM = attended.transpose(1, 2).reshape(num * longest, -1)
+            attended_NM = attended.transpose(1, 2)[rows_N, places_N].flatten(1)
             if index == len(self._weights.layers) - 1:
                 # Of the last layer only the last token's output is needed.
                 hidden_NM, attended_NM = hidden_NM[last_P], attended_NM[last_P]
             hidden_NM = self._rest(layer, hidden_NM, attended_NM)
-        return self._logits(hidden_NM), layers
+        return self._logits(hidden_NM)
 
     def _heads(
         self, layer: Layer, hidden_NM: Tensor, cos: Tensor, sin: Tensor
@@ -146,6 +193,13 @@ class LlamaDecoder:
 
     def _logits(self, hidden_BM: Tensor) -> Tensor:
         return _linears(self._normed(hidden_BM, self._weights.final_norm), (self._weights.head,))
+
+
+def _seen(stems_P: Tensor, most: int, length: int) -> Tensor:
+    """Return which of the columns each query behind its stem sees, bool [P, 1, most, length]."""
+    places = torch.arange(most, device=stems_P.device) + stems_P.unsqueeze(-1)
+    columns = torch.arange(length, device=stems_P.device)
+    return (columns <= places.unsqueeze(-1)).unsqueeze(1)
 
 
 def _rotations(weights: LlamaWeights, longest: int) -> tuple[Tensor, Tensor]:

@@ -99,6 +99,44 @@ def test_logits_are_those_of_the_models_own_forward(
         logits_BV = decoder.step(tokens_B)
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen2", "biases"])
+@torch.no_grad()
+def test_what_prompts_begin_with_in_common_is_computed_once(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stems of stems, in passes of a few prompts; later tokens find the keys at their places."""
+    monkeypatch.setattr(llama_decoder, "_PREFILL_TOKENS", 12)
+    model = VARIANTS[name]()
+    head, task = [*range(2, 22)], [*range(22, 40)]
+    prompts = [
+        [*head, *task, 5],
+        [*head, 6, 7, 8, 9],
+        [30, 31, 32],
+        [*head, *task, 10, 11, 12],
+        [*head, *task, 5],
+        head,
+    ]
+    computed: list[int] = []
+    filled = LlamaDecoder._filled
+
+    def counted(self: LlamaDecoder, prompts: Any, stems: Any, layers: Any) -> torch.Tensor:
+        computed.append(sum(map(len, prompts)) - sum(stems))
+        return filled(self, prompts, stems, layers)
+
+    monkeypatch.setattr(LlamaDecoder, "_filled", counted)
+    decoder = LlamaDecoder(read_weights(model, torch.float32), 60)
+    logits_BV = decoder.admit(prompts, 2)
+    # The head but two tokens; what the two stems have behind it; what is each prompt's own.
+    assert sum(computed) == 18 + (1 + 20) + (1 + 5 + 3 + 3 + 1 + 1)
+    assert sum(map(len, prompts)) == 166
+    texts = [list(prompt) for prompt in prompts for _ in range(2)]
+    for token in (13, 14, 15):
+        expected_BV = torch.stack([fresh(model, text) for text in texts])
+        torch.testing.assert_close(logits_BV, expected_BV, rtol=0, atol=2e-4)
+        texts = [[*text, token + row % 2] for row, text in enumerate(texts)]
+        logits_BV = decoder.step(torch.tensor([text[-1] for text in texts]))
+
+
 @torch.no_grad()
 def test_projections_apart_give_what_joined_ones_give(monkeypatch: pytest.MonkeyPatch) -> None:
     model = VARIANTS["biases"]()
