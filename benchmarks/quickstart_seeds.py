@@ -1,13 +1,14 @@
 """The quickstart on three seeds: does GRPO's gain hold, and what does it cost?
 
-Run: ``.venv/bin/python benchmarks/quickstart_seeds.py [seed ...]``. Prints a column a seed: the
-claims on the held-out tasks, the gain of GRPO over SFT with its paired 95 % interval, seconds, and
-the largest memory of all processes together. A finished seed in ``runs/seed-*`` is read, not run
-again; then the memory is not known.
+Run: ``.venv/bin/python benchmarks/quickstart_seeds.py [--preset real] [seed ...] [KEY=VALUE ...]``.
+Prints a column a seed: the claims on the held-out tasks, the gain of GRPO over SFT with its paired
+95 % interval, seconds, and the largest memory of all processes together. A finished seed in
+``runs/PRESET-SEED`` is read, not run again; then the memory is not known.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -35,22 +36,29 @@ ROWS = (
 
 def main() -> None:
     """Run the seeds that are missing and print the table."""
-    seeds = [int(word) for word in sys.argv[1:]] or [0, 1, 2]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--preset", choices=("quickstart", "real"), default="quickstart")
+    parser.add_argument("words", nargs="*", metavar="SEED or KEY=VALUE")
+    found = parser.parse_args()
+    seeds = [int(word) for word in found.words if "=" not in word] or [0, 1, 2]
+    keys = [word for word in found.words if "=" in word]
     columns = []
     for seed in seeds:
-        run = Path("runs") / f"seed-{seed}"
-        memory = "-" if (run / "report.html").exists() else f"{run_seed(seed, run):.2f}"
+        run = Path("runs") / f"{found.preset}-{seed}"
+        done = (run / "report.html").exists()
+        memory = "-" if done else f"{run_seed(found.preset, seed, run, keys):.2f}"
         columns.append([*figures(run), memory])
-    table = Table("", *(f"seed {seed}" for seed in seeds), title="atlas quickstart, GRPO teacher")
+    title = "atlas quickstart" + (" real" if found.preset == "real" else "")
+    table = Table("", *(f"seed {seed}" for seed in seeds), title=f"{title}, GRPO teacher")
     for name, *cells in zip(ROWS, *columns, strict=True):
         table.add_row(name, *cells)
     Console().print(table)
 
 
-def run_seed(seed: int, run: Path) -> float:
+def run_seed(preset: str, seed: int, run: Path, keys: list[str]) -> float:
     """Run one seed; returns the largest memory (GB, proportional share) of its processes."""
-    command = [sys.executable, "-m", "atlas", "quickstart", f"seed={seed}", f"output_dir={run}"]
-    command += [f"results_dir={run / 'results'}"]
+    command = [sys.executable, "-m", "atlas", "quickstart"] + ["real"] * (preset == "real")
+    command += [f"seed={seed}", f"output_dir={run}", f"results_dir={run / 'results'}", *keys]
     process = subprocess.Popen(command)
     largest = 0
     while process.poll() is None:

@@ -40,6 +40,9 @@ class QuickstartConfig(RunConfig):
     results_dir: str = key("results", "Where links with the guide's names point into the run.")
 
     collect_tasks: int = key(600, "Tasks whose dual-agent session is recorded as a trace.", ge=1)
+    collect_prompts: str | None = key(
+        None, "What the untrained teacher and the student are asked; null: as in prompts."
+    )
     collect_temperature: float = key(
         1.0, "Of the untrained teacher's sampling; its traces should be good and bad.", gt=0
     )

@@ -93,7 +93,7 @@ def chosen_prompts(
     """Return the prompts of a teacher and a student.
 
     Args:
-        choice: ``auto``, ``plain``, ``chat``, ``small``, or a folder with some of the files.
+        choice: ``auto``, the name of a set that ships, or a folder with some of the files.
         teacher: Folder or hub id.
         student: Folder or hub id; None where nobody is taught, or nobody knows who will be: the
             teacher's model then reads a student's prompts, too.

@@ -2,7 +2,9 @@
 
 ``plain`` is what the shipped base model was trained on; ``chat`` is for real chat models; ``small``
 is for those of a few hundred million weights, which answer a short question and follow no
-instruction: all is shown by examples. A folder has some of their files, each under its own name.
+instruction: the student is shown an example. ``small_examples`` shows some to the teacher too, who
+knows none before its training: collect with it, and train with ``small``, where every prompt is a
+third as long. A folder has some of their files, each under its own name.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ from atlas.prompts import (
 from atlas.yaml_file import parse_yaml
 
 AUTO: Final = "auto"
-SHIPPED: Final = ("plain", "chat", "small")
+SHIPPED: Final = ("plain", "chat", "small", "small_examples")
+# Whose files stand where one has none of its own.
+_ELSE: Final[dict[str, str]] = {"small_examples": "small"}
 _NAMES: Final[dict[str, PromptKind]] = {
     **{user_file(kind): kind for kind in kinds_of_all()},
     # The next step is asked for in the middle of a dialogue, where no system prompt can stand.
@@ -49,7 +53,8 @@ def named_prompts(choice: str) -> Prompts:
 @cache
 def shipped_prompts(name: str) -> Prompts:
     """Return one of `SHIPPED`."""
-    return read_prompts(Path(__file__).parent / name)
+    own = read_prompts(Path(__file__).parent / name)
+    return own.over(shipped_prompts(_ELSE[name])) if name in _ELSE else own
 
 
 def read_prompts(folder: Path) -> Prompts:

@@ -68,6 +68,7 @@ def collect(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[s
         CollectConfig,
         tasks=None,  # here collect_tasks is a number
         num_tasks=job.config.collect_tasks,
+        prompts=job.config.collect_prompts or job.config.prompts,
         teacher_model=job.config.model_name_or_path,
         student_model=job.config.model_name_or_path,
         output_dir=str(job.run.path),

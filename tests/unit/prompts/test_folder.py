@@ -60,7 +60,8 @@ def test_what_is_no_prompt_is_refused_with_its_file(tmp_path: Path, what: str) -
 
 def test_a_folder_that_is_missing_empty_or_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        AtlasError, match=r"prompts=.*/gone is no folder; .* auto, plain, chat, small$"
+        AtlasError,
+        match=r"prompts=.*/gone is no folder; .* auto, plain, chat, small, small_examples$",
     ):
         named_prompts(str(tmp_path / "gone"))
     with pytest.raises(AtlasError, match=r"holds no prompt; the names are baseline\.txt, "):
@@ -141,3 +142,15 @@ def test_a_teacher_of_a_chat_model_is_shown_the_attempt_and_not_how_it_turned_ou
 def test_a_student_is_told_how_to_answer(kind) -> None:
     (*_, asked) = shipped_prompts("chat").render(kind, task="1 + 1?", teaching="Add.")
     assert asked["content"].splitlines()[-1].startswith("Answer: ")
+
+
+def test_examples_for_an_untrained_teacher_change_its_prompt_alone() -> None:
+    """What is collected with examples is trained without: the student must be asked the same."""
+    with_examples, without = shipped_prompts("small_examples"), shipped_prompts("small")
+    differ = {k for k, text in without.texts.items() if with_examples.texts[k] != text}
+    assert differ == {"teaching.txt"}
+    assert set(with_examples.texts) == set(without.texts)
+    shown = with_examples.render("teaching", task="1 + 1?")
+    (system, asked), own = without.render("teaching", task="1 + 1?"), shown[0]
+    assert (system, asked) == (own, shown[-1])
+    assert len(shown) == 6

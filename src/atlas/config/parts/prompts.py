@@ -15,10 +15,11 @@ class PromptsConfig(Part):
     prompts: str = key(
         "auto",
         "What teacher and student are asked: plain (made for the shipped model), chat (for real "
-        "chat models), small (for those of a few hundred million weights), or a folder with files "
-        "of your own, which take the place of those of the same name. auto: what the model was "
-        "trained with, else plain for one with the chat template of the shipped model and chat for "
-        "any other.",
+        "chat models), small (for those of a few hundred million weights), small_examples (the "
+        "same, with examples for a teacher before its training), or a folder with files of your "
+        "own, which take the place of those of the same name. auto: what the model was trained "
+        "with, else plain for one with the chat template of the shipped model and chat for any "
+        "other.",
     )
     chat_template_kwargs: Mapping[str, bool | int | float | str] | None = key(
         None,
