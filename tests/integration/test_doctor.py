@@ -39,6 +39,7 @@ def test_a_sick_run_is_named_with_its_cause_first(tmp_path: Path) -> None:
     code, text = doctor(str(sick))
     assert code == 1
     assert text.index("90% of the groups are dead") < text.index("KL 8.0 a teaching")
+    assert "✗ KL, nats a sequence" in text
 
 
 def test_a_healthy_run_is_left_in_peace(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def _started() -> Iterator[Check]:
 def _run(folder: Path) -> int:
     """Say what is wrong with a run, causes first."""
     from atlas.report.diagnosis import diagnose
+    from atlas.report.goals import goal_lines, goals_of
     from atlas.report.run_files import read_run
 
     files = read_run(folder)
@@ -88,9 +89,12 @@ def _run(folder: Path) -> int:
         raise AtlasError(f"{folder} has no metrics yet; nothing can be said about it")
     wrong = len(files.problems)
     for stage, curves in files.curves.items():
-        findings = diagnose(stage, curves)
+        bounds = files.bounds[stage]
+        findings = diagnose(stage, curves, bounds)
         say(": " + ("" if findings else "nothing stands out"), lead=stage, bold=True)
         for number, finding in enumerate(findings, start=1):
             say(f"  {number}. {finding.what}\n     {finding.advice}")
+        for line in goal_lines(goals_of(stage, curves, bounds)):
+            say(f"  {line}")
         wrong += len(findings)
     return wrong

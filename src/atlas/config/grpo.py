@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from atlas.config.grammar.schema import key, like
 from atlas.config.parts.environments import check_environment
+from atlas.config.parts.goals import TeachingGoalsConfig
 from atlas.config.parts.loss import LossConfig
 from atlas.config.parts.reward import RewardConfig
 from atlas.config.parts.rollout_servers import RolloutConfig
@@ -17,7 +18,9 @@ from atlas.errors import AtlasError
 
 
 @dataclass(frozen=True, kw_only=True)
-class GRPOConfig(LossConfig, SamplingConfig, RolloutConfig, RewardConfig, TrainConfig):
+class GRPOConfig(
+    TeachingGoalsConfig, LossConfig, SamplingConfig, RolloutConfig, RewardConfig, TrainConfig
+):
     """The teacher is rewarded for what its teaching does to a frozen student.
 
     ``per_device_train_batch_size`` counts prompts here, each with its whole group of

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from atlas.config.grammar.schema import key, like
+from atlas.config.parts.goals import LossGoalsConfig
 from atlas.config.parts.optim import LrSchedulerType, OptimConfig
 from atlas.config.parts.record import RecordConfig
 from atlas.config.parts.run import RunConfig
@@ -22,7 +23,7 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankedConfig(RunConfig):
+class RankedConfig(LossGoalsConfig, RunConfig):
     """A language model from random weights: tokenizer, language, then ranked responses.
 
     The keys of the guide's ``train_config.json`` have its defaults.

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from atlas.config.grammar.schema import key, like
+from atlas.config.parts.goals import LossGoalsConfig
 from atlas.config.parts.prompts import PromptsConfig
 from atlas.config.train import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFTConfig(PromptsConfig, TrainConfig):
+class SFTConfig(LossGoalsConfig, PromptsConfig, TrainConfig):
     """The teacher learns from good sessions. The defaults are those of the guide."""
 
     job: Literal["sft"] = key("sft", "Which job the file is for.")

@@ -29,6 +29,7 @@ from atlas.environments.teaching.collect import collect as record_sessions
 from atlas.environments.teaching.collect import collecting_prompts, tasks_to_collect
 from atlas.evaluation.measuring import evaluate as measure_arms
 from atlas.report import write_report
+from atlas.report.success import success_lines
 from atlas.run.config_file import save_config
 from atlas.run.lineage import write_lineage
 from atlas.run.progress import Progress
@@ -115,6 +116,7 @@ def sft(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, 
     keep_prompts(run.prompts, renderer.prompts)
     write_lineage(run.path, made.lineage)
     figures = train_sft(run, config, made.train, made.held, progress=progress, stop=stop)
+    _tell_success(run, progress)
     return {"sessions": dataset.sft.num_read, **figures}
 
 
@@ -141,7 +143,15 @@ def grpo(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str,
         split="held_out",
     )
     figures = train_grpo(run, config, made.tasks, progress=progress, stop=stop, canary=canary)
+    _tell_success(run, progress)
     return {"tasks": len(made.tasks), **figures}
+
+
+def _tell_success(run: RunDir, progress: Progress) -> None:
+    """Say which of the guide's marks of success a training meets."""
+    tell = run.teller(run.kind, progress)
+    for line in success_lines(run.path, run.kind):
+        tell(line)
 
 
 def evaluate(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:

@@ -1,8 +1,7 @@
 """Report: the learning curves, as panels of one chart each.
 
-Input: metrics by stage and name. Output: a ``PanelView`` for every panel whose metric was logged.
-The bands are the guide's: KL to the reference summed over the tokens of a sequence within 0.5 and
-2.0, non-degradation at 97 % or more.
+Input: metrics by stage and name, and the bounds that each stage is held against. Output: a
+``PanelView`` for every panel whose metric was logged, with what is healthy as a band or a line.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from atlas.config.parts.goals import GoalsConfig
 from atlas.report.charts import Band, Line, ends_of, line_chart
-from atlas.report.run_files import Curve
+from atlas.report.goals import Curve
 
 
 def plain(value: float) -> str:
@@ -48,7 +48,8 @@ class Panel:
     """One line under the title: how to read it."""
     stage: str = "grpo"
     number: Callable[[float], str] = plain
-    band: Band | None = None
+    band: tuple[str, ...] = ()
+    """Keys of the bounds: where the healthy range begins and ends, or the one line to keep to."""
     limits: tuple[float, float] = (-math.inf, math.inf)
 
 
@@ -73,9 +74,39 @@ _UNSIGNED = (0.0, math.inf)
 PANELS: tuple[Panel, ...] = (
     Panel(
         title="Loss",
+        stage="pretrain",
+        metrics={"train/loss": "training"},
+        note="Cross entropy per token of the corpus.",
+    ),
+    Panel(
+        title="Loss",
+        stage="ranked",
+        metrics={"train/loss": "training", "train/preference_loss": "its first term"},
+        note="Likelihood weighted by preference, and the pairwise term.",
+        band=("goal_loss",),
+    ),
+    Panel(
+        title="Gradient norm",
+        stage="ranked",
+        metrics={"train/grad_norm": "before clipping"},
+        note="Of all gradients.",
+        band=("goal_grad_norm",),
+        limits=_UNSIGNED,
+    ),
+    Panel(
+        title="Loss",
         stage="sft",
         metrics={"train/loss": "training", "eval/loss": "held out"},
         note="Cross entropy per token of the teachings collected.",
+        band=("goal_loss",),
+    ),
+    Panel(
+        title="Gradient norm",
+        stage="sft",
+        metrics={"train/grad_norm": "before clipping"},
+        note="Of all gradients.",
+        band=("goal_grad_norm",),
+        limits=_UNSIGNED,
     ),
     Panel(
         title="Reward",
@@ -100,15 +131,21 @@ PANELS: tuple[Panel, ...] = (
         metrics={"train/non_degrade_rate": "not worse"},
         note="Share of teachings that left the student no worse.",
         number=percent,
-        band=Band(low=0.97, high=0.97, label="guide: 97 %"),
+        band=("goal_non_degradation",),
         limits=_SHARE,
     ),
     Panel(
         title="KL per sequence",
         metrics={"train/kl": "KL to the SFT teacher"},
         note="Nats, summed over the tokens of a teaching.",
-        band=Band(low=0.5, high=2.0, label="guide: 0.5 to 2.0"),
+        band=("goal_kl_low", "goal_kl_high"),
         limits=_UNSIGNED,
+    ),
+    Panel(
+        title="Judges",
+        metrics={"rim_rewards": "rim_rewards"},
+        note="Mean score of the judges together.",
+        limits=_SHARE,
     ),
     Panel(
         title="Teaching tokens",
@@ -124,18 +161,21 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         title="Dead groups",
-        metrics={"train/dead_groups": "dead groups"},
+        metrics={"train/dead_groups": "dead groups", "train/dead_groups_right": "all right"},
         note="Groups whose teachings all earned the same, so that none could be learned from.",
         limits=_UNSIGNED,
     ),
 )
 
 
-def draw_panels(curves: Mapping[str, Mapping[str, Curve]]) -> tuple[PanelView, ...]:
+def draw_panels(
+    curves: Mapping[str, Mapping[str, Curve]], bounds: Mapping[str, GoalsConfig]
+) -> tuple[PanelView, ...]:
     """Draw every panel whose first metric was logged.
 
     Args:
         curves: By stage, then by metric name.
+        bounds: What is healthy, by stage.
 
     Returns:
         The panels drawn; a second line that wasn't logged is left out of its panel.
@@ -149,11 +189,19 @@ def draw_panels(curves: Mapping[str, Mapping[str, Curve]]) -> tuple[PanelView, .
             if logged.get(metric)
         ]
         if next(iter(panel.metrics)) in logged:
-            views.append(_view(panel, lines))
+            views.append(_view(panel, lines, _band(panel, bounds.get(panel.stage))))
     return tuple(views)
 
 
-def _view(panel: Panel, lines: Sequence[Line]) -> PanelView:
+def _band(panel: Panel, bounds: GoalsConfig | None) -> Band | None:
+    ends = [float(getattr(bounds, key)) for key in panel.band if hasattr(bounds, key)]
+    if not ends:
+        return None
+    words = " to ".join(panel.number(end) for end in ends)
+    return Band(low=ends[0], high=ends[-1], label=f"healthy: {words}")
+
+
+def _view(panel: Panel, lines: Sequence[Line], band: Band | None) -> PanelView:
     first, last = ends_of(lines[0].points)
     return PanelView(
         title=panel.title,
@@ -166,7 +214,7 @@ def _view(panel: Panel, lines: Sequence[Line]) -> PanelView:
             lines,
             name=f"{panel.title}, {panel.stage.upper()}",
             number=panel.number,
-            band=panel.band,
+            band=band,
             limits=panel.limits,
         ),
     )

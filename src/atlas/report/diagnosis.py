@@ -2,8 +2,8 @@
 
 Input: the curves of a stage, as `run_files` reads them. Output: one `Finding` a rule that applies,
 with the number that made it apply and what to do. A rule looks at the mean of the last logged
-steps; rules are in the order in which things should be mended: raising ``beta`` helps no reward
-whose groups are all alike.
+steps; rules are in the order in which things should be mended, and before the marks of success
+(goals.py): raising ``beta`` helps no reward whose groups are all alike.
 """
 
 from __future__ import annotations
@@ -12,12 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from atlas.report.run_files import Curve
-
-LAST: Final = 20
-"""Logged steps that a rule looks at."""
-
-Curves = Mapping[str, Curve]
+from atlas.config.parts.goals import GoalsConfig
+from atlas.report.goals import Curve, Curves, all_right, bounds_in, goals_of, tail_mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,23 +34,10 @@ class Rule:
     what: str
     """A format string of ``value``."""
     advice: str
-    of: Callable[[Curve], float] | None = None
-    """What is looked at: the mean of the last steps, unless this says otherwise."""
-
-
-def tail_mean(curve: Curve) -> float:
-    """Return the mean of the last steps."""
-    values = [value for _, value in curve[-LAST:]]
-    return sum(values) / len(values)
-
-
-def change(curve: Curve) -> float:
-    """Return the mean of the last third minus that of the first; 0 for fewer than six steps."""
-    third = len(curve) // 3
-    if third < 2:
-        return 0.0
-    first, last = curve[:third], curve[-third:]
-    return sum(value for _, value in last) / third - sum(value for _, value in first) / third
+    of: Callable[[Curve], float] = tail_mean
+    """What is looked at."""
+    less: str = ""
+    """A metric that is taken off: the share in which what looks wrong is none."""
 
 
 GRPO_RULES: Final = (
@@ -99,8 +82,10 @@ GRPO_RULES: Final = (
     ),
     Rule(
         metric="train/dead_groups",
+        less="train/dead_groups_right",
         is_wrong=lambda value: value > 0.5,
-        what="{value:.0%} of the groups are dead: their rewards are all equal, or missing",
+        what="{value:.0%} of the groups are dead, and not since all is right: their rewards are "
+        "equal, or missing",
         advice="take tasks that the student gets right sometimes, raise temperature or "
         "num_generations; beta and learning_rate can't help where nothing is learned from",
     ),
@@ -118,32 +103,6 @@ GRPO_RULES: Final = (
         advice="use the same precision on both sides, and see that the served weights are current",
     ),
     Rule(
-        metric="train/kl",
-        is_wrong=lambda value: value > 5.0,
-        what="KL {value:.1f} a teaching; the guide's band is 0.5 to 2, above 5 a collapse",
-        advice="raise beta (0.06, 0.1), or lower learning_rate",
-    ),
-    Rule(
-        metric="train/grad_norm",
-        is_wrong=lambda value: value > 5.0,
-        what="gradient norm {value:.1f}",
-        advice="lower learning_rate, or max_grad_norm",
-    ),
-    Rule(
-        metric="train/non_degrade_rate",
-        is_wrong=lambda value: value < 0.9,
-        what="only {value:.0%} of the answers are as good as alone; above 95 % is healthy",
-        advice="read teachings of degraded tasks in rollouts/; raise reward_degrade_penalty",
-    ),
-    Rule(
-        metric="train/reward",
-        is_wrong=lambda value: value < -0.02,
-        what="the reward falls ({value:+.2f} from the first third to the last)",
-        advice="lower learning_rate (1e-7), raise beta (0.1), and look whether the tasks have a "
-        "signal: accuracy_alone near 100 % leaves nothing to teach",
-        of=change,
-    ),
-    Rule(
         metric="train/entropy",
         is_wrong=lambda value: value < 0.02,
         what="the teacher hardly varies any more ({value:.3f} nats a token)",
@@ -153,18 +112,6 @@ GRPO_RULES: Final = (
 """For a GRPO run."""
 
 SFT_RULES: Final = (
-    Rule(
-        metric="train/loss",
-        is_wrong=lambda value: value > 1.5,
-        what="training loss {value:.2f}; below 1.5 is healthy",
-        advice="train longer or raise learning_rate; if it doesn't fall at all, look at the data",
-    ),
-    Rule(
-        metric="train/grad_norm",
-        is_wrong=lambda value: value > 5.0,
-        what="gradient norm {value:.1f}; below 5 is healthy",
-        advice="lower learning_rate, or raise warmup_ratio",
-    ),
     Rule(
         metric="eval/loss",
         is_wrong=lambda value: value > 0.02,
@@ -176,21 +123,27 @@ SFT_RULES: Final = (
 """For an SFT run."""
 
 RULES: Final[Mapping[str, tuple[Rule, ...]]] = {"sft": SFT_RULES, "grpo": GRPO_RULES}
+_NOTHING_LEFT: Final = frozenset({"train/dead_groups", "train/entropy"})
+"""What is no illness where every answer is right: there is nothing to tell apart any more."""
 
 
-def diagnose(stage: str, curves: Curves) -> tuple[Finding, ...]:
+def diagnose(stage: str, curves: Curves, bounds: GoalsConfig | None = None) -> tuple[Finding, ...]:
     """Return what is wrong with a stage, causes first; empty where nothing is.
 
     Args:
-        stage: ``sft`` or ``grpo``.
+        stage: ``sft``, ``grpo``, ``pretrain`` or ``ranked``.
         curves: By metric name. A metric that wasn't logged finds nothing.
+        bounds: Of the goals; None: the guide's.
     """
     findings = []
-    for rule in RULES[stage]:
+    for rule in RULES.get(stage, ()):
         curve = curves.get(rule.metric)
-        if not curve:
+        if not curve or (rule.metric in _NOTHING_LEFT and all_right(curves)):
             continue
-        value = (rule.of or tail_mean)(curve)
+        less = curves.get(rule.less)
+        value = rule.of(curve) - (tail_mean(less) if less else 0.0)
         if rule.is_wrong(value):
             findings.append(Finding(what=rule.what.format(value=value), advice=rule.advice))
-    return tuple(findings)
+    goals = goals_of(stage, curves, bounds or bounds_in(stage, {}))
+    missed = [Finding(what=goal.what, advice=goal.advice) for goal in goals if goal.what]
+    return (*findings, *missed)

@@ -22,7 +22,10 @@ from atlas.evaluation.claims import Claim, ClaimsTable
 from atlas.evaluation.stats import Interval, wilson
 from atlas.report.conclusion import conclusion
 from atlas.report.curves import draw_panels
+from atlas.report.diagnosis import diagnose
+from atlas.report.goals import goals_of
 from atlas.report.interval_chart import Mark, arm_shape, interval_chart
+from atlas.report.proof import proof_conclusion, proof_header, proof_rows
 from atlas.report.run_files import RunFiles, StageRecord, read_run
 from atlas.report.text import (
     arm_name,
@@ -131,15 +134,30 @@ def _context(run: RunFiles) -> dict[str, Any]:
     return {
         "run": run,
         "verdict": conclusion(run.claims),
+        **_proof_context(run),
+        "goals": {s: goals_of(s, curves, run.bounds[s]) for s, curves in run.curves.items()},
+        "findings": {s: diagnose(s, curves, run.bounds[s]) for s, curves in run.curves.items()},
         "family_arms": evaluated,
         "families": _family_rows(run.pairs),
-        "panels": draw_panels(run.curves),
+        "panels": draw_panels(run.curves, run.bounds),
         "shown_arms": shown,
         "selection": choose_transcripts(run.pairs, shown),
         "stage_rows": _stage_rows(run.stages),
         "total_duration": duration_text(sum(stage.seconds or 0 for stage in run.stages)),
         "seeds": _seeds(run.configs),
         **_claims_context(run.claims),
+    }
+
+
+def _proof_context(run: RunFiles) -> dict[str, Any]:
+    """Return what the page says of a model from scratch."""
+    if not run.proof:
+        return {"proof": None}
+    pretrained = any(stage.name == "pretrain" for stage in run.stages)
+    header = proof_header(run.proof, pretrained=pretrained)
+    return {
+        "verdict": proof_conclusion(run.proof, pretrained=pretrained),
+        "proof": (header, proof_rows(run.proof)),
     }
 
 

@@ -14,20 +14,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from atlas.config.parts.goals import GoalsConfig
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import ClaimsTable
 from atlas.evaluation.claims_file import read_claims
 from atlas.evaluation.pairs_file import read_pairs
 from atlas.json_file import json_value, read_json
 from atlas.masking import mask_secrets
+from atlas.report.goals import Curve, bounds_in
 from atlas.run.run_dir import LAYOUT_VERSION, no_run
 from atlas.types import Lesson
+from atlas.yaml_file import parse_yaml
 
-Curve = tuple[tuple[float, float], ...]
-"""(step, value), by rising step."""
-
-STAGE_ORDER = ("collect", "sft", "grpo", "evaluate", "report")
+STAGE_ORDER = (
+    *("collect", "tokenizer", "pretrain", "sft", "ranked", "grpo", "evaluate", "save", "report"),
+)
 _SUB_RUNS = ("sft", "grpo")
+_NO_METRICS = frozenset({"step", "time", "stage", "chain"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +62,11 @@ class RunFiles:
     configs: Mapping[str, str]
     """YAML text by file, relative to the root; passwords are masked."""
     curves: Mapping[str, Mapping[str, Curve]]
-    """By stage (``sft``, ``grpo``), then by metric name."""
+    """By stage (``sft``, ``grpo``; ``pretrain``, ``ranked``), then by metric name."""
+    bounds: Mapping[str, GoalsConfig]
+    """Of the goals, by stage."""
+    proof: Mapping[str, Any]
+    """What the evaluation of a model from scratch found, as its stage keeps it; else empty."""
     claims: ClaimsTable | None
     pairs: tuple[Lesson, ...]
     problems: tuple[str, ...]
@@ -83,20 +90,27 @@ def read_run(root: Path) -> RunFiles:
             f"{LAYOUT_VERSION}; use the Atlas that wrote it, or run again into a new directory"
         )
     kind = str(run.get("kind", "run"))
-    folders = {stage: root / stage for stage in _SUB_RUNS if (root / stage).is_dir()}
+    curves = {
+        stage: _read_curves(root / stage / "metrics.jsonl", problems).get("", {})
+        for stage in _SUB_RUNS
+        if (root / stage).is_dir()
+    }
     if kind in _SUB_RUNS:
-        folders.setdefault(kind, root)
+        curves.setdefault(kind, _read_curves(root / "metrics.jsonl", problems).get("", {}))
+    else:
+        curves |= _read_curves(root / "metrics.jsonl", problems, by_stage=True)
+    configs = _read_configs(root, problems)
+    measured = _read_object(root / "stages" / "evaluate.json", []).get("summary")
     return RunFiles(
         root=root,
         kind=kind,
         started_at=_moment(run.get("created_at")),
         atlas_version=str(run.get("atlas_version", "")),
         stages=_read_stages(root / "stages", problems),
-        configs=_read_configs(root, problems),
-        curves={
-            stage: _read_curves(folder / "metrics.jsonl", problems)
-            for stage, folder in folders.items()
-        },
+        configs=configs,
+        curves=curves,
+        bounds={stage: _bounds(stage, configs) for stage in curves},
+        proof=measured if kind == "ranked" and isinstance(measured, dict) else {},
         claims=_read_claims(root / "eval" / "claims.json", problems),
         pairs=_read_pairs(root / "eval" / "pairs.jsonl", problems),
         problems=tuple(problems),
@@ -161,13 +175,24 @@ def _read_configs(root: Path, problems: list[str]) -> dict[str, str]:
     return {name: mask_secrets(text) for name, text in texts.items() if text is not None}
 
 
-def _read_curves(path: Path, problems: list[str]) -> dict[str, Curve]:
-    """Return the curves in a metrics file.
+def _bounds(stage: str, configs: Mapping[str, str]) -> GoalsConfig:
+    """Return the bounds that a stage is held against; the guide's where its file can't be read."""
+    text = configs.get(f"{stage}/config.yaml") or configs.get("config.yaml", "")
+    try:
+        return bounds_in(stage, parse_yaml(text, "config.yaml"))
+    except AtlasError:
+        return bounds_in(stage, {})
+
+
+def _read_curves(
+    path: Path, problems: list[str], *, by_stage: bool = False
+) -> dict[str, dict[str, Curve]]:
+    """Return the curves in a metrics file, of each stage in it; of all together under no name.
 
     A step that comes twice (a run that stopped and went on) counts as it was the last time. A value
     that isn't finite is left out; a line that can't be read, such as one cut by a crash, is named.
     """
-    values: dict[str, dict[float, float]] = {}
+    values: dict[str, dict[str, dict[float, float]]] = {}
     unreadable = 0
     for line in (_read_text(path, problems) or "").split("\n"):
         if not line.strip():
@@ -177,13 +202,17 @@ def _read_curves(path: Path, problems: list[str]) -> dict[str, Curve]:
         if step is None:
             unreadable += 1
             continue
+        stage = values.setdefault(str(record.get("stage", "")) if by_stage else "", {})
         for name, raw in record.items():
             value = _number(raw)
-            if "/" in name and value is not None:
-                values.setdefault(name, {})[step] = value
+            if name not in _NO_METRICS and value is not None:
+                stage.setdefault(name, {})[step] = value
     if unreadable:
         problems.append(f"{path}: {unreadable} line(s) can't be read and are left out")
-    return {name: tuple(sorted(by_step.items())) for name, by_step in values.items()}
+    return {
+        stage: {name: tuple(sorted(by_step.items())) for name, by_step in found.items()}
+        for stage, found in values.items()
+    }
 
 
 def _metrics_line(line: str) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from atlas.config.grammar.schema import keys_of, shortened
 from atlas.config.parts.engine import EngineConfig
+from atlas.config.parts.goals import LossGoalsConfig, TeachingGoalsConfig
 from atlas.config.parts.record import RecordConfig
 from atlas.config.parts.run import RunConfig
 from atlas.config.resolve import shown_values, to_yaml
@@ -17,6 +18,7 @@ from atlas.yaml_file import read_yaml
 CHANGEABLE: Final = frozenset(
     {
         *keys_of(RecordConfig),
+        *(*keys_of(LossGoalsConfig), *keys_of(TeachingGoalsConfig)),
         *("logging_steps", "num_threads", "phase_timeout", "memory_limit_gb", "db_url"),
         *("gradient_checkpointing", "dataloader_num_workers", "vllm_server_url"),
         *("student_server_url", "request_timeout", "server_timeout", "max_requests_in_flight"),

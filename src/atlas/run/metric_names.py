@@ -58,6 +58,7 @@ METRICS: tuple[MetricInfo, ...] = (
     _metric("train/dead_groups", "share", "Groups that teach nothing: out of the loss."),
     _metric("train/dead_groups_equal", "share", "Those whose members all earned the same."),
     _metric("train/dead_groups_unscored", "share", "Those with fewer than two scored members."),
+    _metric("train/dead_groups_right", "share", "Dead, but every answer was right."),
     # What was sampled.
     _metric("train/teaching_tokens", "tokens", "Mean length of a teaching."),
     _metric("train/completion_tokens", "tokens", "Other environments: of an episode, mean."),

@@ -34,6 +34,7 @@ KEY_FIGURES = (
     "train/accuracy",
     "train/non_degrade_rate",
     "train/kl",
+    "rim_rewards",
     "train/grad_norm",
     "train/learning_rate",
     "eval/loss",

@@ -32,6 +32,7 @@ def rollout_metrics(groups: Groups, result: AdvantageResult) -> Mapping[str, flo
         "train/dead_groups": result.num_dead / len(groups),
         "train/dead_groups_equal": result.num_equal / len(groups),
         "train/dead_groups_unscored": result.num_too_few_scored / len(groups),
+        "train/dead_groups_right": _all_right(groups, result) / len(groups),
         "train/thought_tokens": mean(sum(t.thought_tokens for t in one.turns) for one in episodes),
         "train/unfinished_thoughts": mean(float(bool(one.turns[-1].withheld)) for one in episodes),
         "train/truncated_share": mean(float(one.truncated) for one in episodes),
@@ -41,6 +42,14 @@ def rollout_metrics(groups: Groups, result: AdvantageResult) -> Mapping[str, flo
         "train/loop_rate": mean(float(loops(text)) for text in texts),
         **_by_part(episodes),
     }
+
+
+def _all_right(groups: Groups, result: AdvantageResult) -> int:
+    """Return how many groups are dead with nothing but right answers: there was nothing to gain."""
+    return sum(
+        not live and all(isinstance(e, Lesson) and e.attempt.correct and not e.leak for e in group)
+        for group, live in zip(groups, result.live_P.tolist(), strict=True)
+    )
 
 
 def _by_part(episodes: Sequence[Episode]) -> Mapping[str, float]:

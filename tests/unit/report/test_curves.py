@@ -1,6 +1,9 @@
 import pytest
 
-from atlas.report.curves import PANELS, draw_panels, percent, plain, points
+from atlas.report.curves import draw_panels, percent, plain, points
+from atlas.report.goals import bounds_in
+
+BOUNDS = {stage: bounds_in(stage, {}) for stage in ("sft", "grpo")}
 
 
 def test_only_what_was_logged_is_drawn():
@@ -11,7 +14,7 @@ def test_only_what_was_logged_is_drawn():
         }
     }
 
-    views = draw_panels(curves)
+    views = draw_panels(curves, BOUNDS)
 
     # Accuracy alone is the second line of its panel; without the first it has no panel.
     assert [view.title for view in views] == ["Reward"]
@@ -22,18 +25,23 @@ def test_a_panel_of_two_lines_names_both():
     line = ((1.0, 0.5), (2.0, 0.75))
     curves = {"grpo": {"train/accuracy_taught": line, "train/accuracy_alone": line}}
 
-    [view] = draw_panels(curves)
+    [view] = draw_panels(curves, BOUNDS)
 
     assert view.labels == ("taught", "alone")
     assert (view.first, view.last) == ("50 %", "75 %")
     assert view.svg.count("<polyline") == 2
 
 
-def test_the_guides_bands_are_drawn():
-    bands = {panel.title: panel.band for panel in PANELS if panel.band}
+def test_what_is_healthy_is_drawn_as_the_run_was_held_against_it():
+    line = ((1.0, 0.5), (2.0, 0.75))
+    curves = {"grpo": {"train/kl": line, "train/non_degrade_rate": line}}
 
-    assert (bands["KL per sequence"].low, bands["KL per sequence"].high) == (0.5, 2.0)
-    assert bands["Non-degradation"].low == bands["Non-degradation"].high == 0.97
+    drawn = {view.title: view.svg for view in draw_panels(curves, BOUNDS)}
+    other = draw_panels(curves, {"grpo": bounds_in("grpo", {"goal_kl_high": 3.0})})
+
+    assert "healthy: 0.5 to 2<" in drawn["KL per sequence"]
+    assert "healthy: 95 %<" in drawn["Non-degradation"]
+    assert any("healthy: 0.5 to 3<" in view.svg for view in other)
 
 
 @pytest.mark.parametrize(

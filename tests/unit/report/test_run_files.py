@@ -89,6 +89,26 @@ def test_a_run_of_one_stage_keeps_its_metrics_at_its_root(tmp_path):
     assert read_run(tmp_path).curves["grpo"]["train/reward"] == ((1.0, 0.5),)
 
 
+def test_a_run_from_scratch_has_a_curve_a_stage_and_what_it_was_worth(tmp_path):
+    (tmp_path / "run.json").write_text('{"layout_version": 1, "kind": "ranked"}')
+    (tmp_path / "config.yaml").write_text("goal_loss: 0.5\n")
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 1, "stage": "pretrain", "train/loss": 5.0}\n'
+        '{"step": 1, "stage": "ranked", "train/loss": 0.7, "rim_rewards": 0.2}\n'
+    )
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "evaluate.json").write_text(
+        '{"stage": "evaluate", "summary": {"ranked_loss": 0.3}}'
+    )
+
+    run = read_run(tmp_path)
+
+    assert run.curves["pretrain"] == {"train/loss": ((1.0, 5.0),)}
+    assert run.curves["ranked"] == {"train/loss": ((1.0, 0.7),), "rim_rewards": ((1.0, 0.2),)}
+    assert run.bounds["ranked"].goal_loss == 0.5
+    assert run.proof == {"ranked_loss": 0.3}
+
+
 def test_another_layout_and_a_missing_directory_are_refused(tmp_path):
     (tmp_path / "run.json").write_text('{"layout_version": 9}')
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet
@@ -10,7 +11,7 @@ import pytest
 from atlas.environments.teaching.metrics import teaching_metrics
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.samples import train_samples
-from atlas.types import Attempt, Completion, Episode, Lesson, Score, Task, Utterance, Verdict
+from atlas.types import Attempt, Completion, Episode, Leak, Lesson, Score, Task, Utterance, Verdict
 
 
 def said(num_tokens: int, finish: str = "stop") -> Completion:
@@ -75,6 +76,7 @@ def test_means_by_hand() -> None:
     assert metrics["train/leak_rate"] == 0.25
     assert metrics["train/dead_groups"] == 0.5  # the second: one member scored
     assert metrics["train/dead_groups_equal"] == 0.0
+    assert metrics["train/dead_groups_right"] == 0.0
     assert metrics["train/truncated_share"] == 0.25
     assert metrics["train/abstained_share"] == 0.25
     assert metrics["train/teaching_tokens"] == 5.0
@@ -121,3 +123,12 @@ def test_an_episode_of_several_turns_has_its_text_in_the_table(tmp_path: Path) -
     assert [(row["completion"], row["completion_tokens"]) for row in rows] == [
         ("A\n> higher\nA", 5)
     ] * 2
+
+
+def test_a_group_of_right_answers_is_dead_for_a_good_reason() -> None:
+    verdict = Verdict(score=1.0, parsed=True)
+    taught = replace(lesson(0.0, scored(1.0, uplift=1.0)), attempt=Attempt(verdict=verdict))
+    leaking = replace(taught, leak=Leak(kind="verbatim", reason="it says so"))
+    metrics = all_metrics([(taught, taught), (taught, leaking), GROUPS[0]])
+    assert metrics["train/dead_groups"] == pytest.approx(2 / 3)
+    assert metrics["train/dead_groups_right"] == pytest.approx(1 / 3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,6 +62,7 @@ def ranked(
     with job.run.lock(), working(hint, job.run) as (stop, bar_of):
         run_stages(job.run, stages_of(job), seed=settings.seed, progress_of=bar_of, stop=stop)
     _show_results(job.run)
+    _show_success(job.run)
 
 
 def _data(config: RankedConfig) -> tuple[list[RankedRecord], list[RankedRecord]]:
@@ -181,25 +182,24 @@ def _show_results(run_dir: RunDir) -> None:
     say(f"model: {saved['folder']}")
 
 
+def _show_success(run_dir: RunDir) -> None:
+    """Say which of the guide's marks of success the stages meet."""
+    from atlas.report.success import success_lines
+
+    for stage in ("pretrain", "ranked"):
+        for line in success_lines(run_dir.path, stage) if run_dir.stage_done(stage) else ():
+            say(line)
+            run_dir.note(stage, line)
+
+
 def _show_figures(run_dir: RunDir) -> None:
-    from atlas.from_scratch.proof import AFTER, BEFORE, RANDOM
+    from atlas.report.proof import proof_gain, proof_header, proof_rows
 
     figures = run_dir.stage_summary("evaluate")
-    before = "after stage 0" if run_dir.stage_done("pretrain") else "at the start"
-    titles = {RANDOM: "random weights", BEFORE: before, AFTER: "after the ranked stage"}
-    titles = {name: text for name, text in titles.items() if f"{name}_loss" in figures}
-    rows = [
-        (title, *(_cell(figures.get(f"{stage}_{name}")) for stage in titles))
-        for title, name in (
-            ("better response likelier (pairs)", "ranking_accuracy"),
-            ("loss of the best response, nats a token", "loss"),
-            ("own answers verified right", "verified"),
-        )
-    ]
     title = f"Measured on {figures['validation_prompts']} validation prompts"
-    show_table(title, ("", *titles.values()), rows)
-    if "verified_gain" in figures:
-        gain = _cell(figures["verified_gain"])
+    header = proof_header(figures, pretrained=run_dir.stage_done("pretrain"))
+    show_table(title, header, proof_rows(figures))
+    if gain := proof_gain(figures):
         say(f"gain of the ranked stage in right answers: {gain}")
 
 
@@ -217,12 +217,3 @@ def _settled(run_dir: RunDir, settings: MemorySettings) -> MemorySettings:
         return MemorySettings(**record)
     write_atomic(kept, json.dumps(asdict(settings)) + "\n")
     return settings
-
-
-def _cell(value: float | Mapping[str, float] | None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, Mapping):
-        low, high = 100 * value["low"], 100 * value["high"]
-        return f"{100 * value['value']:.1f} % [{low:.1f}, {high:.1f}]"
-    return f"{value:.3f}"

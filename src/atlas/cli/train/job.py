@@ -218,8 +218,9 @@ def train(
 
 
 def close(run: RunDir, noun: str, figures: Mapping[str, Any]) -> None:
-    """Link the results; print the one line on what a model was trained on and where it is."""
+    """Link the results; say what a model was trained on, where it is, and whether it went well."""
     from atlas.data.training_sets import counts
+    from atlas.report.success import success_lines
 
     results = read_yaml(run.config).get("results_dir")
     if results:
@@ -233,3 +234,6 @@ def close(run: RunDir, noun: str, figures: Mapping[str, Any]) -> None:
         f"out{left_out}; model: {run.final}"
     )
     say(line)
+    for line in success_lines(run.path, run.kind):
+        say(line)
+        run.note(run.kind, line)

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from atlas.cli.doctor import app as doctor_app
 from atlas.cli.from_scratch.ranked import app as train_app
 from atlas.data.ranked import read_ranked, write_ranked
 from atlas.errors import AtlasError
 from atlas.from_scratch.data.tasks import ranked_from_tasks
 from atlas.models.checkpoints import load_tokenizer
+from atlas.report import write_report
 
 GUIDE = {
     "model_size": "1.1B",
@@ -105,9 +107,24 @@ def test_the_log_tells_of_every_stage_and_of_the_last_step(folder: Path) -> None
         "ranked",
         *["evaluate"],
         *["save"] * 2,
+        *["ranked"] * 5,
     ]
+    assert any(line.startswith("ranked    ✗ loss, nats a token") for line in lines)
+    assert lines[-1] == "ranked    what to do first: atlas doctor runs/atlas_nano"
     assert lines[3].startswith("ranked  1/1  loss ")  # though logging_steps is 10
     assert "save  model: models/atlas_nano" in lines
+
+
+def test_doctor_and_report_understand_the_run(folder: Path) -> None:
+    train(*TINY)
+    done = CliRunner().invoke(doctor_app, ["runs/atlas_nano"])
+    assert done.exit_code == 1
+    assert "pretrain: " in done.output
+    assert "below 1.5 is healthy" in done.output
+    page = write_report(folder / "runs/atlas_nano").read_text()
+    assert "RANKED: does it look like success?" in page
+    assert "The ranked stage makes no clear difference" in page
+    assert "after stage 0" in page
 
 
 def test_a_model_folder_is_never_taken_from_anybody(folder: Path) -> None:
