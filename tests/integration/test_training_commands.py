@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pyarrow.parquet import read_table
 from tests.unit.data.sources.recorded import recorded
 from tests.unit.tiny_models import tiny_renderer
 from typer.testing import CliRunner, Result
@@ -17,8 +18,10 @@ from typer.testing import CliRunner, Result
 from atlas.cli.app import app
 from atlas.config import SFTConfig, load_config
 from atlas.data.load import load_trace_dataset
+from atlas.data.task_file import read_tasks
 from atlas.data.training_sets import sft_set
 from atlas.errors import AtlasError
+from atlas.evaluation.pairs_file import read_pairs
 from atlas.models.checkpoints import load_model
 from atlas.run.lineage import read_lineage
 from atlas.run.run_dir import RunDir
@@ -41,6 +44,7 @@ GRPO = (
     "approach_max_new_tokens=8",
     "eval_split_ratio=0.2",
     "save_steps=1",
+    "evaluate_tasks=0",
 )
 
 
@@ -136,6 +140,40 @@ def test_grpo_is_asked_what_failed_too(traces: str) -> None:
     assert not {int(n) // 2 for n in lineage.train} & {int(n) // 2 for n in lineage.eval}
     assert read_lineage(run.checkpoints / "step_000001") == read_lineage(run.final) == lineage
     assert [json.loads(text)["step"] for text in run.metrics.read_text().splitlines()] == [1, 2]
+
+
+def test_a_teacher_is_measured_on_what_its_run_held_out(traces: str) -> None:
+    words = [word for word in GRPO if not word.startswith("evaluate_tasks")]
+    said = atlas("grpo", "teacher_rcl", *traces.split(), *words, "evaluate_tasks=3").output
+    run = RunDir.open("checkpoints/grpo", "grpo")
+    held = read_tasks(run.held_out, check=lambda task: None)
+    assert {task.question for task in held}.isdisjoint({task["question"] for task in rollouts(run)})
+    assert "Measured on 3 held-out tasks" in said
+    pairs = read_pairs(run.measured / "eval" / "pairs.jsonl")
+    assert [pair.task for pair in pairs] == held[:3]
+    assert {pair.arm for pair in pairs} == {"grpo"}
+    assert "not evaluated yet" not in run.report.read_text().lower()
+
+    shown = atlas("evaluate", "checkpoints/grpo")
+    assert "Measured on 3 held-out tasks" in shown.output, shown.exception
+    again = atlas("evaluate", "checkpoints/grpo", "num_tasks=2", "--fresh")
+    assert "Measured on 2 held-out tasks" in again.output, again.exception
+
+
+def test_a_run_is_measured_later_where_that_was_switched_off(traces: str) -> None:
+    said = atlas("grpo", "teacher_rcl", *traces.split(), *GRPO).output
+    assert "Measured on" not in said
+    shown = atlas("evaluate", "checkpoints/grpo", "num_tasks=2")
+    assert "Measured on 2 held-out tasks" in shown.output, shown.exception
+
+
+def test_a_run_without_held_out_tasks_says_how_it_can_be_measured(traces: str) -> None:
+    words = [word for word in GRPO if not word.startswith(("evaluate_tasks", "eval_split"))]
+    said = atlas("grpo", "teacher_rcl", *traces.split(), *words, "eval_split_ratio=0").output
+    assert "not measured: no task was held out" in said
+    assert "keeps no held-out task" in refusal("evaluate", "checkpoints/grpo")
+    done("sft", "teacher_sft", *traces.split(), *SFT, "output_dir=warm")
+    assert "knows no student" in refusal("evaluate", "warm")
 
 
 def test_a_run_goes_on_with_the_sessions_that_it_was_begun_with(
@@ -254,6 +292,11 @@ def test_what_is_refused_leaves_the_earlier_run_as_it_was(traces: str, what: str
     }.get(job, ())
     refusal(job, *words, *wrong, "output_dir=run", "--fresh")
     assert texts(run.path) == before
+
+
+def rollouts(run: RunDir) -> list[dict[str, object]]:
+    """Return every row of a run's rollouts."""
+    return [row for file in run.rollouts.glob("*.parquet") for row in read_table(file).to_pylist()]
 
 
 def texts(path: Path) -> dict[Path, str]:

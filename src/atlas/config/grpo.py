@@ -72,6 +72,14 @@ class GRPOConfig(
         ge=1,
     )
 
+    # What it is worth in the end.
+    evaluate_tasks: int = key(
+        400,
+        "Held-out tasks that the trained teacher is measured on when it is finished, and no more "
+        "than the training worked through; 0: none. atlas evaluate RUN does it later.",
+        ge=0,
+    )
+
     # What is refused before the first step.
     length_probe_samples: int = key(
         32,

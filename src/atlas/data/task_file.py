@@ -11,12 +11,13 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from atlas.errors import AtlasError
 from atlas.json_file import json_value
+from atlas.run.files import write_atomic
 from atlas.types import REFERENCE, Task
 
 _KEYS: Final = ("question", "answer", "family", "metadata")
@@ -59,6 +60,16 @@ def read_tasks(
     if not tasks:
         raise AtlasError(f"{path} holds no task; write one a line, as in {_EXAMPLE}")
     return tasks
+
+
+def write_tasks(path: Path, tasks: Sequence[Task]) -> None:
+    """Write tasks as `read_tasks` reads them.
+
+    Raises:
+        AtlasError: The disk is full.
+    """
+    lines = [json.dumps({name: getattr(task, name) for name in _KEYS}) + "\n" for task in tasks]
+    write_atomic(path, "".join(lines))
 
 
 def _lines(path: Path) -> list[bytes]:

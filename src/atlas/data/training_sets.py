@@ -33,6 +33,8 @@ class RLSet:
     """What the teacher is reinforced on."""
 
     tasks: list[Task]
+    held: list[Task]
+    """Never trained on."""
     lineage: Lineage
 
 
@@ -110,7 +112,11 @@ def rl_set(dataset: TraceDataset) -> RLSet:
         filters=dataset.filters,
         left_out=rl.left_out,
     )
-    return RLSet(tasks=[prompt.task for prompt in rl.train], lineage=lineage)
+    return RLSet(
+        tasks=[prompt.task for prompt in rl.train],
+        held=[prompt.task for prompt in rl.eval],
+        lineage=lineage,
+    )
 
 
 def counts(left_out: Mapping[str, int]) -> str:

@@ -100,6 +100,8 @@ def read_run(root: Path) -> RunFiles:
     else:
         curves |= _read_curves(root / "metrics.jsonl", problems, by_stage=True)
     configs = _read_configs(root, problems)
+    own = root / "evaluate"  # of a GRPO run that was measured when it was finished
+    measured_in = own if kind == "grpo" and own.is_dir() else root
     measured = _read_object(root / "stages" / "evaluate.json", []).get("summary")
     return RunFiles(
         root=root,
@@ -111,8 +113,8 @@ def read_run(root: Path) -> RunFiles:
         curves=curves,
         bounds={stage: _bounds(stage, configs) for stage in curves},
         proof=measured if kind == "ranked" and isinstance(measured, dict) else {},
-        claims=_read_claims(root / "eval" / "claims.json", problems),
-        pairs=_read_pairs(root / "eval" / "pairs.jsonl", problems),
+        claims=_read_claims(measured_in / "eval" / "claims.json", problems),
+        pairs=_read_pairs(measured_in / "eval" / "pairs.jsonl", problems),
         problems=tuple(problems),
     )
 

@@ -22,7 +22,7 @@ def success_lines(folder: Path, stage: str) -> list[str]:
     if not goals:
         return []
     missed = sum(goal.state == "missed" for goal in goals)
-    lines = [f"does it look like success? (means of the last logged steps) {stage}:"]
+    lines = [f"{stage}, the guide's marks of success:"]
     lines += [f"  {line}" for line in goal_lines(goals)]
     if missed:
         lines.append(f"  what to do first: atlas doctor {folder}")

@@ -19,7 +19,14 @@ CHANGEABLE: Final = frozenset(
     {
         *keys_of(RecordConfig),
         *(*keys_of(LossGoalsConfig), *keys_of(TeachingGoalsConfig)),
-        *("logging_steps", "num_threads", "phase_timeout", "memory_limit_gb", "db_url"),
+        *(
+            "evaluate_tasks",
+            "logging_steps",
+            "num_threads",
+            "phase_timeout",
+            "memory_limit_gb",
+            "db_url",
+        ),
         *("gradient_checkpointing", "dataloader_num_workers", "vllm_server_url"),
         *("student_server_url", "request_timeout", "server_timeout", "max_requests_in_flight"),
     }

@@ -44,7 +44,10 @@ _KEPT = "student_alone"
 """Answers that took long to get, and are keyed by all that they depend on: other settings may use
 them, too."""
 _SET_UP = frozenset(
-    {"run.json", "config.yaml", "settings.json", "inputs.json", "training.log", LINEAGE, PROMPTS}
+    {
+        *("run.json", "config.yaml", "settings.json", "inputs.json", "training.log"),
+        *("held_out.jsonl", LINEAGE, PROMPTS),
+    }
 )
 """What is written before the first step."""
 
@@ -99,6 +102,10 @@ class RunDir:
     """Chunks of the evaluation that are finished, while others are not."""
     claims = Place("eval", "claims.json")
     """The claims, measured on the pairs."""
+    held_out = Place("held_out.jsonl")
+    """Tasks that a GRPO run keeps out of its training, to be measured on."""
+    measured = Place("evaluate")
+    """The measurement of a GRPO run's teacher on them: a run directory of its own."""
     report = Place("report.html")
     """The page that shows it all."""
 

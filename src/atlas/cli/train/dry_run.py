@@ -100,12 +100,17 @@ def _tasks_line(config: GRPOConfig) -> str:
     from atlas.data.training_sets import rl_set
 
     try:
-        tasks = len(rl_set(_dataset(config, "rl")).tasks)
+        made = rl_set(_dataset(config, "rl"))
     except AtlasError as error:
         return f"tasks: not known, since the data can't be read here: {error}"
-    passes = config.max_steps * config.prompts_per_step / tasks
-    met = "taught" if config.environment == "teaching" else "met"
-    return f"tasks: {tasks:,}, each {met} {passes:.2g} times in {config.max_steps} steps"
+    tasks, worked = len(made.tasks), config.max_steps * config.prompts_per_step
+    taught = config.environment == "teaching"
+    line = (
+        f"tasks: {tasks:,}, each {'taught' if taught else 'met'} {worked / tasks:.2g} times in "
+        f"{config.max_steps} steps"
+    )
+    measured = min(len(made.held), config.evaluate_tasks, worked) if taught else 0
+    return f"{line}; the end is measured on {measured} of {len(made.held)} held out"
 
 
 def _dataset(config: DataConfig, use: Use) -> TraceDataset:

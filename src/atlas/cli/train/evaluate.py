@@ -11,6 +11,7 @@ import typer
 from atlas.cli.options import Config, Fresh, command_app
 from atlas.cli.terminal import StageBar, say, working
 from atlas.cli.train.claims import show_claims
+from atlas.cli.train.held_out import run_of, words_of
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import StopRequest
 
@@ -26,8 +27,8 @@ def evaluate(
     overrides: Annotated[
         list[str],
         typer.Argument(
-            metavar="TEACHER | KEY=VALUE",
-            help="Model folders, then settings",
+            metavar="TEACHER | RUN | KEY=VALUE",
+            help="Model folders, or a run of GRPO, then settings",
             default_factory=list,
             show_default=False,
         ),
@@ -41,7 +42,11 @@ def evaluate(
     from atlas.run.config_file import keep_config
     from atlas.run.prompts_kept import check_prompts
 
-    settings = load_config(EvaluateConfig, config, with_teachers(overrides))
+    own = run_of(overrides)
+    words = with_teachers(overrides)
+    if own is not None:
+        words = [*words_of(own), *(word for word in overrides if "=" in word)]
+    settings = load_config(EvaluateConfig, config, words)
     for folder in (*settings.teachers, settings.student_model):
         refuse_missing(folder)
     check_prompts(settings.prompts, settings.output_dir)

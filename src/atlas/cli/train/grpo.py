@@ -32,6 +32,7 @@ def grpo(
     settings = load_config(GRPOConfig, config, overrides, world_size=world().size)
 
     from atlas.cli.train import job
+    from atlas.cli.train.held_out import keep_held_out, measure_own
 
     job.check(settings, "grpo")
 
@@ -42,6 +43,8 @@ def grpo(
         return rl_set(job.dataset(settings, "rl", begun, reading))
 
     def learn(run: RunDir, made: RLSet, **common: Any) -> Mapping[str, float]:
+        if world().is_main:
+            keep_held_out(run, made.held)
         return train_grpo(run, settings, made.tasks, **common)
 
     job.train(
@@ -53,3 +56,5 @@ def grpo(
         fresh=fresh,
         override=override_config,
     )
+    if settings.evaluate_tasks and settings.environment == "teaching" and world().is_main:
+        measure_own(RunDir.open(settings.output_dir, "grpo"))

@@ -233,7 +233,7 @@ def close(run: RunDir, noun: str, figures: Mapping[str, Any]) -> None:
         f"{len(lineage.train)} sessions, {samples['eval']} {noun} of {len(lineage.eval)} held "
         f"out{left_out}; model: {run.final}"
     )
+    for success in success_lines(run.path, run.kind):
+        say(success)
+        run.note(run.kind, success)
     say(line)
-    for line in success_lines(run.path, run.kind):
-        say(line)
-        run.note(run.kind, line)
