@@ -290,7 +290,8 @@ class Tokens:
     them; 0 where it has none."""
     advantage: float | tuple[float, ...] | None = None
     """How much better than its siblings, by the token ([N]) or for all of them alike; the score of
-    a ranked response. None: it is out of GRPO's loss, its score abstained or its group is dead."""
+    a ranked response; what an example of SFT counts by. None: it is out of GRPO's loss, its score
+    abstained or its group is dead; in SFT it counts as 1."""
     source: str = ""
     """Where it came from: the key of a session or a task."""
     starts: tuple[int, ...] = ()
@@ -345,6 +346,13 @@ class Tokens:
     def num_trained(self) -> int:
         """The tokens that are learned."""
         return sum(end - start for start, end in self.trained)
+
+    @property
+    def weight(self) -> float:
+        """What the tokens that are learned count by in SFT, added up."""
+        if self.advantage is None:
+            return float(self.num_trained)
+        return sum(sum(self.advantages[start:end]) for start, end in self.trained)
 
     @property
     def num_own(self) -> int:

@@ -104,6 +104,7 @@ class GRPOConfig(
                 f"overlong_buffer={self.overlong_buffer} is longer than a teaching can be "
                 f"(max_new_tokens={self.max_new_tokens}); lower one or raise the other"
             )
+        self = replace(self, keep_unverified=self._unverified())
         batch, steps = self.per_device_train_batch_size, self.gradient_accumulation_steps
         per_pass, wanted = batch * world_size, self.prompts_per_step
         if wanted == 0:
@@ -123,6 +124,20 @@ class GRPOConfig(
                 f"gradient_accumulation_steps={accumulation}"
             )
         return replace(self, gradient_accumulation_steps=accumulation)
+
+    def _unverified(self) -> bool | None:
+        """Return whether tasks without a reference are kept: where the reward does without one."""
+        judged = self.environment == "teaching" and self.reward == "rim_offline"
+        own = self.environment not in ("teaching", "solve")
+        if self.keep_unverified and not (judged or own):
+            raise AtlasError(
+                "keep_unverified=true needs a reward that does without a reference answer "
+                f"(reward=rim_offline), but it is reward={self.reward}; leave it out"
+            )
+        sessions = self.data_source in ("runtime_traces", "runtime_pg")
+        return (
+            True if judged and sessions and self.keep_unverified is None else self.keep_unverified
+        )
 
 
 def computes_whole(config: GRPOConfig) -> bool:

@@ -10,6 +10,8 @@ from atlas.config.parts.goals import LossGoalsConfig
 from atlas.config.parts.prompts import PromptsConfig
 from atlas.config.train import TrainConfig
 
+ExampleWeight = Literal["reward", "validation"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SFTConfig(LossGoalsConfig, PromptsConfig, TrainConfig):
@@ -28,6 +30,11 @@ class SFTConfig(LossGoalsConfig, PromptsConfig, TrainConfig):
         False,
         "Fill rows of max_seq_length with whole examples that don't see one another; the batch "
         "sizes then count rows. Faster where most examples are much shorter.",
+    )
+    example_weights: tuple[ExampleWeight, ...] | None = key(
+        None,
+        "What examples count by, one or both: reward (the session's), validation (the share of its "
+        "steps that were found valid). null: all alike.",
     )
     eval_steps: int = key(
         50,

@@ -17,10 +17,12 @@ learned.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from atlas.data.chat import dialogue_examples
+from atlas.data.recorded import shown_of, worth_of
 from atlas.prompts import Message, PromptKind, Prompts
 from atlas.prompts.renderer import Renderer
 from atlas.session import Session, Step
@@ -55,6 +57,8 @@ class Dialogue:
     """Names the session, for lineage."""
     messages: tuple[Message | Request, ...]
     """Ends with a turn of the assistant; every turn of the assistant is learned."""
+    worth: Mapping[str, float] = field(default_factory=dict)
+    """How much it counts among others, 0 to 1, by what may be asked: ``reward``, ``validation``."""
 
     def in_words(self, prompts: Prompts) -> list[Message]:
         """Return the messages, requests as these prompts word them."""
@@ -85,11 +89,16 @@ def dialogue_of(session: Session) -> Dialogue | str:
         since.append(step)
     if not messages:
         return "sessions without guidance"
-    return Dialogue(session=session_key(session), messages=tuple(messages))
+    key = session_key(session)
+    return Dialogue(session=key, messages=tuple(messages), worth=worth_of(session))
 
 
 def examples_of(
-    dialogues: Iterable[Dialogue], renderer: Renderer, *, max_length: int
+    dialogues: Iterable[Dialogue],
+    renderer: Renderer,
+    *,
+    max_length: int,
+    weigh_by: Sequence[str] = (),
 ) -> list[Tokens]:
     """Return the examples of dialogues; those whose first teaching is too long give none.
 
@@ -97,9 +106,10 @@ def examples_of(
         dialogues: With their session, which the examples keep in ``source``.
         renderer: How the teacher is spoken to.
         max_length: In tokens.
+        weigh_by: What of a dialogue's worth its examples count by; the product of several.
     """
     return [
-        example
+        replace(example, advantage=_weight(dialogue, weigh_by)) if weigh_by else example
         for dialogue in dialogues
         for example in dialogue_examples(
             renderer.tokenizer,
@@ -109,6 +119,10 @@ def examples_of(
             given=renderer.template_kwargs,
         )
     ]
+
+
+def _weight(dialogue: Dialogue, weigh_by: Sequence[str]) -> float:
+    return math.prod(dialogue.worth.get(name, 1.0) for name in weigh_by)
 
 
 def num_teachings(dialogue: Dialogue) -> int:
@@ -140,6 +154,7 @@ def _request(session: Session, since: Sequence[Step], step: Step, *, first: bool
     parts: list[tuple[PromptKind, Mapping[str, str]]] = []
     if first:
         before = {name: probed(session, name) for name in ("approach", "alone")}
+        before |= shown_of(session)
         parts.append(("teaching", {"task": session.task, **before}))
     if since:
         output = "\n".join(done.output for done in since if done.output)

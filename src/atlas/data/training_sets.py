@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,19 +38,22 @@ class RLSet:
     lineage: Lineage
 
 
-def sft_set(dataset: TraceDataset, renderer: Renderer, *, max_length: int) -> SFTSet:
+def sft_set(
+    dataset: TraceDataset, renderer: Renderer, *, max_length: int, weigh_by: Sequence[str] = ()
+) -> SFTSet:
     """Return the examples of a dataset's dialogues.
 
     Args:
         dataset: Read for SFT.
         renderer: How the teacher is spoken to.
         max_length: Longer examples are left out, and counted.
+        weigh_by: What examples count by; see `atlas.data.sft.Dialogue.worth`.
 
     Raises:
         AtlasError: There is nothing to learn from; what was left out is named.
     """
     sft = dataset.sft
-    train = examples_of(sft.train, renderer, max_length=max_length)
+    train = examples_of(sft.train, renderer, max_length=max_length, weigh_by=weigh_by)
     held = examples_of(sft.eval, renderer, max_length=max_length)
     learned, evaluated = _sessions(e.source for e in train), _sessions(e.source for e in held)
     left_out = dict(sft.left_out)

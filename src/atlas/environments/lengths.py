@@ -11,7 +11,7 @@ limit would do.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from atlas.config.grpo import GRPOConfig
@@ -68,9 +68,19 @@ class LengthProbe:
         )
 
 
-def longest_first(tasks: Sequence[Task]) -> list[Task]:
-    """Return the tasks with the longest questions: their prompts are the longest."""
-    return heapq.nlargest(_LONGEST, tasks, key=lambda task: len(task.question))
+def longest_first(
+    tasks: Sequence[Task], beside: Callable[[Task], Iterable[str]] = lambda task: ()
+) -> list[Task]:
+    """Return the tasks with the longest questions: their prompts are the longest.
+
+    Args:
+        beside: Says what else of a task is in its prompt.
+    """
+
+    def length(task: Task) -> int:
+        return len(task.question) + sum(map(len, beside(task)))
+
+    return heapq.nlargest(_LONGEST, tasks, key=length)
 
 
 def probed(

@@ -6,7 +6,8 @@ Input: a kind of prompt and the values of its placeholders. Output: chat message
 - ``approach.txt``: the probe, how the student would go about it. ``{task}``.
 - ``attempt.txt``: the student with a teaching. ``{task}``, ``{teaching}``.
 - ``teaching.txt``: the teacher. ``{task}``; it may show ``{approach}``, and ``{alone}``, what the
-  student wrote without a teacher.
+  student wrote without a teacher; and of a recorded session its ``{dossier}``, the ``{persona}``
+  in use and the probe's ``{evidence}``.
 - ``next_step.txt``: the teacher again, in a recorded session of several steps. ``{output}`` of the
   student so far; it may show the ``{step}`` to come.
 
@@ -43,7 +44,7 @@ REQUIRED: Final[Mapping[PromptKind, frozenset[str]]] = {
 }
 """Placeholders that a prompt must have."""
 OPTIONAL: Final[Mapping[PromptKind, frozenset[str]]] = {
-    "teaching": frozenset({"approach", "alone"}),
+    "teaching": frozenset({"approach", "alone", "dossier", "persona", "evidence"}),
     "next_step": frozenset({"step"}),
 }
 """Placeholders that it may have."""

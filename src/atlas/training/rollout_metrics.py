@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from atlas.data.recorded import facts_in
 from atlas.environments.metrics import mean, part
 from atlas.objectives.advantages import AdvantageResult
 from atlas.rewards.repetition import loops, repetition
@@ -90,6 +91,7 @@ def write_rollouts(path: Path, groups: Groups) -> None:
             "family": one.task.family,
             "question": one.task.question,
             "answer": one.task.answer,
+            **facts_in(one.task),
             **_said(one),
             "reward": one.score.value,
             "reason": one.score.reason,

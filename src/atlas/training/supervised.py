@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from atlas.machine.precision import computing
 from atlas.models.lora import adapter_dropout
 from atlas.models.passes.forward import logprobs
+from atlas.models.passes.padded import advantages
 from atlas.objectives.cross_entropy import cross_entropy
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
@@ -57,7 +58,7 @@ def run_steps(
     share_of = partial(_share, autocast=autocast, device=engine.device)
 
     def learn(step: int, batches: Step) -> Learned:
-        trained = sum(example.num_trained for batch in batches for example in batch)
+        trained = sum(example.weight for batch in batches for example in batch)
         loss = 0.0
         first, mine = ranks.share(batches)
         with ranks.phase(f"update of step {step}"):
@@ -82,14 +83,17 @@ def _share(
     model: PreTrainedModel,
     *,
     examples: Sequence[Tokens],
-    num_trained: int,
+    num_trained: float,
     autocast: bool,
     device: torch.device,
 ) -> Tensor:
-    """Return a micro-batch's share of the loss of a step with ``num_trained`` tokens."""
+    """Return a micro-batch's share of the loss of a step with ``num_trained`` tokens, weighed."""
     with computing(device, autocast):
         found = logprobs(model, examples, device=device)
-    return cross_entropy(found.logprobs_BT, found.mask_BT, num_trained)
+    logprobs_BT = found.logprobs_BT
+    if any(example.advantage is not None for example in examples):
+        logprobs_BT = logprobs_BT * advantages(examples, device)
+    return cross_entropy(logprobs_BT, found.mask_BT, num_trained)
 
 
 @torch.no_grad()

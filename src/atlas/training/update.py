@@ -28,7 +28,7 @@ from atlas.config.grpo import GRPOConfig
 from atlas.machine.precision import computing
 from atlas.models.lora import adapter_dropout
 from atlas.models.passes.forward import logprobs
-from atlas.models.passes.padded import right_padded, trained_mask
+from atlas.models.passes.padded import advantages, right_padded, trained_mask
 from atlas.models.passes.reference import reference_logprobs
 from atlas.models.passes.shared_prefix import shares_prefixes, siblings
 from atlas.objectives.loss import LossInputs, LossOutputs, grpo_loss
@@ -181,16 +181,10 @@ def _part(
     return _Part(
         rows=rows,
         mask_BT=trained_mask(rows, device),
-        advantages_BT=_advantages(rows, device),
+        advantages_BT=advantages(rows, device),
         rollout_BT=right_padded([row.logprobs[row.prefix :] for row in rows], device),
         ref_BT=reference_logprobs(reference, rows, temperature, device),
     )
-
-
-def _advantages(rows: Sequence[Tokens], device: torch.device) -> Tensor:
-    if any(isinstance(row.advantage, tuple) for row in rows):
-        return right_padded([row.advantages[row.prefix :] for row in rows], device)
-    return torch.tensor([[row.advantage] for row in rows], device=device)
 
 
 def _empty_part(device: torch.device) -> _Part:

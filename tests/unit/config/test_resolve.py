@@ -8,6 +8,7 @@ from atlas.config import (
     GRPOConfig,
     QuickstartConfig,
     RankedConfig,
+    SFTConfig,
     compose_config,
     explain,
     load_config,
@@ -118,3 +119,19 @@ def test_a_model_never_takes_the_place_of_what_it_began_with() -> None:
         load_config(RankedConfig, None, ["model_size=nano", "model_name_or_path=models/atlas_nano"])
     kept = ["model_size=nano", "model_name_or_path=models/atlas_nano", "model_dir=models/b"]
     assert load_config(RankedConfig, None, kept).output_dir == "runs/atlas_nano"
+
+
+def test_tasks_without_a_reference_stay_where_judges_alone_reward() -> None:
+    given = {"model_name_or_path": "base", "student_model": "base", "export_path": "t.jsonl"}
+    assert resolve(GRPOConfig(**given, reward="rim_offline")).keep_unverified is True
+    assert resolve(GRPOConfig(**given)).keep_unverified is None
+    assert resolve(GRPOConfig(**given, environment="solve")).keep_unverified is None
+    own = GRPOConfig(**given, environment="m:E", allow_targets=("m:E",), keep_unverified=True)
+    assert resolve(own).keep_unverified is True
+    with pytest.raises(AtlasError, match="keep_unverified=true needs a reward that does without"):
+        resolve(GRPOConfig(**given, keep_unverified=True))
+
+
+def test_a_judges_bound_is_a_number() -> None:
+    with pytest.raises(AtlasError, match=r"min_judge\.process must be a number"):
+        resolve(SFTConfig(model_name_or_path="base", min_judge={"process": "high"}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from atlas.config.parts.run import RunConfig
+from atlas.models.passes.padded import join
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Silent
@@ -88,3 +90,19 @@ def test_it_learns(tmp_path: Path, model: LlamaForCausalLM) -> None:
     before = evaluation_loss(engine_of(model), EXAMPLES, batch_size=3)
     train(model, [[EXAMPLES]] * 30, tmp_path / "run")
     assert evaluation_loss(engine_of(model), EXAMPLES, batch_size=3) < 0.2 * before
+
+
+def test_an_example_counts_by_its_weight(tmp_path: Path, model: LlamaForCausalLM) -> None:
+    """The loss is the weighted mean over tokens, packed and in parts as well."""
+    weights = (1.0, 0.5, 0.25)
+    alone = [evaluation_loss(engine_of(model), [one], batch_size=1) for one in EXAMPLES]
+    counts = [w * one.num_trained for w, one in zip(weights, EXAMPLES, strict=True)]
+    expected = sum(c * loss for c, loss in zip(counts, alone, strict=True)) / sum(counts)
+    weighed = [replace(one, advantage=w) for w, one in zip(weights, EXAMPLES, strict=True)]
+    for name, step in {
+        "whole": [weighed],
+        "parts": [[one] for one in weighed],
+        "packed": [[join(weighed)]],
+    }.items():
+        loss = train(copy.deepcopy(model), [step], tmp_path / name)
+        assert loss == pytest.approx(expected, rel=1e-5), name

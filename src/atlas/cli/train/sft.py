@@ -44,7 +44,12 @@ def sft(
         renderer = teachers_renderer(
             settings, begun.run.prompts, say=begun.run.teller("sft", reading)
         )
-        made = sft_set(found, renderer, max_length=settings.max_seq_length)
+        made = sft_set(
+            found,
+            renderer,
+            max_length=settings.max_seq_length,
+            weigh_by=settings.example_weights or (),
+        )
         keep_prompts(begun.run.prompts, renderer.prompts)
         return made
 

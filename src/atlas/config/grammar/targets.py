@@ -32,7 +32,10 @@ class Source:
 
 
 _SPLIT = frozenset({"eval_split_ratio", "limit"})
-_SESSIONS = _SPLIT | {"min_reward", "status_filters", "review_status_filters", "learning_key"}
+_SESSIONS = _SPLIT | {
+    *("min_reward", "status_filters", "review_status_filters", "learning_key", "keep_unverified"),
+    *("lanes", "min_confidence", "certified", "min_judge"),
+}
 
 SOURCES: Mapping[str, Source] = {
     "runtime_traces": Source(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Self, TypeVar
 
@@ -55,6 +55,25 @@ class DataConfig(Part):
         None, "Only sessions with one of these review states are used, such as approved."
     )
     learning_key: str | None = key(None, "Only sessions that were recorded under this key.")
+    lanes: tuple[str, ...] | None = key(
+        None, "Only sessions that ran in one of these lanes, such as paired or coach."
+    )
+    min_confidence: float | None = key(
+        None, "Only sessions in which the probe was at least so confident.", ge=0, le=1
+    )
+    certified: bool | None = key(
+        None, "true: only certification runs; false: only sessions that are none."
+    )
+    min_judge: Mapping[str, bool | int | float | str] | None = key(
+        None,
+        "Only sessions that these judges gave at least so much are learned from by SFT, as in "
+        "{helpfulness: 0.7}.",
+    )
+    keep_unverified: bool | None = key(
+        None,
+        "Tasks without a reference answer stay prompts of RL; null: where the reward does without "
+        "one, as rim_offline does.",
+    )
     limit: int | None = key(None, "At most so many sessions or rows; null reads all.", ge=1)
     on_broken: OnBroken = key(
         "error", "A broken line of a JSONL file: stop there, or skip and count it."
@@ -69,6 +88,9 @@ class DataConfig(Part):
     def resolved(self, given: Collection[str], world_size: int) -> Self:
         """Fill ``data_source`` in, and refuse keys that this source doesn't read."""
         del given, world_size
+        for name, bound in (self.min_judge or {}).items():
+            if isinstance(bound, bool | str):
+                raise AtlasError(f"min_judge.{name} must be a number, but it is {bound}")
         return resolve_source(self)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from atlas.data.samples import TraceDataset, Use
 from atlas.data.sources.sessions import SessionFilters, read_dataset
@@ -19,6 +20,11 @@ def get_runtime_pg_dataset(
     status_filters: Sequence[str] = ("succeeded",),
     review_status_filters: Sequence[str] | None = None,
     learning_key: str | None = None,
+    lanes: Sequence[str] | None = None,
+    min_confidence: float | None = None,
+    certified: bool | None = None,
+    min_judge: Mapping[str, Any] | None = None,
+    keep_unverified: bool | None = None,
     limit: int | None = None,
     use: Use = "both",
     only_sessions: Collection[str] | None = None,
@@ -33,6 +39,11 @@ def get_runtime_pg_dataset(
         status_filters: The same for the status.
         review_status_filters: Only sessions with one of these; None lets all pass.
         learning_key: Only sessions that were recorded under it.
+        lanes: Only sessions that ran in one of these.
+        min_confidence: Only those whose probe was so confident.
+        certified: Only certification runs, or only others.
+        min_judge: For SFT: the least score, by judge.
+        keep_unverified: For RL: tasks without a reference answer stay.
         limit: At most so many sessions, the newest.
         use: What isn't wanted isn't read.
         only_sessions: No other session counts.
@@ -50,9 +61,14 @@ def get_runtime_pg_dataset(
             status_filters=status_filters,
             review_status_filters=review_status_filters,
             learning_key=learning_key,
+            lanes=lanes,
+            min_confidence=min_confidence,
+            certified=certified,
+            min_judge=min_judge,
             limit=limit,
         ),
         use=use,
         eval_split_ratio=eval_split_ratio,
+        keep_unverified=bool(keep_unverified),
         only_sessions=only_sessions,
     )

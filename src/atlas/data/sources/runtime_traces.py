@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from atlas.data.samples import TraceDataset, Use
 from atlas.data.sources.sessions import SessionFilters, read_dataset
@@ -20,6 +21,11 @@ def get_runtime_trace_dataset(
     status_filters: Sequence[str] = ("succeeded",),
     review_status_filters: Sequence[str] | None = None,
     learning_key: str | None = None,
+    lanes: Sequence[str] | None = None,
+    min_confidence: float | None = None,
+    certified: bool | None = None,
+    min_judge: Mapping[str, Any] | None = None,
+    keep_unverified: bool | None = None,
     limit: int | None = None,
     on_broken: OnBroken = "error",
     use: Use = "both",
@@ -46,10 +52,15 @@ def get_runtime_trace_dataset(
             status_filters=status_filters,
             review_status_filters=review_status_filters,
             learning_key=learning_key,
+            lanes=lanes,
+            min_confidence=min_confidence,
+            certified=certified,
+            min_judge=min_judge,
             limit=limit,
         ),
         use=use,
         eval_split_ratio=eval_split_ratio,
+        keep_unverified=bool(keep_unverified),
         only_sessions=only_sessions,
     )
 

@@ -28,7 +28,14 @@ class AnswerLikelihood:
         self._alone: dict[str, float] = {}
 
     def gains(self, tasks: Sequence[Task], teachings: Sequence[str]) -> list[float]:
-        """Return log p(answer | taught) - log p(answer | alone) for each pair, nats a token."""
+        """Return log p(answer | taught) - log p(answer | alone) for each pair, nats a token.
+
+        0 where the task has no reference answer.
+        """
+        if any(not task.answer for task in tasks):
+            asked = [pair for pair in zip(tasks, teachings, strict=True) if pair[0].answer]
+            found = iter(self.gains([t for t, _ in asked], [s for _, s in asked]) if asked else ())
+            return [next(found) if task.answer else 0.0 for task in tasks]
         new = list({task.id: task for task in tasks if task.id not in self._alone}.values())
         prompt = self.renderer.prompt
         alone = self._score([(t, prompt("baseline", task=t.question)) for t in new])

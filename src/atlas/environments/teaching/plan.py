@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from atlas.data.recorded import shown_in
 from atlas.environments.actor import Actor
 from atlas.environments.environment import Environment
 from atlas.environments.lengths import LengthProbe, longest_first, probed
@@ -84,6 +85,7 @@ class PlanTeaching(Environment[Lesson]):
                 approach=before.approach.text,
                 # How it turned out is not said: in production nobody knows.
                 alone=before.alone.text,
+                **shown_in(task),
             )
             for task, before in zip(tasks, self.baselines.of(tasks), strict=True)
         ]
@@ -138,12 +140,17 @@ class PlanTeaching(Environment[Lesson]):
         shown = {k: n for k, n in shown.items() if self.renderer.prompts.has_blank("teaching", k)}
         blanks = dict.fromkeys(shown, ".")  # a token: a paragraph without any would be left out
         prompts = [
-            self.renderer.prompt("teaching", task=task.question, **blanks)
-            for task in longest_first(tasks)
+            self.renderer.prompt("teaching", task=task.question, **blanks, **shown_in(task))
+            for task in longest_first(tasks, self._beside)
         ]
         actor.require_room("teacher", max(map(len, prompts)) + sum(shown.values()) - len(shown))
         self.student.prepare(tasks, teaching_tokens=actor.sampling.max_new_tokens)
         self.baselines.ask(tasks, self._progress, self._ranks)
+
+    def _beside(self, task: Task) -> list[str]:
+        """Return what the teacher's prompt shows of a task besides its question."""
+        has = self.renderer.prompts.has_blank
+        return [text for name, text in shown_in(task).items() if has("teaching", name)]
 
     def probe(self, tasks: Sequence[Task], actor: Actor, *, seed: int) -> list[LengthProbe]:
         """Sample a plan for each task, and an attempt with it as training would cut it."""

@@ -69,6 +69,13 @@ def trained_mask(rows: Sequence[Tokens], device: torch.device) -> Tensor:
     return mask_BT.to(device)
 
 
+def advantages(rows: Sequence[Tokens], device: torch.device) -> Tensor:
+    """Return what each token after its row's prefix counts by, [B, T] or [B, 1]."""
+    if any(isinstance(row.advantage, tuple) for row in rows):
+        return right_padded([row.advantages[row.prefix :] for row in rows], device)
+    return torch.tensor([[row.advantage] for row in rows], device=device)
+
+
 def positions(rows: Sequence[Tokens], device: torch.device) -> Tensor | None:
     """Return the place of each token in its own sequence, [B, N]; None where no row holds several.
 
@@ -92,6 +99,7 @@ def join(rows: Sequence[Tokens]) -> Tokens:
         ((5, 6, 7, 8, 9), (3,), ((2, 3), (4, 5)))
     """
     places = [0, *accumulate(len(row.ids) for row in rows)][:-1]
+    weighed = any(row.advantage is not None for row in rows)
     return Tokens(
         ids=tuple(id for row in rows for id in row.ids),
         trained=tuple(
@@ -101,6 +109,7 @@ def join(rows: Sequence[Tokens]) -> Tokens:
         ),
         source=",".join(dict.fromkeys(row.source for row in rows)),
         starts=tuple(places[1:]),
+        advantage=tuple(weight for row in rows for weight in row.advantages) if weighed else None,
     )
 
 

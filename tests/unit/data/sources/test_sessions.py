@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.data.sources.recorded import recorded
+from tests.unit.data.sources.recorded import SUMMARY, recorded, recorded_by_sdk
 
+from atlas.data.recorded import RECORDED, shown_in
 from atlas.data.samples import TraceDataset
 from atlas.data.sft import dialogue_of
 from atlas.data.sources.sessions import SessionFilters, in_order, read_dataset
 from atlas.data.split import side_of
-from atlas.session import Session, SessionReward, Step
+from atlas.session import JudgeVerdict, Session, SessionReward, Step
 from atlas.traces.store import SessionQuery
 
 
@@ -187,3 +189,66 @@ def test_lineage_says_what_was_chosen() -> None:
         "learning_key": "a",
         "eval_split_ratio": 0.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("filters", "passing"),
+    [
+        ({"lanes": ("coach", "auto")}, [1]),
+        ({"min_confidence": 0.4}, [1]),
+        ({"min_confidence": 0.41}, []),
+        ({"certified": True}, [1]),
+        ({"certified": False}, [2]),
+    ],
+)
+def test_what_a_session_knows_filters_for_both_uses(
+    filters: dict[str, Any], passing: list[int]
+) -> None:
+    """The second ran in another lane, unsure and uncertified; the third doesn't say."""
+    other = replace(SUMMARY, lane="paired", confidence=0.1, certification_run=False)
+    sessions = [recorded_by_sdk(1), recorded_by_sdk(2, adaptive_summary=other), recorded(3)]
+    dataset = read(sessions, **filters)
+    assert [int(d.session) for d in dataset.sft.train] == passing
+    assert sorted(int(p.sessions[0]) for p in dataset.rl.train) == passing
+    assert (
+        dataset.filters.items()
+        >= {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in filters.items()
+        }.items()
+    )
+
+
+def test_a_limit_counts_what_passes_every_filter() -> None:
+    sessions = [recorded(1), recorded_by_sdk(2), recorded_by_sdk(3)]
+    assert [d.session for d in read(sessions, lanes=("coach",), limit=1).sft.train] == ["2"]
+    assert [d.session for d in read(sessions, limit=1).sft.train] == ["1"]
+
+
+def test_judges_filter_what_sft_learns_and_whose_answer_is_believed() -> None:
+    def judged(number: int, score: float) -> Session:
+        judges = (JudgeVerdict(identifier="process", score=score),)
+        return recorded_by_sdk(number, reward=SessionReward(score=1.0, judges=judges))
+
+    dataset = read([judged(1, 0.9), judged(2, 0.5)], min_judge={"process": 0.6})
+    assert [d.session for d in dataset.sft.train] == ["1"]
+    assert answers(dataset) == {"Calculate 1 + 1.": "2"}
+    assert dataset.rl.left_out == {"tasks without a reference answer": 1}
+
+
+def test_failures_without_a_reference_stay_where_the_reward_does_without() -> None:
+    sessions = [recorded_by_sdk(1), recorded_by_sdk(2, good=False)]
+    assert answers(read(sessions)) == {"Calculate 1 + 1.": "2"}
+    kept = read(sessions, keep_unverified=True)
+    assert answers(kept) == {"Calculate 1 + 1.": "2", "Calculate 2 + 1.": ""}
+    assert not kept.rl.left_out
+
+
+def test_a_prompt_keeps_what_its_latest_session_knows() -> None:
+    first = recorded_by_sdk(1, task="t", triage_dossier={"summary": "old"})
+    last = recorded_by_sdk(12, task="t", triage_dossier={"summary": "new"})
+    (prompt,) = read([last, first]).rl.train
+    assert shown_in(prompt.task)["dossier"] == "new"
+    assert prompt.task.metadata[RECORDED]["lane"] == "coach"
+    (plain,) = read([recorded(1)]).rl.train
+    assert RECORDED not in plain.task.metadata

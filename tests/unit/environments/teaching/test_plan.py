@@ -8,6 +8,7 @@ import pytest
 from tests.unit.environments.scripted import Scripted, actor
 from tests.unit.tiny_models import tiny_renderer
 
+from atlas.data.recorded import RECORDED
 from atlas.environments.rollout import roll_out
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.students.model import ModelStudent
@@ -97,6 +98,23 @@ def test_a_teacher_that_is_shown_the_attempt_is_not_told_how_it_turned_out() -> 
     assert hard.replace("no idea", "…").replace(HARD.question, "?") == easy.replace(
         "Answer: 7", "…"
     ).replace(EASY.question, "?")
+
+
+def test_a_chat_teacher_is_shown_what_the_traces_know() -> None:
+    chat = replace(tiny_renderer(), prompts=shipped_prompts("chat"))
+    environment = PlanTeaching(chat, Baselines(ModelStudent(actor(Scripted(student_says)))))
+    known = replace(HARD, metadata={RECORDED: {"dossier": "A trap.", "lane": "coach"}})
+    plain, shown = (
+        str(chat.tokenizer.decode(ids))
+        for task in (HARD, known)
+        for ids in environment.begin([task])
+    )
+    section = "What is known about the task (its triage dossier):\nA trap.\n\n"
+    assert shown.replace(section, "") == plain
+    assert section in shown
+    longest = len(environment.begin([known])[0]) + 32 + 50
+    with pytest.raises(AtlasError, match="takes up to"):
+        environment.prepare([known], actor(Scripted(teacher_says), window=longest))
 
 
 def test_room_is_kept_for_all_that_a_teacher_is_shown() -> None:
