@@ -110,7 +110,7 @@ def train_sft(
     engine.refresh()
     if ranks.is_main:
         chosen = None if evaluations.chosen.step == total else best.folder
-        _write_final(run, save, chosen)
+        _write_final(run, save, chosen, with_bin=config.results_dir is not None)
     return {
         "examples": len(train),
         "held_out_examples": len(held),
@@ -120,9 +120,11 @@ def train_sft(
     }
 
 
-def _write_final(run: RunDir, save: Callable[..., None], best: Path | None) -> None:
+def _write_final(
+    run: RunDir, save: Callable[..., None], best: Path | None, *, with_bin: bool
+) -> None:
     """Write the trained model as it is now, or the best one that was kept."""
-    options = {"with_bin": True, "extra": model_files(run.path)}
+    options = {"with_bin": with_bin, "extra": model_files(run.path)}
     if best is None:
         save(run.final, **options)
     else:

@@ -135,6 +135,7 @@ def test_deepspeeds_file(tmp_path_factory: pytest.TempPathFactory, content: byte
     path = tmp_path_factory.getbasetemp() / "zero.json"
     path.write_bytes(content)
     keys = RunSettings(
+        precision="auto",
         max_grad_norm=1.0,
         per_device_train_batch_size=2,
         gradient_accumulation_steps=2,

@@ -118,6 +118,16 @@ def test_final_is_the_best_of_all_measured_after_an_interruption_too(
     assert (straight.final / "pytorch_model.bin").is_file()
 
 
+def test_the_guides_name_is_written_where_its_names_are_wanted(
+    tmp_path: Path, model_folder: Path, examples: list[Tokens]
+) -> None:
+    config = config_for(model_folder, tmp_path / "run", results_dir=None, num_train_epochs=0.2)
+    run = RunDir.create(config.output_dir, "sft")
+    train_sft(run, config, examples, [], progress=Silent(), stop=StopRequest())
+    assert (run.final / "model.safetensors").is_file()
+    assert not (run.final / "pytorch_model.bin").exists()
+
+
 def test_packed_rows_learn_in_fewer_steps(
     tmp_path: Path, model_folder: Path, examples: list[Tokens]
 ) -> None:

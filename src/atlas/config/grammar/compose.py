@@ -27,6 +27,8 @@ C = TypeVar("C", bound=RunConfig)
 _GROUP_ENTRY = re.compile(rf"^(?:override\s+)?/?({'|'.join(GROUPS)})(?:@_global_)?$")
 _REFERENCE = re.compile(r"\$\{\s*(\w+)\s*\}")
 _LONG = 1000
+_TWINS = ("export_path", "dataset_path")
+"""Two names of one key; the later beats the earlier whichever it is called."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,9 +79,11 @@ def compose_config(
         for name in flat:
             if name not in keys:
                 raise AtlasError(f"unknown key '{name}' in {where}{nearest(name, keys)}")
+        _drop_twin(flat, values, origins)
         values |= flat
         origins |= dict.fromkeys(flat, where)
     _refuse_self_allowed(values, origins, line.settings)
+    _drop_twin(line.settings, values, origins)
     for name, said in line.settings.items():
         before = values.get(name)
         if isinstance(said, Mapping) and isinstance(before, Mapping):
@@ -90,6 +94,14 @@ def compose_config(
     config = _typed_config(config_class, values, origins, run_file)
     config = resolve(config, given=origins.keys(), world_size=world_size)
     return Composed(config=config, origins=origins)
+
+
+def _drop_twin(later: Mapping[str, Any], *before: dict[str, Any]) -> None:
+    """Forget what was said under another name of a key that is said now."""
+    for name, twin in (_TWINS, _TWINS[::-1]):
+        if name in later and twin not in later:
+            for said in before:
+                said.pop(twin, None)
 
 
 def job_of(source: str | Path, overrides: Sequence[str] = ()) -> str:

@@ -28,5 +28,6 @@ class RecordConfig(Part):
     results_dir: str | None = key(
         "results",
         "Where links with the guide's names point to what the last finished training made; null: "
-        "nowhere.",
+        "nowhere. Only where it is set, final/ holds pytorch_model.bin too, under that name of the "
+        "guide's: the weights a second time.",
     )

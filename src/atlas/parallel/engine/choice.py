@@ -7,13 +7,13 @@ from collections.abc import Callable
 import torch
 from transformers import PreTrainedModel
 
-from atlas.config.parts.engine import chosen_engine, read_deepspeed_file, shares_weights
+from atlas.config.parts.engine import chosen_engine, shares_weights
 from atlas.config.train import TrainConfig, check_sharing
 from atlas.machine.precision import training_device
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.ddp import DDPEngine
 from atlas.parallel.engine.deepspeed import DeepSpeedEngine
-from atlas.parallel.engine.deepspeed_settings import RunSettings, deepspeed_settings
+from atlas.parallel.engine.deepspeed_settings import settings_of
 from atlas.parallel.engine.fsdp import FSDPEngine
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.parallel.engine.protocol import Engine
@@ -71,17 +71,7 @@ def engine_for(
         home = training_device()
     if name == "deepspeed":
         assert config.deepspeed is not None  # chosen_engine saw to it
-        settings, notes = deepspeed_settings(
-            read_deepspeed_file(config.deepspeed),
-            RunSettings(
-                max_grad_norm=config.max_grad_norm,
-                per_device_train_batch_size=config.per_device_train_batch_size,
-                gradient_accumulation_steps=config.gradient_accumulation_steps,
-                num_processes=ranks.size,
-                offload=config.offload,
-            ),
-            path=config.deepspeed,
-        )
+        settings, notes = settings_of(config, config.deepspeed, ranks.size)
         for note in notes:
             say(note)
         return DeepSpeedEngine(

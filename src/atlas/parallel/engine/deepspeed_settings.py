@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from atlas.config.parts.engine import read_deepspeed_file
+from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 
 AUTO = "auto"
@@ -20,10 +22,30 @@ class RunSettings:
     """What the run's own configuration says on matters that DeepSpeed's file knows of too."""
 
     max_grad_norm: float
+    precision: str
     per_device_train_batch_size: int
     gradient_accumulation_steps: int
     num_processes: int
     offload: bool
+
+
+def settings_of(
+    config: TrainConfig, path: str, num_processes: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Return DeepSpeed's settings for a training and notes, as `deepspeed_settings` does.
+
+    Raises:
+        AtlasError: The file can't be read, or it contradicts the configuration.
+    """
+    keys = RunSettings(
+        max_grad_norm=config.max_grad_norm,
+        precision=config.precision,
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        num_processes=num_processes,
+        offload=config.offload,
+    )
+    return deepspeed_settings(read_deepspeed_file(path), keys, path=path)
 
 
 def deepspeed_settings(
@@ -47,6 +69,7 @@ def deepspeed_settings(
         raise AtlasError(
             f"{path} must say stage 1, 2 or 3 in zero_optimization; without, it is engine=ddp"
         )
+    _check_precision(content, keys, path)
     notes = [
         f"{path}: {name} is left to Atlas: weights stay float32, and precision says what is "
         "computed in"
@@ -65,6 +88,18 @@ def deepspeed_settings(
     }
     theirs = {name: value for name, value in content.items() if name not in ("fp16", "bf16")}
     return {**theirs, **ours}, notes
+
+
+def _check_precision(content: Mapping[str, Any], keys: RunSettings, path: str) -> None:
+    """Refuse two precisions at once; where the run leaves its own open, the file's is noted."""
+    wanted = [n for n in ("fp16", "bf16") if (content.get(n) or {}).get("enabled") is True]
+    if len(wanted) > 1:
+        raise AtlasError(f"{path} enables fp16 and bf16 at once; take one of them out")
+    if wanted and keys.precision not in ("auto", wanted[0]):
+        raise AtlasError(
+            f"{path} enables {wanted[0]}, but precision={keys.precision}; make them agree, or "
+            f'set "enabled" to "{AUTO}" in the file'
+        )
 
 
 def _refuse_foreign(content: Mapping[str, Any], path: str) -> None:

@@ -242,3 +242,14 @@ def test_what_a_name_means_is_there() -> None:
 def test_anything_else_is_refused(content: object, says: str) -> None:
     with pytest.raises(AtlasError, match=says):
         parse_teacher_reward(content)
+
+
+def test_a_key_s_other_name_beats_the_preset_and_is_beaten_by_the_command_line(
+    project: Path,
+) -> None:
+    config = load_config(SFTConfig, "mine", ["dataset_path=other.jsonl"])
+    assert (config.export_path, config.dataset_path) == (None, "other.jsonl")
+    run_file(project, "dataset_path: a.jsonl\n")
+    assert load_config(SFTConfig, "mine").export_path is None
+    config = load_config(SFTConfig, "mine", ["export_path=b.jsonl"])
+    assert (config.export_path, config.dataset_path) == ("b.jsonl", None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from atlas.parallel.engine.deepspeed_settings import RunSettings, deepspeed_sett
 
 CONFIGS = Path(__file__).resolve().parents[4] / "configs" / "deepspeed"
 OURS = RunSettings(
+    precision="auto",
     max_grad_norm=1.0,
     per_device_train_batch_size=2,
     gradient_accumulation_steps=8,
@@ -40,6 +42,7 @@ def test_the_guides_file_works_and_says_what_is_done_in_another_way() -> None:
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.name)
 def test_the_shipped_files_take_any_clipping(path: Path) -> None:
     keys = RunSettings(
+        precision="auto",
         max_grad_norm=0.3,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=1,
@@ -54,6 +57,7 @@ def test_the_shipped_files_take_any_clipping(path: Path) -> None:
 
 def test_offload_counts_where_the_file_says_nothing_of_it() -> None:
     keys = RunSettings(
+        precision="auto",
         max_grad_norm=1.0,
         per_device_train_batch_size=2,
         gradient_accumulation_steps=8,
@@ -96,3 +100,23 @@ def test_a_file_without_zero_is_refused() -> None:
 def test_a_section_that_is_none_is_named(section: str, value: object) -> None:
     with pytest.raises(AtlasError, match=f"a.json: {section} must be an object"):
         deepspeed_settings({**GUIDE, section: value}, OURS, path="a.json")
+
+
+@pytest.mark.parametrize(
+    ("section", "precision", "message"),
+    [
+        ({"fp16": {"enabled": True}}, "bf16", "enables fp16, but precision=bf16"),
+        ({"bf16": {"enabled": True}}, "float32", "enables bf16, but precision=float32"),
+        (
+            {"fp16": {"enabled": True}, "bf16": {"enabled": True}},
+            "auto",
+            "enables fp16 and bf16 at once",
+        ),
+    ],
+)
+def test_two_precisions_are_refused(section: dict[str, Any], precision: str, message: str) -> None:
+    content = {"zero_optimization": {"stage": 2}, **section}
+    with pytest.raises(AtlasError, match=message):
+        deepspeed_settings(content, replace(OURS, precision=precision), path="a.json")
+    agreeing = {"zero_optimization": {"stage": 2}, "bf16": {"enabled": True}}
+    deepspeed_settings(agreeing, replace(OURS, precision="bf16"), path="a.json")
