@@ -68,6 +68,7 @@ class MetricSink:
         resume_step: The step whose checkpoint the stage goes on from: what an interrupted run wrote
             after it is dropped, so that no step appears twice. None when the stage starts anew:
             everything that an earlier attempt wrote for this stage is dropped.
+        later_steps: What the stages after this one take, in steps of this one, for the ETA of all.
         trackers: Take the same numbers; one that fails is told of in the log and left alone.
 
     Example:
@@ -82,11 +83,13 @@ class MetricSink:
         stage: str,
         total_steps: int,
         resume_step: int | None = None,
+        later_steps: float = 0.0,
         trackers: Sequence[Tracker] = (),
     ) -> None:
         self._run = run
         self._stage = stage
         self._total_steps = total_steps
+        self._later_steps = later_steps
         self._first_step = resume_step or 0
         self._trackers = list(trackers)
         self._started = time.monotonic()
@@ -181,8 +184,14 @@ class MetricSink:
         done = step - self._first_step
         if done <= 0:
             return ""
-        seconds = (time.monotonic() - self._started) / done * max(self._total_steps - step, 0)
-        return f"ETA {timedelta(seconds=round(seconds))}"
+        a_step = (time.monotonic() - self._started) / done
+        left = a_step * max(self._total_steps - step, 0)
+        eta = f"ETA {timedelta(seconds=round(left))}"
+        if self._later_steps:
+            eta += (
+                f", with later stages {timedelta(seconds=round(left + a_step * self._later_steps))}"
+            )
+        return eta
 
 
 def _drop_lines(path: Path, stage: str, resume_step: int | None) -> None:

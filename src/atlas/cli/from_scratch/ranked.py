@@ -14,7 +14,7 @@ from atlas.cli.options import Fresh, Overrides, command_app
 from atlas.cli.terminal import say, show_table, working
 from atlas.errors import AtlasError
 from atlas.json_file import read_json
-from atlas.run.files import write_atomic
+from atlas.run.files import require_free_space, write_atomic
 from atlas.run.links import publish, refuse_foreign
 from atlas.run.run_dir import RunDir
 
@@ -129,15 +129,27 @@ def _show_plan(config: RankedConfig, plan: FittingPlan, records: Sequence[Ranked
         faster, memory = plan.passed_over
         why = f", the fastest that fit ({faster} would take {memory.peak / 1e9:.1f} GB)"
     say(f"Settings: {plan.settings}{why}")
+    disk = _disk(config, plan)
+    require_free_space(Path(config.output_dir), disk)
+    say(f"Disk: at most {disk / 1e9:.1f} GB for checkpoints, models and log")
     if "ranked" in config.stages:
-        _show_ranked(config, plan.num_parameters, records)
+        for line in ranked_lines(config, plan.num_parameters, records):
+            say(line)
     say(f"Log: tail -f {Path(config.log_dir) / 'training.log'}")
 
 
-def _show_ranked(
+def _disk(config: RankedConfig, plan: FittingPlan) -> int:
+    """Return the bytes that a run writes: two models, the guide's folder, what it goes on from."""
+    model = plan.num_parameters * (2 if plan.settings.precision == "bf16_weights" else 4)
+    kept = 3 * (config.save_total_limit + 1)  # with AdamW's moments; one is being written
+    trained = {"pretrain", "ranked"} & {*config.stages}
+    return len(trained) * (1 + kept) * model + 2 * 4 * plan.num_parameters
+
+
+def ranked_lines(
     config: RankedConfig, num_parameters: int, records: Sequence[RankedRecord]
-) -> None:
-    """Print how long the ranked stage is, what it minimises, and what would keep it from that."""
+) -> list[str]:
+    """Say how long the ranked stage is, what it minimises, and what would keep it from that."""
     from atlas.data.ranked import num_unranked
     from atlas.from_scratch.training.loops import num_ranked_steps
 
@@ -157,13 +169,18 @@ def _show_ranked(
             "Note: preferences alone teach random weights little; leave 'pretrain' in stages, or "
             "set model_name_or_path."
         )
+    if num_parameters >= _SMALL and config.learning_rate < 1e-4 and "pretrain" in config.stages:
+        lines.append(
+            f"Note: learning_rate {config.learning_rate:g} is the ranked stage's, and would take "
+            "random weights nowhere; language is learned before it, at pretrain_learning_rate "
+            f"{config.pretrain_learning_rate:g}."
+        )
     if num_parameters < _SMALL and config.learning_rate < 5e-5:
         lines.append(
             f"Note: learning_rate {config.learning_rate:g} hardly moves a model of this size in "
             "the ranked stage; 3e-4 does."
         )
-    for line in lines:
-        say(line)
+    return lines
 
 
 def _show_results(run_dir: RunDir) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from atlas.config import GRPOConfig, SFTConfig
     from atlas.config.parts.data import DataConfig
     from atlas.data.samples import TraceDataset, Use
+    from atlas.data.training_sets import SFTSet
     from atlas.planning.run_plan import RunPlan
 
 _GB = 1e9
@@ -48,14 +49,19 @@ def show_plan(job: str, source: str, overrides: Sequence[str], place: World | No
     if not place.is_main:
         return
 
+    from atlas.cli.train.job import check_deepspeed
     from atlas.planning.run_plan import plan_run, refusal
+
+    check_deepspeed(config, place.size)
 
     rows = [(row.key, row.value, row.origin) for row in explain(config, composed.origins)]
     show_table(f"Configuration of the job {job}", ("key", "value", "set by"), rows)
-    for line in _work_lines(config, place.size):
+    made = _examples(config)
+    for line in _work_lines(config, made, place.size):
         say(line)
     plan = plan_run(config, num_devices=place.size, on_node=place.local_size)
     _show_memory(plan)
+    _show_disk_and_time(config, made, plan)
     if not plan.fits:
         raise refusal(config, plan)
     say(
@@ -64,36 +70,43 @@ def show_plan(job: str, source: str, overrides: Sequence[str], place: World | No
     )
 
 
-def _work_lines(config: SFTConfig | GRPOConfig, num_processes: int) -> tuple[str, ...]:
+def _work_lines(
+    config: SFTConfig | GRPOConfig, made: SFTSet | AtlasError | None, num_processes: int
+) -> tuple[str, ...]:
     """Say what a step consists of and how many there are, as far as the data can be read."""
     from atlas.config import GRPOConfig
     from atlas.config.resolve import batch_lines, supervised_lines
+    from atlas.training.micro_batches import pack
     from atlas.training.sft import num_steps
 
     if isinstance(config, GRPOConfig):
         return (*batch_lines(config, world_size=num_processes), _tasks_line(config))
-    try:
-        examples = _examples(config)
-    except AtlasError as error:
+    if made is None or isinstance(made, AtlasError):
         per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
         return (
             f"examples per step: {per_step * num_processes} = per_device_train_batch_size "
             f"{config.per_device_train_batch_size} × gradient_accumulation_steps "
             f"{config.gradient_accumulation_steps} × processes {num_processes}",
-            f"optimiser steps: not known, since the data can't be read here: {error}",
+            f"optimiser steps: not known, since the data can't be read here: {made}",
         )
+    rows = pack(made.train, config.max_seq_length) if config.packing else made.train
+    examples = len(rows)
     total = num_steps(examples, config, world_size=num_processes)
     return supervised_lines(config, num_rows=examples, num_steps=total, world_size=num_processes)
 
 
-def _examples(config: SFTConfig) -> int:
-    """Return how many examples, or packed rows of them, there are to learn from."""
+def _examples(config: SFTConfig | GRPOConfig) -> SFTSet | AtlasError | None:
+    """Return what SFT would learn from, or why that can't be told; None for another job."""
+    from atlas.config import SFTConfig
     from atlas.data.training_sets import sft_set, teachers_renderer
-    from atlas.training.micro_batches import pack
 
-    dataset = _dataset(config, "sft")
-    made = sft_set(dataset, teachers_renderer(config), max_length=config.max_seq_length)
-    return len(pack(made.train, config.max_seq_length) if config.packing else made.train)
+    if not isinstance(config, SFTConfig):
+        return None
+    try:
+        dataset = _dataset(config, "sft")
+        return sft_set(dataset, teachers_renderer(config), max_length=config.max_seq_length)
+    except AtlasError as error:
+        return error
 
 
 def _tasks_line(config: GRPOConfig) -> str:
@@ -124,6 +137,45 @@ def _dataset(config: DataConfig, use: Use) -> TraceDataset:
     if name and not Path(name).exists() and not hub_answers(constants.ENDPOINT):
         raise AtlasError(f"{name} is no folder or file here, and {constants.ENDPOINT} can't be met")
     return load_trace_dataset(config, use)
+
+
+def _show_disk_and_time(
+    config: SFTConfig | GRPOConfig, made: SFTSet | AtlasError | None, plan: RunPlan
+) -> None:
+    """Say what will be written, and how long it takes at least on the device that is here."""
+    from atlas.planning.disk_plan import disk_plan
+    from atlas.planning.time_plan import products_per_second, time_line
+    from atlas.run.files import require_free_space
+
+    disk = disk_plan(config, plan.setup.shape)
+    parts = ", ".join(f"{name} {size / _GB:.2f}" for name, size in disk.items())
+    say(f"disk: at most {sum(disk.values()) / _GB:.2f} GB at {config.output_dir} ({parts})")
+    require_free_space(Path(config.output_dir), sum(disk.values()))
+    if config.memory_limit_gb:
+        say("time: not told, since memory_limit_gb plans for a device that isn't this one")
+        return
+    products = _products(config, made, plan)
+    if products:
+        say(time_line(products, products_per_second(), plan.setup.num_devices))
+
+
+def _products(
+    config: SFTConfig | GRPOConfig, made: SFTSet | AtlasError | None, plan: RunPlan
+) -> float:
+    """Return the operations of a training; 0 where its data can't be read, which has been said."""
+    from atlas.config import GRPOConfig
+    from atlas.planning.model_shapes import shape_of_model
+    from atlas.planning.time_plan import grpo_products, learning_products
+
+    parameters = plan.setup.shape.num_parameters
+    if isinstance(config, GRPOConfig):
+        taught = config.environment == "teaching" and config.student_model
+        student = shape_of_model(str(config.student_model)).num_parameters if taught else 0
+        return grpo_products(config, parameters, student)
+    if made is None or isinstance(made, AtlasError):
+        return 0.0
+    tokens = config.num_train_epochs * sum(len(row.ids) for row in made.train)
+    return learning_products(config, parameters, tokens)
 
 
 def _show_memory(plan: RunPlan) -> None:

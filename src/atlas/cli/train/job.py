@@ -23,6 +23,7 @@ from atlas.errors import AtlasError
 from atlas.models.presence import refuse_missing
 from atlas.parallel.world import world
 from atlas.run.config_file import keep_config
+from atlas.run.files import require_free_space
 from atlas.run.lineage import Lineage, read_lineage, write_lineage
 from atlas.run.links import publish, refuse_foreign
 from atlas.run.prompts_kept import check_prompts
@@ -50,16 +51,29 @@ def check(config: SFTConfig | GRPOConfig, kind: str) -> None:
         AtlasError: A file or a model isn't there, a prompt can't be used, a tracker isn't
             installed, or ``results_dir`` isn't ours.
     """
-    for key in ("export_path", "ranked_path"):
+    for key in ("export_path", "dataset_path", "ranked_path"):
         path = getattr(config, key)
         if path is not None and not Path(path).exists():
             raise AtlasError(f"can't read {path}: it isn't there; set {key} to a file that is")
     for name in _models(config):
         refuse_missing(name)
+    check_deepspeed(config, world().size)
     check_prompts(config.prompts, config.output_dir)
     check_trackers(config.report_to or ())
     if config.results_dir:
         refuse_foreign(Path(config.results_dir), PUBLISHED[kind], "results_dir")
+
+
+def check_deepspeed(config: TrainConfig, num_processes: int) -> None:
+    """Refuse a file of DeepSpeed's that contradicts the configuration.
+
+    Raises:
+        AtlasError: It does, or can't be read.
+    """
+    if config.deepspeed and chosen_engine(config, num_processes) == "deepspeed":
+        from atlas.parallel.engine.deepspeed_settings import settings_of
+
+        settings_of(config, config.deepspeed, num_processes)
 
 
 def _models(config: TrainConfig) -> list[str]:
@@ -124,6 +138,7 @@ def begin(config: TrainConfig, kind: str, *, fresh: bool, override: bool = False
 
     for name in _models(config):
         check_model(name)
+    check_disk(config)
     run = RunDir.create(config.output_dir, kind, fresh=fresh)
     if run.stage_done(kind):
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
@@ -132,6 +147,26 @@ def begin(config: TrainConfig, kind: str, *, fresh: bool, override: bool = False
     return StartedRun(
         run=run, before=read_lineage(run.path) if os.path.lexists(run.lineage) else None
     )
+
+
+def check_disk(config: TrainConfig) -> None:
+    """Refuse a training whose files the disk can't hold, where its model's shape is known here.
+
+    Raises:
+        AtlasError: It can't.
+    """
+    from atlas.planning.disk_plan import disk_plan
+    from atlas.planning.model_shapes import shape_of_model
+
+    assert isinstance(config, SFTConfig | GRPOConfig)
+    folder = Path(config.output_dir)
+    if (folder / "config.yaml").exists():
+        return  # a run that goes on has most of it already
+    try:
+        shape = shape_of_model(config.model_name_or_path)
+    except AtlasError:
+        return
+    require_free_space(folder, sum(disk_plan(config, shape).values()))
 
 
 def dataset(

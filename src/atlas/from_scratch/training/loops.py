@@ -45,7 +45,7 @@ from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
 from atlas.training.loop import Loop
-from atlas.training.micro_batches import Group
+from atlas.training.micro_batches import Group, num_tokens
 from atlas.training.resuming import Resumable
 from atlas.training.supervised import run_steps
 from atlas.types import Tokens
@@ -106,7 +106,15 @@ def pretrain(job: Training, model: MakeModel, examples: Sequence[Group]) -> Figu
         steps = repeated_steps(cut, num_steps=total, first=loop.first_step, seed=config.seed)
         return run_group_steps(engine, steps, likelihood_objective, job.precision, loop)
 
-    return _stage(job, "pretrain", model, learn, total=total)
+    later = later_steps(config, examples) if "ranked" in config.stages else 0.0
+    return _stage(job, "pretrain", model, learn, total=total, later_steps=later)
+
+
+def later_steps(config: RankedConfig, examples: Sequence[Group]) -> float:
+    """Return how many steps of the pre-training the ranked stage is worth, by tokens."""
+    tokens = num_tokens(examples, shared=True)
+    passes = num_ranked_steps(config, len(examples)) * config.batch_size / len(examples)
+    return tokens * passes / config.pretrain_tokens_per_step
 
 
 def pretrain_on_text(job: Training, model: MakeModel, rows: Sequence[Tokens]) -> Figures:
@@ -162,6 +170,7 @@ def _stage(
     learn: Stage,
     *,
     total: int,
+    later_steps: float = 0.0,
 ) -> Figures:
     """Run a stage from its newest checkpoint to its end, and save the model that comes of it."""
     config = job.config
@@ -179,7 +188,13 @@ def _stage(
     chain = saved.restore(engine, config)
     first = saved.first
     job.progress.begin(total - first)
-    with MetricSink(job.run, stage=name, total_steps=total, resume_step=first or None) as sink:
+    with MetricSink(
+        job.run,
+        stage=name,
+        total_steps=total,
+        resume_step=first or None,
+        later_steps=later_steps,
+    ) as sink:
         loop = Loop(
             sink=sink,
             progress=job.progress,

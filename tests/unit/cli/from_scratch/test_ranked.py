@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 
 from atlas.cli.doctor import app as doctor_app
 from atlas.cli.from_scratch.ranked import app as train_app
+from atlas.cli.from_scratch.ranked import ranked_lines
+from atlas.config import RankedConfig, load_config
 from atlas.data.ranked import read_ranked, write_ranked
 from atlas.errors import AtlasError
 from atlas.from_scratch.data.tasks import ranked_from_tasks
@@ -127,6 +130,13 @@ def test_doctor_and_report_understand_the_run(folder: Path) -> None:
     assert "after stage 0" in page
 
 
+def test_the_eta_of_a_stage_counts_the_later_ones(folder: Path) -> None:
+    train(*TINY, "logging_steps=1")
+    log = (folder / "logs/training.log").read_text()
+    assert re.search(r"pretrain\s+1/\d+  loss .* ETA 0:00:\d\d, with later stages 0:0", log)
+    assert not re.search(r"ranked\s+\d+/.* with later stages", log)
+
+
 def test_a_model_folder_is_never_taken_from_anybody(folder: Path) -> None:
     mine = folder / "models" / "atlas_nano"
     mine.mkdir(parents=True)
@@ -181,6 +191,23 @@ def test_it_says_what_each_weight_of_the_loss_is_and_what_is_set_wrongly() -> No
     assert "preferences alone teach random weights little" in said
     assert "nothing is ranked" not in said
     assert "learning_rate 5e-06 hardly moves a model of this size" in said
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atlas.run.files._free_bytes", lambda path: 1_000_000)
+    with pytest.raises(AtlasError, match=r"runs/atlas_nano needs .* of disk"):
+        train(*TINY)
+    assert not (folder / "runs").exists()
+
+
+def test_the_guides_rate_is_said_to_be_the_ranked_stages(folder: Path) -> None:
+    config = load_config(RankedConfig, "train_config.json")
+    lines = list(ranked_lines(config, 1_102_345_728, []))
+    assert any("learning_rate 5e-06 is the ranked stage's" in line for line in lines)
+    small = [*ranked_lines(config, 900_000, [])]
+    assert not any("is the ranked stage's" in line for line in small)
 
 
 def test_a_model_that_cannot_fit_is_refused_with_what_would(folder: Path) -> None:

@@ -90,3 +90,27 @@ def test_mistakes_are_found_as_in_a_real_run() -> None:
         dry("train", "collect").exception
     )
     assert "'two' is no number of processes" in str(dry("launch", "two", "teacher_sft").exception)
+
+
+def test_a_file_of_deepspeeds_that_contradicts_is_found_before_the_run() -> None:
+    Path("ds.json").write_text('{"zero_optimization": {"stage": 2}, "gradient_clipping": 0.5}')
+    words = ("teacher_sft", *DATA, "model_name_or_path=base", "deepspeed=ds.json")
+    for run in (dry("sft", *words), CliRunner().invoke(app, ["sft", *words])):
+        assert isinstance(run.exception, AtlasError)
+        assert "says gradient_clipping=0.5, but max_grad_norm=1.0" in str(run.exception)
+    assert not Path("checkpoints").exists()
+
+
+def test_disk_and_time_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("teacher_sft", *DATA, "model_name_or_path=base")
+    said = dry("sft", *words).output
+    assert re.search(r"disk: at most 0\.\d\d GB at checkpoints/sft \(final/ 0\.01, check", said)
+    assert "time: at least 0:00:0" in said
+    elsewhere = dry("sft", *words, "memory_limit_gb=80").output
+    assert "time: not told" in elsewhere
+
+    monkeypatch.setattr("atlas.run.files._free_bytes", lambda path: 1_000_000)
+    for run in (dry("sft", *words), CliRunner().invoke(app, ["sft", *words])):
+        assert isinstance(run.exception, AtlasError)
+        assert re.search(r"checkpoints/sft needs .* of disk, but .* is free", str(run.exception))
+    assert not Path("checkpoints").exists()
