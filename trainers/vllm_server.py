@@ -5,9 +5,14 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-venv = Path(__file__).parents[1] / ".venv" / "bin" / "python"
-if find_spec("atlas") is None and venv.exists() and Path(sys.executable) != venv:
-    os.execv(venv, [str(venv), *sys.argv])
+here = Path(__file__).parents[1].resolve()
+venv, ours = here / ".venv" / "bin" / "python", find_spec("atlas")
+if ours is None or not Path(str(ours.origin)).with_name("yaml_file.py").exists():
+    if venv.exists() and Path(sys.executable) != venv:
+        os.execv(venv, [str(venv), *sys.argv])
+    # Without Atlas there is nobody else to say it; the Atlas SDK's module has the same name.
+    sys.stderr.write(f"atlas: Atlas isn't here; run: {sys.executable} -m pip install -e {here}\n")
+    sys.exit(2)
 
 if __name__ == "__main__":
     from atlas.cli.app import vllm_server

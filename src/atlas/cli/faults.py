@@ -30,6 +30,7 @@ from pathlib import Path
 
 import typer
 
+import atlas
 from atlas.errors import AtlasError, OutageError, RankError, printable
 
 TRACEBACK = "ATLAS_TRACEBACK"
@@ -59,6 +60,13 @@ def run(command: typer.Typer, words: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")
     # So that servers and databases that were started are stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if (Path(atlas.__file__).parent / "personas").is_dir():
+        complain(
+            f"the Atlas SDK (arc-atlas) was installed into the same folder as Atlas, "
+            f"{Path(atlas.__file__).parent}: both are called atlas, and their files have replaced "
+            "one another; uninstall both, and give each an environment of its own"
+        )
+        sys.exit(2)
     try:
         command(words)
     except Exception as error:

@@ -49,6 +49,9 @@ def machine_checks(folder: Path) -> Iterator[Check]:
     versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
     missing = [name for name in _PACKAGES if _version(name) is None]
     yield _check("packages", versions, "problem" if missing else "ok")
+    if sdk := _version("arc-atlas"):
+        text = f"arc-atlas {sdk} is in this environment; its module is called atlas, too: uninstall"
+        yield _check("atlas sdk", f"{text} it, and give it an environment of its own", "problem")
     yield from _devices()
     memory = psutil.virtual_memory()
     yield _check(
