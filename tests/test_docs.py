@@ -38,6 +38,7 @@ PAGES = sorted(
     page
     for page in (
         *DOCS.glob("*.md"),
+        *DOCS.glob("guides/*.md"),
         *(ROOT / f"{n}.md" for n in ("README", "CONTRIBUTING", "CHANGELOG")),
     )
     if page.is_file()
