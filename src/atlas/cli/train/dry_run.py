@@ -150,10 +150,10 @@ def _show_disk_and_time(
     disk = disk_plan(config, plan.setup.shape)
     parts = ", ".join(f"{name} {size / _GB:.2f}" for name, size in disk.items())
     say(f"disk: at most {sum(disk.values()) / _GB:.2f} GB at {config.output_dir} ({parts})")
-    require_free_space(Path(config.output_dir), sum(disk.values()))
     if config.memory_limit_gb:
         say("time: not told, since memory_limit_gb plans for a device that isn't this one")
         return
+    require_free_space(Path(config.output_dir), sum(disk.values()))
     products = _products(config, made, plan)
     if products:
         say(time_line(products, products_per_second(), plan.setup.num_devices))

@@ -64,7 +64,8 @@ def evaluate(
         torch.set_num_threads(settings.num_threads)
     run = RunDir.create(settings.output_dir, "evaluate", fresh=fresh)
     keep_config(settings, run.config)
-    hint = "The same command goes on from where it stopped; --fresh starts over."
+    same = "The same command" if own is None else f"atlas evaluate {own.path}"
+    hint = f"{same} goes on from where it stopped; --fresh starts over."
     with run.lock(), working(hint, run) as (stop, bar_of):
         if not run.stage_done("evaluate"):
             _measure(run, settings, arms, tasks, bar_of, stop)
