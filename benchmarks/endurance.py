@@ -28,7 +28,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.integration.test_training_commands import sessions
 from tests.reliability.forks import KILLED, Fault, Forks
-from tests.unit.rewards.judge_server import Answer, JudgeServer, agree, error
+from tests.unit.endpoint.chat_server import Answer, ChatServer, error
+from tests.unit.rewards.judge_server import agree
 
 from atlas.traces.jsonl import write_jsonl
 
@@ -93,7 +94,7 @@ def endure(folder: Path, *, steps: int, kills: int, seed: int = 0) -> Endured:
 
     found = {KILLED: 0, 3: 0}
     words: Sequence[str] = (*COMMAND, f"max_steps={steps}")
-    with JudgeServer(answer) as judge:
+    with ChatServer(answer) as judge:
         (folder / "judges.yaml").write_text(json.dumps(judges(judge.url)))
         forks = Forks()
         while True:
@@ -141,7 +142,7 @@ def left(folder: Path, **counts: int) -> Endured:
             for pid, seconds, memory, files, sockets in rows
         ],
         skipped=said.count("is skipped, its gradients are not finite"),
-        outages=said.count("judges go on: "),
+        outages=said.count("calls of the judges go on: "),
         steps=[json.loads(line)["step"] for line in lines],
         checkpoints=sorted(path.name for path in (run / "checkpoints").iterdir()),
         leftovers=sorted(path.name for path in hidden),

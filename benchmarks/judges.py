@@ -16,7 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from atlas.config.rim import EndpointConfig, RIMConfig, RIMSettings
+from atlas.config.parts.endpoint import EndpointConfig
+from atlas.config.rim import RIMConfig, RIMSettings
 from atlas.rewards.judges.rim import RIMReward
 
 ROOT = Path(__file__).resolve().parents[1]

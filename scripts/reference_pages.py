@@ -15,7 +15,8 @@ from pathlib import Path
 
 import atlas
 from atlas.config import JOBS, KeyInfo, Part, keys_of
-from atlas.config.rim import EndpointConfig, JudgeConfig, RIMSettings
+from atlas.config.parts.endpoint import EndpointConfig, LimitsConfig
+from atlas.config.rim import JudgeConfig, RIMSettings
 from atlas.run.metric_names import METRICS
 
 MARK = "<!-- from here on made by make docs: edit the code instead -->"
@@ -30,6 +31,7 @@ _STAGES = {
 
 _JUDGES = {
     "Judges: flat keys": RIMSettings,
+    "Judges: flat keys about what calls cost, and outages": LimitsConfig,
     "Judges: an endpoint": EndpointConfig,
     "Judges: one judge": JudgeConfig,
 }

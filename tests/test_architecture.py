@@ -37,7 +37,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors", "session", "json_file", "yaml_file", "masking", "objectives"}),
     frozenset({"config", "prompts"}),
     frozenset({"machine", "run"}),
-    frozenset({"models", "parallel", "planning", "serve", "traces"}),
+    frozenset({"endpoint", "models", "parallel", "planning", "serve", "traces"}),
     frozenset({"rewards", "rollouts", "training_data"}),
     frozenset({"data", "policy"}),
     frozenset({"environments"}),

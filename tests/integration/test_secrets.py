@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from tests.integration.test_training_commands import GRPO, SFT, atlas, sessions
-from tests.unit.rewards.judge_server import Answer, JudgeServer, agree, error
+from tests.unit.endpoint.chat_server import Answer, ChatServer, error
+from tests.unit.rewards.judge_server import agree
 from typer.testing import Result
 
 from atlas.cli.faults import _report
@@ -114,7 +115,7 @@ def test_a_judges_key_is_nowhere_though_the_judge_repeats_it(folder: Path) -> No
     def sometimes(request: dict[str, Any], number: int) -> Answer:
         return error(500, f"bad key {KEY}, by {PROXY}") if number % 5 == 0 else agree(request)
 
-    with JudgeServer(sometimes) as server:
+    with ChatServer(sometimes) as server:
         words = judged(folder, server.url)
         done = atlas(*words)
     assert done.exit_code == 0, done.output
@@ -125,7 +126,7 @@ def test_a_judges_key_is_nowhere_though_the_judge_repeats_it(folder: Path) -> No
 
 @pytest.mark.parametrize("status", [401, 403, 404, 400])
 def test_a_judge_that_refuses_ends_in_a_line_without_its_key(folder: Path, status: int) -> None:
-    with JudgeServer(lambda *_: error(status, f"no access with {KEY}")) as server:
+    with ChatServer(lambda *_: error(status, f"no access with {KEY}")) as server:
         words = judged(folder, server.url.replace("http://", f"http://me:{PLANTED}@"))
         (folder / "judges.yaml").rename(folder.parent / f"judges-{folder.name}.yaml")
         words = tuple(
@@ -191,7 +192,7 @@ def test_the_address_of_a_server_holds_no_password(folder: Path, url: str) -> No
 
 def test_a_servers_token_is_not_repeated_though_the_server_does() -> None:
     token = f"token-{PLANTED}"
-    with JudgeServer(lambda *_: error(500, f"bad token {token} or key {KEY}")) as server:
+    with ChatServer(lambda *_: error(500, f"bad token {token} or key {KEY}")) as server:
         connection = Connection(server.url, token, api_key=KEY)
         with pytest.raises(ControlError, match=r"bad token \*\*\* or key \*\*\*"):
             connection.post("/pause", {"messages": []}, phase="pause", deadline_s=10)

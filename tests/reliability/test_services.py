@@ -15,9 +15,10 @@ import psutil
 import pytest
 import yaml
 from tests.integration.test_training_commands import GRPO, SFT, atlas, done, refusal, sessions
-from tests.unit.rewards.judge_server import Answer, JudgeServer, agree, error
+from tests.unit.endpoint.chat_server import Answer, ChatServer, error
+from tests.unit.rewards.judge_server import agree
 
-from atlas.rewards.judges.endpoint import outage
+from atlas.endpoint import outage
 from atlas.run.lineage import read_lineage
 from atlas.traces.embedded import watch
 from atlas.traces.embedded.server import EmbeddedPostgres
@@ -147,10 +148,10 @@ def test_judges_that_are_down_for_a_while_cost_abstentions_and_the_run_ends_well
     monkeypatch.setattr(outage, "FIRST_WAIT_S", 0.01)
 
     def answer(request: dict[str, Any], number: int) -> Answer:
-        down = number >= 8 and "judges pause" not in caplog.text
+        down = number >= 8 and "calls of the judges pause" not in caplog.text
         return error(503, "overloaded") if down else agree(request)
 
-    with JudgeServer(answer) as server:
+    with ChatServer(answer) as server:
         judges = {
             "active_judges": {"process": True},
             "small": {"base_url": server.url, "model": "judge-model", "max_retries": 0},
@@ -163,7 +164,7 @@ def test_judges_that_are_down_for_a_while_cost_abstentions_and_the_run_ends_well
         words = ("grpo", "teacher_rcl", "data=runtime_traces", "export_path=traces.jsonl", *GRPO)
         result = atlas(*words, "max_steps=4", "num_generations=4", *JUDGED)
     assert result.exit_code == 0, result.output
-    assert "judges go on" in caplog.messages[-1]
+    assert "calls of the judges go on" in caplog.messages[-1]
     run = Path("checkpoints/grpo")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from tests.serving.conftest import ROOT, SPECIAL_TOKENS
 
-from atlas.config.rim import EndpointConfig, RIMConfig, RIMSettings
+from atlas.config.parts.endpoint import EndpointConfig
+from atlas.config.rim import RIMConfig, RIMSettings
 from atlas.rewards.judges import judge as judge_module
 from atlas.rewards.judges.judge import Judge, judge_messages
 from atlas.rewards.judges.rim import RIMReward

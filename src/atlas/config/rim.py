@@ -7,69 +7,22 @@ are flat.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from atlas.config.address import parse_address
 from atlas.config.grammar.places import find_config_dir, first_file
 from atlas.config.grammar.schema import Part, convert, key, keys_of, nearest, shortened
+from atlas.config.parts.endpoint import EndpointConfig, LimitsConfig
 from atlas.errors import AtlasError
-from atlas.masking import mask_secrets
 from atlas.yaml_file import read_yaml
 
 T = TypeVar("T")
 
-StructuredOutput = Literal["auto", "never"]
 BUILT_IN_JUDGES = ("accuracy", "helpfulness", "process", "diagnostic")
 """Judges whose criteria ship with the package."""
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 SECTIONS = ("active_judges", "judges", "small", "large")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EndpointConfig(Part):
-    """One model behind an OpenAI-compatible endpoint: ``small`` or ``large``."""
-
-    base_url: str = key(
-        "http://localhost:8100/v1",
-        "Where the endpoint is, up to and with its version. Not the port of the policy's server: "
-        "the model in training must not judge itself by accident.",
-        secret=True,
-    )
-    model: str | None = key(None, "Name of the model; null takes the only one that is served.")
-    api_key_env: str | None = key(
-        None,
-        "Name of the environment variable that holds the key. The key itself stands in no file.",
-    )
-    structured_output: StructuredOutput = key(
-        "auto",
-        "auto asks for JSON by a schema until the endpoint refuses it; never doesn't ask.",
-    )
-    concurrency: int = key(16, "Calls on their way at one time.", ge=1)
-    max_tokens: int = key(1024, "Longest verdict, in tokens; raise for models that think.", ge=1)
-    timeout_s: float = key(60.0, "Seconds that one attempt may take.", gt=0)
-    deadline_s: float = key(180.0, "Seconds that one call may take, retries included.", gt=0)
-    max_retries: int = key(5, "Further attempts after a failure that may pass.", ge=0)
-    price_per_million_input_tokens: float = key(0.0, "For the cost in the log; any currency.", ge=0)
-    price_per_million_output_tokens: float = key(0.0, "For the cost in the log.", ge=0)
-
-    def __post_init__(self) -> None:
-        """Refuse what is no address, besides values that are wrong by themselves."""
-        Part.__post_init__(self)
-        parse_address(self.base_url, "base_url", may_hold_password=True)
-        if self.api_key_env is not None and not _VARIABLE.fullmatch(self.api_key_env):
-            raise AtlasError(
-                "api_key_env must be the name of an environment variable, in capitals, such as "
-                "JUDGE_KEY; the key itself stands in no file"
-            )
-
-    @property
-    def shown_url(self) -> str:
-        """The address as it may be shown: a password in it becomes ``***``."""
-        return mask_secrets(self.base_url)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +37,7 @@ class JudgeConfig(Part):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RIMSettings(Part):
+class RIMSettings(LimitsConfig):
     """The flat keys of a file of judges, such as ``configs/rim_config.yaml``."""
 
     temperatures: tuple[float, ...] = key(
@@ -100,23 +53,6 @@ class RIMSettings(Part):
         0.3, "The large model decides where a sample's own uncertainty is above this.", ge=0, le=1
     )
     max_chars: int = key(24000, "Longer texts are judged by their beginning and their end.", ge=200)
-    cache_path: str | None = key(
-        "runs/judge_cache.sqlite", "Verdicts that are known already; null keeps none."
-    )
-    max_calls: int | None = key(None, "Calls after which the run stops; null: no limit.", ge=1)
-    max_total_tokens: int | None = key(
-        None, "Tokens, in and out, after which the run stops; null: no limit.", ge=1
-    )
-    max_cost: float | None = key(
-        None, "Money, by the prices given, after which the run stops; null: no limit.", gt=0
-    )
-    max_abstention_rate: float = key(
-        0.2, "The run pauses when more than this share of the last calls gave no verdict.", ge=0
-    )
-    abstention_window: int = key(50, "How many calls that share is taken over.", ge=1)
-    outage_deadline_s: float = key(
-        900.0, "Seconds without recovery after which a paused run stops.", ge=0
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,11 +133,7 @@ def parse_rim_config(
 def _require_prices(config: RIMConfig, where: str) -> None:
     """Refuse a limit in money where nothing has a price: it would never be reached."""
     endpoints = [config.small, config.large or config.small]
-    free = [
-        not (e.price_per_million_input_tokens or e.price_per_million_output_tokens)
-        for e in endpoints
-    ]
-    if config.settings.max_cost is not None and all(free):
+    if config.settings.max_cost is not None and all(e.is_free for e in endpoints):
         raise AtlasError(
             f"max_cost of {where} needs prices; give price_per_million_input_tokens and "
             "price_per_million_output_tokens under small, or leave max_cost out"

@@ -24,13 +24,13 @@ from tests.reliability.fuzz.broken import (
     values,
 )
 
-from atlas.config.rim import EndpointConfig
+from atlas.config.parts.endpoint import EndpointConfig
+from atlas.endpoint.client import Reply, _read
+from atlas.endpoint.failures import Failure, failure_of
+from atlas.endpoint.pacing import asked_delay
 from atlas.errors import AtlasError, one_line
 from atlas.from_scratch.data.hub import _LeftOutError, _record
-from atlas.rewards.judges.endpoint.client import Reply, _read
-from atlas.rewards.judges.endpoint.failures import Failure, failure_of
-from atlas.rewards.judges.endpoint.pacing import asked_delay
-from atlas.rewards.judges.judge import _from_json, verdict_of
+from atlas.rewards.judges.judge import _VerdictForm, verdict_of
 from atlas.rewards.judges.quoting import quote, unquote
 from atlas.rewards.judges.verdict import JudgeVerdict, UnreadableError, read_verdict
 from atlas.rollouts.generator import Sampling
@@ -133,7 +133,7 @@ def test_a_verdict_without_the_nonce_never_counts(content: bytes) -> None:
 @fuzz()
 @given(documents({name: value for name, value in VERDICT.items() if name != "nonce"}))
 def test_a_verdict_in_the_cache(content: bytes) -> None:
-    found = _from_json(content.decode("utf-8", "replace"))
+    found = _VerdictForm().read(content.decode("utf-8", "replace"))
     assert found is None or 0 <= found.score <= 1
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from atlas.config.address import parse_address
 from atlas.config.grpo import GRPOConfig
-from atlas.config.rim import EndpointConfig
+from atlas.config.parts.endpoint import EndpointConfig
 from atlas.errors import AtlasError
 
 WRONG = (

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from atlas.config.rim import EndpointConfig, load_rim_config, parse_rim_config
+from atlas.config.parts.endpoint import EndpointConfig
+from atlas.config.rim import load_rim_config, parse_rim_config
 from atlas.errors import AtlasError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from atlas.config.rim import RIMSettings
+from atlas.endpoint.failures import Abstention
 from atlas.rewards.judges.judge import Judge, JudgeModel, ask
-from atlas.rewards.judges.verdict import Abstention, JudgeVerdict
+from atlas.rewards.judges.verdict import JudgeVerdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

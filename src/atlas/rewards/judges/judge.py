@@ -7,28 +7,25 @@ material; both are made in one pass, so that braces in a text stay as they are.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import secrets
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from atlas.config.rim import JudgeConfig, RIMConfig
+from atlas.endpoint.cache import content_key
+from atlas.endpoint.client import Call, Reply
+from atlas.endpoint.failures import Abstention, CallError
+from atlas.endpoint.service import Service
 from atlas.errors import AtlasError
 from atlas.json_file import json_value
 from atlas.prompts import Message
-from atlas.rewards.judges.endpoint.cache import VerdictCache, content_key
-from atlas.rewards.judges.endpoint.client import Endpoint, Reply
-from atlas.rewards.judges.endpoint.failures import CallError
-from atlas.rewards.judges.endpoint.outage import OutageWatch
 from atlas.rewards.judges.quoting import quote
 from atlas.rewards.judges.verdict import (
-    Abstention,
     JudgeVerdict,
     UnreadableError,
     checked_verdict,
@@ -64,18 +61,26 @@ class Judge:
 
 @dataclass(kw_only=True, slots=True)
 class JudgeModel:
-    """A model that speaks for judges, with what its calls share."""
+    """A model that speaks for judges."""
 
-    endpoint: Endpoint
-    cache: VerdictCache
-    watch: OutageWatch
+    service: Service
+    max_tokens: int
     max_chars: int
-    under_way: asyncio.Semaphore
-    """Calls that have begun, those that wait for a retry included. More than go out at one time,
-    and far fewer than are wanted, so that a pause holds back the rest."""
-    outcomes: Counter[str] = field(default_factory=Counter)
-    """How often a call gave a ``verdict``, was ``cached``, or ended in a kind of abstention."""
-    on_their_way: dict[str, asyncio.Future[JudgeVerdict | Abstention]] = field(default_factory=dict)
+
+
+class _VerdictForm:
+    """How a verdict is kept."""
+
+    def write(self, answer: JudgeVerdict) -> str:
+        """Return it as JSON."""
+        return json.dumps(asdict(answer), ensure_ascii=False)
+
+    def read(self, text: str) -> JudgeVerdict | None:
+        """Return it again; None where what is there is damaged."""
+        try:
+            return checked_verdict({**json_value(text), "nonce": ""})
+        except ValueError:
+            return None
 
 
 def load_judges(config: RIMConfig) -> tuple[Judge, ...]:
@@ -130,40 +135,11 @@ async def ask(
         AtlasError: The budget is used up, the endpoint stays out of order, or it is set up wrongly.
     """
     rules = [frame("system"), frame("user"), frame("opinions"), judge.criteria]
-    address = await model.endpoint.address()
+    address = await model.service.endpoint.address()
     asked = [_KEPT_AS, address, rules, dict(material), model.max_chars, temperature, sample]
-    key = content_key(asked)
-    kept = _from_json(model.cache.get(key))
-    if kept is not None:
-        model.outcomes["cached"] += 1
-        return kept
-    if key in model.on_their_way:
-        model.outcomes["cached"] += 1
-        return await asyncio.shield(model.on_their_way[key])
-    # A task of its own, so that whoever else waits for it isn't hurt when this caller is cancelled.
-    task = asyncio.ensure_future(_ask_model(model, judge, material, temperature, key))
-    model.on_their_way[key] = task
-    task.add_done_callback(lambda done: _forget(model, key, done))
-    return await asyncio.shield(task)
-
-
-def _forget(model: JudgeModel, key: str, done: asyncio.Future[JudgeVerdict | Abstention]) -> None:
-    del model.on_their_way[key]
-    if not done.cancelled():
-        done.exception()  # marks it as seen, where the caller was cancelled and nobody else waits
-
-
-async def _ask_model(
-    model: JudgeModel, judge: Judge, material: Mapping[str, Any], temperature: float, key: str
-) -> JudgeVerdict | Abstention:
-    async with model.under_way, model.watch.attempt() as attempt:
-        found = await _one_call(model, judge, material, temperature)
-        if isinstance(found, Abstention):
-            attempt.failed(found.kind, found.reason)
-    if isinstance(found, JudgeVerdict):
-        model.cache.put(key, json.dumps(asdict(found), ensure_ascii=False))
-    model.outcomes[found.kind if isinstance(found, Abstention) else "verdict"] += 1
-    return found
+    return await model.service.answer(
+        content_key(asked), lambda: _one_call(model, judge, material, temperature), _VerdictForm()
+    )
 
 
 async def _one_call(
@@ -172,9 +148,16 @@ async def _one_call(
     fence, nonce = secrets.token_hex(_FENCE_BYTES), secrets.token_hex(_NONCE_BYTES)
     messages = judge_messages(judge, material, fence=fence, nonce=nonce, max_chars=model.max_chars)
     try:
-        reply = await model.endpoint.ask(messages, temperature=temperature, schema=verdict_schema())
+        reply = await model.service.endpoint.ask(
+            Call(
+                messages=messages,
+                temperature=temperature,
+                max_tokens=model.max_tokens,
+                schema=verdict_schema(),
+            )
+        )
     except CallError as error:
-        return Abstention(kind=error.failure.kind, reason=error.failure.reason)
+        return error.abstention
     return verdict_of(reply, nonce)
 
 
@@ -203,11 +186,3 @@ def _load(name: str, entry: JudgeConfig | None, folder: Path) -> Judge:
     if not criteria:
         raise AtlasError(f"{path} is empty; it must hold the criteria of judge '{name}'")
     return Judge(name=name, criteria=criteria, weight=entry.weight)
-
-
-def _from_json(text: str | None) -> JudgeVerdict | None:
-    """Return a verdict that was kept; None where none is, or what is there is damaged."""
-    try:
-        return None if text is None else checked_verdict({**json_value(text), "nonce": ""})
-    except ValueError:
-        return None

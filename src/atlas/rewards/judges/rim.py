@@ -20,12 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from atlas.config.rim import EndpointConfig, RIMConfig, load_rim_config
+from atlas.config.parts.endpoint import EndpointConfig
+from atlas.config.rim import RIMConfig, load_rim_config
+from atlas.endpoint.budget import Budget, Usage
+from atlas.endpoint.cache import AnswerCache
+from atlas.endpoint.client import key_of
+from atlas.endpoint.owner import JUDGES
+from atlas.endpoint.service import Service, open_budget, open_cache
+from atlas.endpoint.tally import Tally
 from atlas.machine.background_loop import BackgroundLoop, side_by_side
-from atlas.rewards.judges.endpoint.budget import Budget, Usage
-from atlas.rewards.judges.endpoint.cache import VerdictCache
-from atlas.rewards.judges.endpoint.client import Endpoint, key_of
-from atlas.rewards.judges.endpoint.outage import OutageWatch
 from atlas.rewards.judges.ensemble import judge_together
 from atlas.rewards.judges.judge import Judge, JudgeModel, load_judges
 from atlas.rewards.judges.rim_result import (
@@ -38,8 +41,6 @@ from atlas.rewards.judges.rim_result import (
 
 T = TypeVar("T")
 
-_UNDER_WAY = 2
-"""Calls that have begun, for each that may be on its way."""
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +52,7 @@ class _PoolState:
     small: JudgeModel
     large: JudgeModel
     budget: Budget
-    cache: VerdictCache
+    cache: AnswerCache
 
 
 class RIMReward:
@@ -91,7 +92,7 @@ class RIMReward:
         self._pool = BackgroundLoop("judges")
         self._bench: _PoolState | None = None
         self._lock = threading.Lock()
-        self._since = SinceLastReport(usage=self._spent)
+        self._since = SinceLastReport(tally=Tally(usage=self._spent))
         self._past: Counter[str] = Counter()
 
     def evaluate(self, *, prompt: str, response: str, **context: str) -> RIMResult:
@@ -141,11 +142,9 @@ class RIMReward:
     def report(self) -> RIMReport:
         """Return what happened since the last report; call it once a logged step."""
         with self._lock:
-            before, self._since = (
-                self._since,
-                SinceLastReport(usage=self.spent, outcomes=self._outcomes()),
-            )
-        return rim_report(before, usage=self._since.usage, outcomes=self._since.outcomes)
+            now = Tally(usage=self.spent, outcomes=self._outcomes())
+            before, self._since = self._since, SinceLastReport(tally=now)
+        return rim_report(before, now)
 
     def close(self) -> None:
         """Stop what is under way and close connections and cache."""
@@ -189,14 +188,8 @@ class RIMReward:
         """Make what lives in the loop, in the loop."""
         if self._bench is None:
             settings = self._config.settings
-            budget = Budget(
-                max_calls=settings.max_calls,
-                max_tokens=settings.max_total_tokens,
-                max_cost=settings.max_cost,
-                spent=self._spent,
-                parts=self._parts,
-            )
-            cache = VerdictCache(Path(settings.cache_path) if settings.cache_path else None)
+            budget = open_budget(settings, owner=JUDGES, spent=self._spent, parts=self._parts)
+            cache = open_cache(settings, JUDGES)
             small = self._model(self._config.small, budget, cache)
             large = self._config.large
             self._bench = _PoolState(
@@ -208,27 +201,17 @@ class RIMReward:
             )
         return self._bench
 
-    def _model(self, config: EndpointConfig, budget: Budget, cache: VerdictCache) -> JudgeModel:
+    def _model(self, config: EndpointConfig, budget: Budget, cache: AnswerCache) -> JudgeModel:
         settings = self._config.settings
-        endpoint = Endpoint(config, budget)
+        service = Service(config, settings, budget=budget, cache=cache, owner=JUDGES, say=self._say)
         return JudgeModel(
-            endpoint=endpoint,
-            cache=cache,
-            watch=OutageWatch(
-                endpoint.name,
-                max_rate=settings.max_abstention_rate,
-                window=settings.abstention_window,
-                deadline_s=settings.outage_deadline_s,
-                say=self._say,
-            ),
-            max_chars=settings.max_chars,
-            under_way=asyncio.Semaphore(_UNDER_WAY * config.concurrency),
+            service=service, max_tokens=config.max_tokens, max_chars=settings.max_chars
         )
 
     async def _close_bench(self, bench: _PoolState) -> None:
-        await bench.small.endpoint.close()
+        await bench.small.service.endpoint.close()
         if bench.large is not bench.small:
-            await bench.large.endpoint.close()
+            await bench.large.service.endpoint.close()
         bench.cache.close()
 
     def _outcomes(self) -> Counter[str]:
@@ -236,7 +219,7 @@ class RIMReward:
         if bench is None:
             return self._past
         models = [bench.small, *([] if bench.large is bench.small else [bench.large])]
-        return sum((Counter(model.outcomes) for model in models), self._past)
+        return sum((Counter(model.service.outcomes) for model in models), self._past)
 
     def _wait(self, pending: Future[T]) -> T:
         try:

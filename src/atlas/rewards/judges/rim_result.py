@@ -5,15 +5,12 @@ Input: the results of all judges. Output: a `RIMResult` each, a `RIMReport` a lo
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from atlas.rewards.judges.endpoint.budget import Usage
+from atlas.endpoint.tally import Tally, call_metrics
 from atlas.rewards.judges.ensemble import JudgeResult
 from atlas.types import Score
-
-_ANSWERED = ("verdict", "cached")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,8 +73,7 @@ class SinceLastReport:
     """What has happened since the last report, and the counters as they stood then."""
 
     results: list[RIMResult] = field(default_factory=list)
-    usage: Usage = field(default_factory=Usage)
-    outcomes: Counter[str] = field(default_factory=Counter)
+    tally: Tally = field(default_factory=Tally)
 
 
 def weighted_score(results: Sequence[JudgeResult], weights: Sequence[float]) -> float | None:
@@ -89,32 +85,9 @@ def weighted_score(results: Sequence[JudgeResult], weights: Sequence[float]) -> 
     return total / sum(weights)
 
 
-def rim_report(before: SinceLastReport, *, usage: Usage, outcomes: Counter[str]) -> RIMReport:
-    """Return the report on what happened since ``before``.
-
-    Args:
-        usage: As it stands now, since the run began; likewise the rest.
-        outcomes: Of calls, by kind.
-    """
-    metrics = _score_metrics(before.results)
-    counts = Counter(outcomes)
-    counts.subtract(before.outcomes)
-    num_asked = sum(counts.values()) - counts["cached"]
-    if num_asked:
-        metrics["judges/abstention_rate"] = 1 - counts["verdict"] / num_asked
-    for kind, count in counts.items():
-        if count and kind not in _ANSWERED:
-            metrics[f"judges/abstained/{kind}"] = float(count)
-    spent = usage - before.usage
-    metrics |= {
-        "judges/cached": float(counts["cached"]),
-        "judges/calls": float(spent.calls),
-        "judges/retries": float(spent.retries),
-        "judges/input_tokens": float(spent.input_tokens),
-        "judges/output_tokens": float(spent.output_tokens),
-        "judges/cost": spent.cost,
-        "judges/cost_total": usage.cost,
-    }
+def rim_report(before: SinceLastReport, now: Tally) -> RIMReport:
+    """Return the report on what happened since ``before``."""
+    metrics = _score_metrics(before.results) | call_metrics("judges", before.tally, now)
     explanations = tuple(result.judge_explanations for result in before.results)
     return RIMReport(metrics=metrics, rim_explanations=explanations)
 

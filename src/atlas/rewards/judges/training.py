@@ -8,16 +8,16 @@ Input: ``rim_config``. Output: a scorer of teachings; every step ``rim_rewards``
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from atlas.config.parts.reward import RewardConfig
+from atlas.endpoint.budget import Usage
+from atlas.endpoint.tally import joint_metrics
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rewards.composition import JUDGES, Scorer
-from atlas.rewards.judges.endpoint.budget import Usage
 from atlas.rewards.judges.judged import judge_teachings
 from atlas.run.files import disk_errors
 
@@ -88,18 +88,3 @@ class TrainingJudges:
         """Stop what is under way."""
         if self._rim is not None:
             self._rim.close()
-
-
-def joint_metrics(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return what ranks found, each metric by those that have it: counts summed, else the mean.
-
-    Args:
-        shares: Of each rank.
-    """
-    names = dict.fromkeys(name for share in shares for name in share)
-    found = {name: [share[name] for share in shares if name in share] for name in names}
-    return {name: sum(f) if _counts(name) else fmean(f) for name, f in found.items()}
-
-
-def _counts(name: str) -> bool:
-    return name.startswith("judges/") and not name.endswith("_rate")

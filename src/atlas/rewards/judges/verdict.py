@@ -13,16 +13,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from atlas.json_file import finite, whole
-
-AbstentionKind = Literal[
-    "timeout", "rate_limited", "unreachable", "server_error", "refused", "unreadable"
-]
 
 _THINKING = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _TRAILING_COMMA = re.compile(r",(?=\s*[}\]])")
@@ -59,14 +55,6 @@ class JudgeVerdict:
     rationale: str
     uncertainty: float
     """0 to 1, by the judge's own account."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Abstention:
-    """No verdict, and why; never a score of 0."""
-
-    kind: AbstentionKind
-    reason: str
 
 
 class UnreadableError(ValueError):

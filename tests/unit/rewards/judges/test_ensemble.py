@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from atlas.config.rim import RIMSettings
+from atlas.endpoint.failures import Abstention
 from atlas.rewards.judges import ensemble
 from atlas.rewards.judges.ensemble import JudgeResult, escalation_reason, judge_together
 from atlas.rewards.judges.judge import Judge
-from atlas.rewards.judges.verdict import Abstention, JudgeVerdict, Principle
+from atlas.rewards.judges.verdict import JudgeVerdict, Principle
 
 JUDGE = Judge(name="process", criteria="Is it good?")
 SETTINGS = RIMSettings()

@@ -9,20 +9,21 @@ import pytest
 from tests.unit.rewards.judge_server import verdict_text
 
 from atlas.config.rim import parse_rim_config
+from atlas.endpoint.client import Reply
+from atlas.endpoint.failures import Abstention
 from atlas.errors import AtlasError
-from atlas.rewards.judges.endpoint.client import Reply
 from atlas.rewards.judges.judge import (
     PLACEHOLDERS,
     PROMPTS,
     Judge,
-    _from_json,
+    _VerdictForm,
     frame,
     judge_messages,
     load_judges,
     verdict_of,
 )
 from atlas.rewards.judges.quoting import unquote
-from atlas.rewards.judges.verdict import Abstention, JudgeVerdict
+from atlas.rewards.judges.verdict import JudgeVerdict
 
 FENCE, NONCE = "0123456789abcdef", "0a1b2c3d4e5f"
 JUDGE = Judge(name="process", criteria="Is it {good}? {material}")
@@ -164,5 +165,5 @@ def test_a_verdict_that_is_damaged_in_the_cache_counts_as_none(damage: str) -> N
     reply = Reply(text=verdict_text(NONCE), finished=True)
     verdict = verdict_of(reply, NONCE)
     assert isinstance(verdict, JudgeVerdict)
-    assert _from_json(json.dumps(asdict(verdict))) == verdict
-    assert _from_json(damage) is None
+    assert _VerdictForm().read(json.dumps(asdict(verdict))) == verdict
+    assert _VerdictForm().read(damage) is None

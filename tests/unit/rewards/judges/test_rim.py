@@ -10,20 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.rewards.judge_server import (
-    Answer,
-    JudgeServer,
-    agree,
-    error,
-    nonce_of,
-    says,
-    verdict_text,
-)
+from tests.unit.endpoint.chat_server import Answer, ChatServer, error, says
+from tests.unit.rewards.judge_server import agree, nonce_of, verdict_text
 
 from atlas.config.rim import parse_rim_config
+from atlas.endpoint import outage, pacing
+from atlas.endpoint.budget import Usage
 from atlas.errors import AtlasError
-from atlas.rewards.judges.endpoint import outage, pacing
-from atlas.rewards.judges.endpoint.budget import Usage
 from atlas.rewards.judges.rim import RIMReward
 
 Answering = Callable[[dict[str, Any], int], Answer]
@@ -62,7 +55,7 @@ def by_judge(**scores: float) -> Answering:
 def test_a_response_is_judged_by_every_active_judge() -> None:
     answer = by_judge(helpfulness=0.9, process=0.6)
     weights = {"judges": {"helpfulness": {"weight": 2}}}
-    with JudgeServer(answer) as server, rim(server.url, **weights) as reward:
+    with ChatServer(answer) as server, rim(server.url, **weights) as reward:
         result = reward.evaluate(prompt="Calculate 3 + 4.", response="Add them.", reference="7")
     assert result.score == pytest.approx(0.8)
     assert result.judge_scores == pytest.approx({"helpfulness": 0.9, "process": 0.6})
@@ -87,7 +80,7 @@ def test_it_works_inside_an_event_loop_both_ways() -> None:
         second = await reward.evaluate_async(prompt="p", response="two")
         return [first.score, second.score]
 
-    with JudgeServer(by_judge(helpfulness=0.4, process=0.6)) as server, rim(server.url) as reward:
+    with ChatServer(by_judge(helpfulness=0.4, process=0.6)) as server, rim(server.url) as reward:
         assert asyncio.run(both(reward)) == [0.5, 0.5]
 
 
@@ -97,7 +90,7 @@ def test_a_batch_keeps_its_order() -> None:
         return agree(request, float(material["response"]))
 
     scores = [0.1, 0.9, 0.5, 0.3]
-    with JudgeServer(answer) as server, rim(server.url) as reward:
+    with ChatServer(answer) as server, rim(server.url) as reward:
         results = reward.evaluate_batch(["p"] * 4, [str(score) for score in scores])
         with pytest.raises(ValueError, match="zip"):
             reward.evaluate_batch(["p"], [])
@@ -110,7 +103,7 @@ def test_a_dispute_goes_to_the_large_model() -> None:
             return agree(request, 0.7, 0.4)
         return agree(request, {0.2: 0.1, 0.5: 0.9, 0.8: 0.5}[request["temperature"]])
 
-    with JudgeServer(answer) as server:
+    with ChatServer(answer) as server:
         large = {"base_url": server.url, "model": "large"}
         with rim(server.url, large=large) as reward:
             result = reward.evaluate(prompt="p", response="r")
@@ -133,7 +126,7 @@ def test_judging_overlaps_the_generation_of_the_next_group() -> None:
         return Answer(body=agree(request).body, held_until=generated)
 
     one = {"active_judges": {"process": True}, "temperatures": [0.5]}
-    with JudgeServer(answer) as server, rim(server.url, **one) as reward:
+    with ChatServer(answer) as server, rim(server.url, **one) as reward:
         pending = reward.submit(prompt="p", response="r")
         assert arrived.wait(20)
         events.append("the next group is generated")
@@ -146,7 +139,7 @@ def test_judging_overlaps_the_generation_of_the_next_group() -> None:
 
 def test_the_same_question_is_free_also_after_a_restart(tmp_path: Path) -> None:
     settings = {"cache_path": str(tmp_path / "cache.sqlite")}
-    with JudgeServer(by_judge(helpfulness=0.9, process=0.6)) as server:
+    with ChatServer(by_judge(helpfulness=0.9, process=0.6)) as server:
         with rim(server.url, **settings) as reward:
             first = reward.evaluate(prompt="p", response="r")
         with rim(server.url, **settings) as reward:
@@ -167,7 +160,7 @@ def test_the_same_question_is_free_also_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_the_same_question_side_by_side_is_asked_once() -> None:
-    with JudgeServer(by_judge(helpfulness=0.9, process=0.6)) as server, rim(server.url) as reward:
+    with ChatServer(by_judge(helpfulness=0.9, process=0.6)) as server, rim(server.url) as reward:
         results = reward.evaluate_batch(["p"] * 5, ["r"] * 5)
     assert len(server.requests) == 6
     assert {result.score for result in results} == {0.75}
@@ -179,7 +172,7 @@ def test_a_failed_judge_is_an_abstention_and_no_zero() -> None:
             return says("I would rather talk about something else.")
         return agree(request)
 
-    with JudgeServer(answer) as server, rim(server.url) as reward:
+    with ChatServer(answer) as server, rim(server.url) as reward:
         result = reward.evaluate(prompt="p", response="r")
         metrics = reward.report().metrics
     assert (result.score, result.judge_scores) == (None, {"helpfulness": 0.8})
@@ -195,7 +188,7 @@ def test_a_model_that_copies_the_response_gives_no_score() -> None:
     def answer(request: dict[str, Any], number: int) -> Answer:
         return says(json.loads(request["messages"][1]["content"].splitlines()[1])["response"])
 
-    with JudgeServer(answer) as server, rim(server.url) as reward:
+    with ChatServer(answer) as server, rim(server.url) as reward:
         result = reward.evaluate(prompt="p", response=attack)
     assert result.score is None
     assert "a verdict without the call's nonce" in result.rationale
@@ -203,7 +196,7 @@ def test_a_model_that_copies_the_response_gives_no_score() -> None:
 
 def test_the_budget_stops_the_run_and_counts_what_was_spent_before() -> None:
     settings = {"max_calls": 20, "spent": Usage(calls=10)}
-    server = JudgeServer(by_judge(helpfulness=0.9, process=0.6))
+    server = ChatServer(by_judge(helpfulness=0.9, process=0.6))
     with server, rim(server.url, **settings) as reward:
         reward.evaluate(prompt="p", response="r")
         with pytest.raises(AtlasError, match="the judges' budget is used up: 20 calls"):
@@ -219,21 +212,24 @@ def test_an_outage_pauses_and_then_the_run_goes_on() -> None:
         return error(503, "down") if number < 13 else agree(request)
 
     down = {"base_url": "", "model": "small", "max_retries": 0, "concurrency": 1}
-    with JudgeServer(answer) as server:
+    with ChatServer(answer) as server:
         settings = {"small": {**down, "base_url": server.url}, "abstention_window": 10}
         with rim(server.url, said=said, **settings) as reward:
             results = reward.evaluate_batch(["p"] * 20, [str(i) for i in range(20)])
-    assert [line.split(":")[0] for line in said] == ["judges pause", "judges go on"]
+    assert [line.split(":")[0] for line in said] == [
+        "calls of the judges pause",
+        "calls of the judges go on",
+    ]
     assert "503: down" in said[0]
     assert results[-1].score == pytest.approx(0.8)
 
 
 def test_an_outage_that_lasts_stops_the_run_with_what_failed() -> None:
     said: list[str] = []
-    server = JudgeServer(lambda request, number: error(503, "down"))
+    server = ChatServer(lambda request, number: error(503, "down"))
     small = {"base_url": server.url, "model": "small", "max_retries": 0}
     settings = {"small": small, "abstention_window": 6, "outage_deadline_s": 0}
-    stops = pytest.raises(AtlasError, match=r"small at http.* no verdict .*503: down")
+    stops = pytest.raises(AtlasError, match=r"small at http.* no answer .*503: down")
     with server, rim(server.url, said=said, **settings) as reward, stops:
         reward.evaluate_batch(["p"] * 20, [str(i) for i in range(20)])
     assert len(said) == 1

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from atlas.rewards.judges.endpoint.budget import Usage
+from atlas.endpoint.budget import Usage
+from atlas.endpoint.tally import Tally
 from atlas.rewards.judges.ensemble import JudgeResult
 from atlas.rewards.judges.rim_result import RIMResult, SinceLastReport, rim_report, weighted_score
 
@@ -35,13 +36,17 @@ def test_a_report_counts_what_happened_since_the_last() -> None:
     ]
     before = SinceLastReport(
         results=results,
-        usage=Usage(calls=10, retries=1, input_tokens=1000, output_tokens=100, cost=1.0),
-        outcomes=Counter(verdict=10, timeout=1),
+        tally=Tally(
+            usage=Usage(calls=10, retries=1, input_tokens=1000, output_tokens=100, cost=1.0),
+            outcomes=Counter(answered=10, timeout=1),
+        ),
     )
     report = rim_report(
         before,
-        usage=Usage(calls=30, retries=4, input_tokens=4000, output_tokens=500, cost=1.5),
-        outcomes=Counter(verdict=25, timeout=4, refused=2, cached=7),
+        Tally(
+            usage=Usage(calls=30, retries=4, input_tokens=4000, output_tokens=500, cost=1.5),
+            outcomes=Counter(answered=25, timeout=4, refused=2, cached=7),
+        ),
     )
     assert report.metrics == pytest.approx(
         {
@@ -66,5 +71,5 @@ def test_a_report_counts_what_happened_since_the_last() -> None:
 
 
 def test_a_report_on_nothing_has_no_means() -> None:
-    metrics = rim_report(SinceLastReport(), usage=Usage(), outcomes=Counter()).metrics
+    metrics = rim_report(SinceLastReport(), Tally()).metrics
     assert not [name for name in metrics if name.startswith(("rim", "escalation"))]

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 from tests.unit.conftest import StopAfter
-from tests.unit.rewards.judge_server import JudgeServer, agree
+from tests.unit.endpoint.chat_server import ChatServer
+from tests.unit.rewards.judge_server import agree
 from tests.unit.tiny_models import tiny_renderer
 from tests.unit.training.test_grpo import config_for
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
@@ -25,7 +26,6 @@ from atlas.environments.students.baselines import Baselines
 from atlas.environments.students.model import ModelStudent
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.rewards.composition import JUDGES, Reward, parts_of
-from atlas.rewards.judges.training import joint_metrics
 from atlas.rollouts.generator import Sampling
 from atlas.rollouts.local.engine import LocalGenerator
 from atlas.run.progress import Silent
@@ -59,7 +59,7 @@ def test_judges_are_rewarded_logged_explained_and_go_on_counting(
     tmp_path: Path, model_folder: Path, tasks: list[Task]
 ) -> None:
     run = RunDir.create(tmp_path / "run", "grpo")
-    with JudgeServer(lambda request, _: agree(request, score_of(request))) as server:
+    with ChatServer(lambda request, _: agree(request, score_of(request))) as server:
         config = config_for(
             model_folder,
             run.path,
@@ -86,19 +86,6 @@ def test_judges_are_rewarded_logged_explained_and_go_on_counting(
     explained = (run.path / "rim_explanations.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in explained] == [1, 2, 3]
     assert json.loads(explained[0])["rim_explanations"][0].keys() == {"helpfulness", "process"}
-
-
-def test_ranks_tell_of_the_judges_together() -> None:
-    shares = [
-        {"rim_rewards": 0.2, "judges/calls": 3.0, "judges/abstention_rate": 0.5},
-        {"rim_rewards": 0.6, "judges/calls": 4.0, "judges/cost": 0.5},
-    ]
-    assert joint_metrics(shares) == {
-        "rim_rewards": pytest.approx(0.4),
-        "judges/calls": 7.0,
-        "judges/abstention_rate": 0.5,
-        "judges/cost": 0.5,
-    }
 
 
 def test_scorers_read_one_share_while_the_next_is_generated(

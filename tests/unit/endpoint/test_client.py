@@ -8,26 +8,22 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.rewards.judge_server import (
-    Answer,
-    JudgeServer,
-    agree,
-    error,
-    says,
-)
+from tests.unit.endpoint.chat_server import Answer, ChatServer, error, says
+from tests.unit.rewards.judge_server import agree
 
-from atlas.config.rim import EndpointConfig
+from atlas.config.parts.endpoint import EndpointConfig
+from atlas.endpoint import client, pacing
+from atlas.endpoint.budget import Budget, Usage
+from atlas.endpoint.client import Call, Endpoint, Reply
+from atlas.endpoint.failures import CallError
 from atlas.errors import AtlasError
-from atlas.rewards.judges.endpoint import client, pacing
-from atlas.rewards.judges.endpoint.budget import Budget, Usage
-from atlas.rewards.judges.endpoint.client import Endpoint, Reply
-from atlas.rewards.judges.endpoint.failures import CallError
 
 MESSAGES = [
     {"role": "system", "content": "the text 0a1b2c3d4e5f, please"},
     {"role": "user", "content": "x" * 300},
 ]
 SCHEMA = {"type": "object"}
+CALL = Call(messages=MESSAGES, temperature=0.5, max_tokens=1024, schema=SCHEMA)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +32,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(
-    server: JudgeServer,
+    server: ChatServer,
     times: int = 1,
     budget: Budget | None = None,
     environ: dict[str, str] | None = None,
@@ -48,7 +44,7 @@ def ask(
     async def run() -> tuple[list[Reply | CallError], Usage]:
         spending = budget or Budget()
         endpoint = Endpoint(config, spending, environ or {})
-        calls = (endpoint.ask(MESSAGES, temperature=0.5, schema=SCHEMA) for _ in range(times))
+        calls = (endpoint.ask(CALL) for _ in range(times))
         found = await asyncio.gather(*calls, return_exceptions=True)
         await endpoint.close()
         for item in found:
@@ -69,10 +65,10 @@ def script(*answers: Answer) -> Callable[[dict, int], Answer]:
 
 
 def test_a_reply_with_its_cost() -> None:
-    with JudgeServer(always(says("Fine."))) as server:
+    with ChatServer(always(says("Fine."))) as server:
         prices = {"price_per_million_input_tokens": 10, "price_per_million_output_tokens": 100}
         (reply,), spent = ask(server, **prices)
-    assert reply == Reply(text="Fine.", finished=True)
+    assert reply == Reply(text="Fine.", finished=True, num_tokens=60)
     assert spent == Usage(calls=1, input_tokens=300, output_tokens=60, cost=pytest.approx(0.009))
     (request,) = server.requests
     assert (request["model"], request["temperature"]) == ("judge-model", 0.5)
@@ -82,14 +78,14 @@ def test_a_reply_with_its_cost() -> None:
 
 def test_failures_that_may_pass_are_retried_and_counted() -> None:
     answers = (error(503, "busy"), error(429, "slow down"), Answer(body="<html>"), Answer(body={}))
-    with JudgeServer(script(*answers)) as server:
+    with ChatServer(script(*answers)) as server:
         (reply,), spent = ask(server)
     assert isinstance(reply, Reply)
     assert (spent.calls, spent.retries, len(server.requests)) == (5, 4, 5)
 
 
 def test_a_call_is_given_up_after_its_retries() -> None:
-    with JudgeServer(always(error(503, "busy"))) as server:
+    with ChatServer(always(error(503, "busy"))) as server:
         (failed,), spent = ask(server, max_retries=2)
     assert isinstance(failed, CallError)
     assert (failed.failure.kind, failed.failure.reason) == ("server_error", "503: busy")
@@ -97,7 +93,7 @@ def test_a_call_is_given_up_after_its_retries() -> None:
 
 
 def test_a_call_is_given_up_at_its_deadline() -> None:
-    with JudgeServer(always(Answer(body={}, delay_s=30))) as server:
+    with ChatServer(always(Answer(body={}, delay_s=30))) as server:
         (failed,), spent = ask(server, timeout_s=20, deadline_s=0.05)
     assert isinstance(failed, CallError)
     assert failed.failure.kind == "timeout"
@@ -113,7 +109,7 @@ def test_a_call_is_given_up_at_its_deadline() -> None:
     ],
 )
 def test_what_concerns_this_text_alone_is_not_retried(answer: Answer, reason: str) -> None:
-    with JudgeServer(always(answer)) as server:
+    with ChatServer(always(answer)) as server:
         (failed,), spent = ask(server)
     assert isinstance(failed, CallError)
     assert reason in failed.failure.reason
@@ -121,9 +117,9 @@ def test_what_concerns_this_text_alone_is_not_retried(answer: Answer, reason: st
 
 
 def test_a_reply_that_was_cut_says_so() -> None:
-    with JudgeServer(always(says('{"a', finish_reason="length"))) as server:
+    with ChatServer(always(says('{"a', finish_reason="length"))) as server:
         (reply,), _ = ask(server)
-    assert reply == Reply(text='{"a', finished=False)
+    assert reply == Reply(text='{"a', finished=False, num_tokens=60)
 
 
 def test_a_refused_schema_is_left_out_from_then_on() -> None:
@@ -132,7 +128,7 @@ def test_a_refused_schema_is_left_out_from_then_on() -> None:
             return error(400, "response_format is not supported")
         return agree(request)
 
-    with JudgeServer(answer) as server:
+    with ChatServer(answer) as server:
         replies, spent = ask(server, times=3, concurrency=1)
     assert all(isinstance(reply, Reply) for reply in replies)
     assert ["response_format" in request for request in server.requests] == [True] + [False] * 3
@@ -143,7 +139,7 @@ def test_no_more_calls_than_allowed_are_on_their_way() -> None:
     def answer(request: dict, number: int) -> Answer:
         return Answer(body=agree(request).body, delay_s=0.01)
 
-    with JudgeServer(answer) as server:
+    with ChatServer(answer) as server:
         ask(server, times=20, concurrency=3)
     assert server.most_together == 3
 
@@ -161,13 +157,13 @@ def test_a_rate_limit_holds_back_all_calls(monkeypatch: pytest.MonkeyPatch) -> N
             headers={"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "30ms"},
         ),
     )
-    with JudgeServer(script(*answers)) as server:
+    with ChatServer(script(*answers)) as server:
         ask(server)
     assert closed == [0.02, pytest.approx(0.03)]
 
 
 def test_a_wait_of_hours_is_an_abstention_and_no_silence() -> None:
-    with JudgeServer(always(error(429, "tomorrow", headers={"retry-after": "86400"}))) as server:
+    with ChatServer(always(error(429, "tomorrow", headers={"retry-after": "86400"}))) as server:
         (failed,), _ = ask(server, deadline_s=5)
     assert isinstance(failed, CallError)
     assert failed.failure.kind == "rate_limited"
@@ -177,7 +173,7 @@ def test_the_key_goes_to_the_endpoint_and_nowhere_else(caplog: pytest.LogCapture
     caplog.set_level(logging.DEBUG)
     environ = {"MY_KEY": "sk-very-secret"}
     refusal = error(400, "bad key sk-very-secret")
-    with JudgeServer(always(refusal)) as server:
+    with ChatServer(always(refusal)) as server:
         (failed,), _ = ask(server, environ=environ, api_key_env="MY_KEY")
     assert set(server.keys) == {"Bearer sk-very-secret"}
     assert "sk-very-secret" not in caplog.text
@@ -186,13 +182,13 @@ def test_the_key_goes_to_the_endpoint_and_nowhere_else(caplog: pytest.LogCapture
 
 def test_another_addresses_key_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody-else")
-    with JudgeServer(always(says("ok"))) as server:
+    with ChatServer(always(says("ok"))) as server:
         ask(server)
     assert set(server.keys) == {"Bearer none"}
 
 
 def test_a_missing_key_is_named_by_its_variable() -> None:
-    server = JudgeServer(always(says("ok")))
+    server = ChatServer(always(says("ok")))
     with server, pytest.raises(AtlasError, match="environment variable MY_KEY isn't set"):
         ask(server, api_key_env="MY_KEY")
 
@@ -207,7 +203,7 @@ def test_a_missing_key_is_named_by_its_variable() -> None:
 )
 def test_what_no_call_would_survive_stops_the_run(answer: Answer, says: str) -> None:
     environ = {"MY_KEY": "sk-very-secret"}
-    server = JudgeServer(always(answer), models=None)
+    server = ChatServer(always(answer), models=None)
     with server, pytest.raises(AtlasError, match=says) as caught:
         ask(server, environ=environ, api_key_env="MY_KEY", model="m")
     assert "sk-very-secret" not in str(caught.value)
@@ -219,13 +215,13 @@ def test_what_no_call_would_survive_stops_the_run(answer: Answer, says: str) -> 
     [((), "serves 0 models"), (("a", "b"), r"serves 2 models \(a, b\); set mod")],
 )
 def test_a_model_is_not_guessed(models: tuple[str, ...], says: str) -> None:
-    server = JudgeServer(always(error(500, "")), models=models)
+    server = ChatServer(always(error(500, "")), models=models)
     with server, pytest.raises(AtlasError, match=says):
         ask(server)
 
 
 def test_nobody_there_is_said_at_once() -> None:
-    with JudgeServer(always(says("ok"))) as server:
+    with ChatServer(always(says("ok"))) as server:
         url = server.url
     with pytest.raises(AtlasError, match=f"m at {url}: no connection"):
         ask(server, base_url=url, model="m")
@@ -236,7 +232,7 @@ def test_a_proxy_is_not_asked_for_a_judge_on_this_machine(monkeypatch: pytest.Mo
         monkeypatch.setenv(name, "http://127.0.0.1:1")  # nobody is there
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with JudgeServer(always(says("Fine."))) as server:
+    with ChatServer(always(says("Fine."))) as server:
         (reply,), _ = ask(server)
     assert isinstance(reply, Reply)
 

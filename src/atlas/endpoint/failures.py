@@ -14,8 +14,10 @@ from typing import Any, Literal
 import openai
 
 from atlas.masking import mask_secrets
-from atlas.rewards.judges.verdict import AbstentionKind
 
+AbstentionKind = Literal[
+    "timeout", "rate_limited", "unreachable", "server_error", "refused", "unreadable"
+]
 Remedy = Literal["retry", "give_up", "stop"]
 
 _RETRIED = frozenset({408, 409, 425, 429, *range(500, 600)})
@@ -40,12 +42,25 @@ class Failure:
     headers: Mapping[str, str]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Abstention:
+    """No answer, and why; never a score of 0."""
+
+    kind: AbstentionKind
+    reason: str
+
+
 class CallError(Exception):
-    """A call gave no reply after all attempts; never leaves the judges."""
+    """A call gave no reply after all attempts; whoever asked makes an `Abstention` of it."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.reason)
         self.failure = failure
+
+    @property
+    def abstention(self) -> Abstention:
+        """The call's."""
+        return Abstention(kind=self.failure.kind, reason=self.failure.reason)
 
 
 def failure_of(error: Exception, *, secret: str, has_answered: bool) -> Failure:

@@ -1,4 +1,4 @@
-"""What the judges may cost: calls, tokens, money; and what they have cost.
+"""What calls may cost: how many, tokens, money; and what they have cost.
 
 A call reserves the most that it can cost before it goes out and settles for what it did cost when
 it is back, so that a limit isn't passed by the calls that were on their way when it was reached.
@@ -10,6 +10,7 @@ import asyncio
 import math
 from dataclasses import asdict, dataclass
 
+from atlas.endpoint.owner import JUDGES, Owner
 from atlas.errors import AtlasError
 
 
@@ -53,7 +54,7 @@ class Usage:
 
 
 class Budget:
-    """Limits that all judges of a run share. Belongs to one event loop.
+    """Limits that all calls of one owner share in a run. Belongs to one event loop.
 
     Args:
         max_calls: None: no limit; likewise the others.
@@ -61,6 +62,7 @@ class Budget:
         max_cost: In the currency of the prices.
         spent: What an earlier part of the run has spent already, of this part of the limits.
         parts: Equal parts that the limits are cut into, of which this budget is one.
+        owner: Who asks, for messages.
     """
 
     def __init__(
@@ -71,13 +73,14 @@ class Budget:
         max_cost: float | None = None,
         spent: Usage | None = None,
         parts: int = 1,
+        owner: Owner = JUDGES,
     ) -> None:
         self._limits = {
             "max_calls": max_calls,
             "max_total_tokens": max_tokens,
             "max_cost": max_cost,
         }
-        self._parts = parts
+        self._parts, self._owner = parts, owner
         self._spent = spent or Usage()
         self._reserved = Usage()
         self._settled = asyncio.Condition()
@@ -121,10 +124,11 @@ class Budget:
         return ""
 
     def _message(self, name: str) -> str:
+        owner = self._owner
         share = "" if self._parts == 1 else f" (one of {self._parts} processes may use its part)"
         return (
-            f"the judges' budget is used up: {self._spent.calls:,} calls, {self._spent.tokens:,} "
-            f"tokens, cost {self._spent.cost:.4g}, and one more call could pass "
-            f"{name}={self._limits[name]}{share}; raise {name} and run the same command again "
-            "(verdicts in the cache are free)"
+            f"the {owner.possessive} budget is used up: {self._spent.calls:,} calls, "
+            f"{self._spent.tokens:,} tokens, cost {self._spent.cost:.4g}, and one more call could "
+            f"pass {owner.key(name)}={self._limits[name]}{share}; raise {owner.key(name)} and run "
+            "the same command again (what is in the cache is free)"
         )

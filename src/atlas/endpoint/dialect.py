@@ -7,6 +7,7 @@ is sent from then on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,18 +19,18 @@ class Dialect:
     """How requests to one endpoint are written."""
 
     structured: bool
-    """A verdict's JSON schema goes along."""
+    """A JSON schema goes along where there is one."""
     token_key: str = "max_tokens"
     temperature: bool = True
 
     def arguments(
-        self, *, max_tokens: int, temperature: float, schema: dict[str, Any]
+        self, *, max_tokens: int, temperature: float, schema: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         """Return the part of a request that depends on the endpoint."""
         arguments: dict[str, Any] = {self.token_key: max_tokens}
         if self.temperature:
             arguments["temperature"] = temperature
-        if self.structured:
+        if self.structured and schema is not None:
             arguments["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": "verdict", "strict": True, "schema": schema},

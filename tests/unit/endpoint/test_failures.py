@@ -4,7 +4,7 @@ import httpx2
 import openai
 import pytest
 
-from atlas.rewards.judges.endpoint.failures import failure_of
+from atlas.endpoint.failures import failure_of
 
 KEY = "sk-very-secret"
 REQUEST = httpx2.Request("POST", "http://x/v1")

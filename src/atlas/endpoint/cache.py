@@ -1,7 +1,7 @@
-"""Verdicts that are known already, in one SQLite file: the same call is free, after a restart too.
+"""Answers that are known already, in one SQLite file: the same call is free, after a restart too.
 
-Input: what a call asks, without what changes from call to call (fence and nonce). Output: the
-verdict as text. Only verdicts are kept, no failures and no key. Several processes may share a file.
+Input: what a call asks, without what changes from call to call (a judge's fence and nonce). Output:
+the answer as text. No failures are kept, and no key. Several processes may share a file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from atlas.endpoint.owner import JUDGES, Owner
 from atlas.errors import AtlasError
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, verdict TEXT, created REAL)"
@@ -26,19 +27,20 @@ def content_key(asked: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class VerdictCache:
+class AnswerCache:
     """The file, opened at first use.
 
     Args:
         path: Where it is; None keeps nothing.
+        owner: Who asks, for messages.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, owner: Owner = JUDGES) -> None:
+        self._path, self._owner = path, owner
         self._connection: sqlite3.Connection | None = None
 
     def get(self, key: str) -> str | None:
-        """Return the verdict that is kept under a key.
+        """Return the answer that is kept under a key.
 
         Raises:
             AtlasError: The file can't be read.
@@ -50,8 +52,8 @@ class VerdictCache:
             found = row.fetchone()
         return None if found is None else str(found[0])
 
-    def put(self, key: str, verdict: str) -> None:
-        """Keep a verdict; what another process kept first stays.
+    def put(self, key: str, answer: str) -> None:
+        """Keep an answer; what another process kept first stays.
 
         Raises:
             AtlasError: The file can't be written.
@@ -59,7 +61,7 @@ class VerdictCache:
         if self._path is None:
             return
         with self._errors():
-            row = (key, verdict, time.time())
+            row = (key, answer, time.time())
             self._open().execute("INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?)", row)
 
     def close(self) -> None:
@@ -77,7 +79,7 @@ class VerdictCache:
                 self._path, isolation_level=None, check_same_thread=False, timeout=_BUSY_MS / 1000
             )
             _use_wal(connection)
-            # A power cut may lose the last verdicts; they are asked for again.
+            # A power cut may lose the last answers; they are asked for again.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(_SCHEMA)
             self._connection = connection
@@ -89,8 +91,8 @@ class VerdictCache:
             yield
         except (sqlite3.Error, OSError) as error:
             raise AtlasError(
-                f"the judges' cache {self._path} can't be used ({error}); delete the file, or set "
-                "cache_path to another one or to null"
+                f"the {self._owner.possessive} cache {self._path} can't be used ({error}); delete "
+                f"the file, or set {self._owner.key('cache_path')} to another one or to null"
             ) from error
 
 

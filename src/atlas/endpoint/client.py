@@ -13,19 +13,20 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 
-from atlas.config.rim import EndpointConfig
+from atlas.config.parts.endpoint import EndpointConfig
+from atlas.endpoint.budget import Budget, Usage
+from atlas.endpoint.dialect import Dialect
+from atlas.endpoint.failures import CallError, Failure, failure_of, message_of
+from atlas.endpoint.owner import JUDGES, Owner
+from atlas.endpoint.pacing import RateLimitGate, asked_delay, retry_delay
 from atlas.errors import AtlasError
 from atlas.prompts import Message
-from atlas.rewards.judges.endpoint.budget import Budget, Usage
-from atlas.rewards.judges.endpoint.dialect import Dialect
-from atlas.rewards.judges.endpoint.failures import CallError, Failure, failure_of, message_of
-from atlas.rewards.judges.endpoint.pacing import RateLimitGate, asked_delay, retry_delay
 
 _NO_KEY = "none"
 """The client insists on a key, and would take OPENAI_API_KEY, which may be another address's."""
@@ -40,6 +41,28 @@ class Reply:
     text: str
     finished: bool
     """It ended by itself, and wasn't cut at ``max_tokens``."""
+    thoughts: str = ""
+    """What the endpoint gives of them, apart from the text."""
+    num_tokens: int | None = None
+    """That it took to say, thoughts included; None where the endpoint doesn't tell."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """What is asked."""
+
+    messages: Sequence[Message]
+    temperature: float
+    max_tokens: int
+    schema: Mapping[str, Any] | None = None
+    """Of the JSON that the reply should be."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """More for the body of the request."""
+
+    @property
+    def estimate(self) -> int:
+        """Tokens that the messages have, until the endpoint says."""
+        return sum(len(message["content"]) for message in self.messages) // _CHARS_PER_TOKEN
 
 
 class Endpoint:
@@ -47,6 +70,7 @@ class Endpoint:
 
     Args:
         budget: Shared by all endpoints of a run.
+        owner: Who asks, for messages.
         environ: Where the key is looked up.
 
     Raises:
@@ -54,11 +78,16 @@ class Endpoint:
     """
 
     def __init__(
-        self, config: EndpointConfig, budget: Budget, environ: Mapping[str, str] = os.environ
+        self,
+        config: EndpointConfig,
+        budget: Budget,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        owner: Owner = JUDGES,
     ) -> None:
-        self._config = config
+        self._config, self._owner = config, owner
         self._budget = budget
-        self._secret = key_of(config, environ)
+        self._secret = key_of(config, environ, owner)
         self._client = openai.AsyncOpenAI(
             api_key=self._secret or _NO_KEY,
             base_url=config.base_url,
@@ -97,9 +126,7 @@ class Endpoint:
             self._opened = asyncio.create_task(self._open())
         return await asyncio.shield(self._opened)
 
-    async def ask(
-        self, messages: Sequence[Message], *, temperature: float, schema: dict[str, Any]
-    ) -> Reply:
+    async def ask(self, call: Call) -> Reply:
         """Return a reply, after retries if need be.
 
         Raises:
@@ -114,7 +141,7 @@ class Endpoint:
                 await self._gate.passed()
                 # A call's time begins when it may go out: those that queue don't run out of it.
                 deadline = deadline or time.monotonic() + self._config.deadline_s
-                outcome = await self._attempt(messages, temperature, schema, deadline, attempt)
+                outcome = await self._attempt(call, deadline, attempt)
             if isinstance(outcome, Reply):
                 return outcome
             attempt += 1
@@ -137,52 +164,40 @@ class Endpoint:
             raise CallError(failure)
         await asyncio.sleep(delay)
 
-    async def _attempt(
-        self,
-        messages: Sequence[Message],
-        temperature: float,
-        schema: dict[str, Any],
-        deadline: float,
-        attempt: int,
-    ) -> Reply | Failure:
-        config = self._config
-        num_chars = sum(len(message["content"]) for message in messages)
-        estimate = num_chars // _CHARS_PER_TOKEN
-        expected = self._usage(estimate, config.max_tokens, attempt)
+    async def _attempt(self, call: Call, deadline: float, attempt: int) -> Reply | Failure:
+        expected = self._usage(call.estimate, call.max_tokens, attempt)
         await self._budget.reserve(expected)
         # A refusal costs nothing; what a lost answer costs, nobody says: the prompt at least.
         actual = self._usage(0, 0, attempt)
         try:
-            answer = await self._send(messages, temperature, schema, deadline)
-            actual = self._usage_of(answer, estimate, attempt)
+            answer = await self._send(call, deadline)
+            actual = self._usage_of(answer, call, attempt)
             return _read(answer)
         except (TimeoutError, openai.APITimeoutError) as error:
-            actual = self._usage(estimate, 0, attempt)
+            actual = self._usage(call.estimate, 0, attempt)
             return failure_of(error, secret=self._secret, has_answered=self._has_answered)
         except (openai.OpenAIError, ValueError) as error:
             return failure_of(error, secret=self._secret, has_answered=self._has_answered)
         finally:
             await self._budget.settle(expected, actual)
 
-    async def _send(
-        self,
-        messages: Sequence[Message],
-        temperature: float,
-        schema: dict[str, Any],
-        deadline: float,
-    ) -> object:
+    async def _send(self, call: Call, deadline: float) -> object:
         """Send one request; again at once where the endpoint doesn't know a part of it."""
         while True:
             arguments = self._dialect.arguments(
-                max_tokens=self._config.max_tokens, temperature=temperature, schema=schema
+                max_tokens=call.max_tokens, temperature=call.temperature, schema=call.schema
             )
             seconds = min(self._config.timeout_s, max(0.01, deadline - time.monotonic()))
-            body = {"model": await self.model(), "messages": list(messages), **arguments}
+            said = {"model": await self.model(), "messages": list(call.messages)}
             try:
                 async with asyncio.timeout(seconds):
                     # Not chat.completions.create: it checks every part of what goes out and comes
                     # back against its types, for half as much time again as all the rest.
-                    answer = await self._client.post("/chat/completions", cast_to=object, body=body)
+                    answer = await self._client.post(
+                        "/chat/completions",
+                        cast_to=object,
+                        body={**said, **arguments, **call.extra},
+                    )
             except openai.APIStatusError as error:
                 if self._dialect.learn(error.status_code, message_of(error), arguments):
                     continue
@@ -211,14 +226,17 @@ class Endpoint:
         if model is None and len(served) != 1:
             names = ", ".join(served[:5]) or "none"
             raise AtlasError(
-                f"{self._config.shown_url} serves {len(served)} models ({names}); set model to one"
+                f"{self._config.shown_url} serves {len(served)} models ({names}); set "
+                f"{self._owner.key('model')} to one"
             )
         return model or served[0]
 
     def _advice(self) -> str:
-        source = self._config.api_key_env
-        key = f"the key in the environment variable {source}" if source else "api_key_env"
-        return f"check base_url, model and {key} in the judges' configuration"
+        source, owner = self._config.api_key_env, self._owner
+        key = (
+            f"the key in the environment variable {source}" if source else owner.key("api_key_env")
+        )
+        return f"check {owner.key('base_url')}, {owner.key('model')} and {key}{owner.place}"
 
     def _usage(self, input_tokens: int, output_tokens: int, attempt: int) -> Usage:
         config = self._config
@@ -234,15 +252,14 @@ class Endpoint:
             cost=cost,
         )
 
-    def _usage_of(self, answer: object, estimate: int, attempt: int) -> Usage:
-        usage = _mapping(_mapping(answer).get("usage"))
-        num_in, num_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if not isinstance(num_in, int) or not isinstance(num_out, int):
-            num_in, num_out = estimate, self._config.max_tokens
+    def _usage_of(self, answer: object, call: Call, attempt: int) -> Usage:
+        num_in, num_out = _told(answer, "prompt_tokens"), _told(answer, "completion_tokens")
+        if num_in is None or num_out is None:
+            num_in, num_out = call.estimate, call.max_tokens
         return self._usage(num_in, num_out, attempt)
 
 
-def key_of(config: EndpointConfig, environ: Mapping[str, str]) -> str:
+def key_of(config: EndpointConfig, environ: Mapping[str, str], owner: Owner = JUDGES) -> str:
     """Return the endpoint's key; empty where it takes none.
 
     Raises:
@@ -253,7 +270,7 @@ def key_of(config: EndpointConfig, environ: Mapping[str, str]) -> str:
     if not environ.get(config.api_key_env):
         raise AtlasError(
             f"the environment variable {config.api_key_env} isn't set; it must hold the key of "
-            f"{config.shown_url} (or change api_key_env)"
+            f"{config.shown_url} (or change {owner.key('api_key_env')})"
         )
     return environ[config.api_key_env].strip()
 
@@ -271,10 +288,26 @@ def _read(answer: object) -> Reply | Failure:
     if refusal or choice.get("finish_reason") == "content_filter":
         reason = " ".join(f"the model refused: {refusal or 'content filter'}".split())[:200]
         return Failure(kind="refused", reason=reason, remedy="give_up", headers={})
-    text = message.get("content")
+    thoughts = message.get("reasoning_content") or message.get("reasoning")
     return Reply(
-        text=text if isinstance(text, str) else "", finished=choice.get("finish_reason") != "length"
+        text=_text(message.get("content")),
+        finished=choice.get("finish_reason") != "length",
+        thoughts=thoughts if isinstance(thoughts, str) else "",
+        num_tokens=_told(answer, "completion_tokens"),
     )
+
+
+def _text(content: object) -> str:
+    """Return a message's content, which some servers give in parts."""
+    if isinstance(content, list):
+        return "".join(_text(_mapping(part).get("text")) for part in content)
+    return content if isinstance(content, str) else ""
+
+
+def _told(answer: object, name: str) -> int | None:
+    """Return a count of the answer's usage; None where there is none that could be."""
+    count = _mapping(_mapping(answer).get("usage")).get(name)
+    return count if type(count) is int and count >= 0 else None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from atlas.rewards.judges.endpoint.dialect import Dialect
+from atlas.endpoint.dialect import Dialect
 
 SCHEMA = {"type": "object"}
 

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from atlas.rewards.judges.endpoint.pacing import (
+from atlas.endpoint.pacing import (
     BASE_S,
     CAP_S,
     RateLimitGate,

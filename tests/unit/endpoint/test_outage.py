@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from atlas.config.parts.endpoint import LimitsConfig
+from atlas.endpoint.outage import OutageWatch
+from atlas.endpoint.owner import JUDGES
 from atlas.errors import AtlasError
-from atlas.rewards.judges.endpoint.outage import OutageWatch
 
 
 class Line:
@@ -20,9 +22,12 @@ class Line:
         self.said: list[str] = []
         self.watch = OutageWatch(
             "m at u",
-            max_rate=max_rate,
-            window=window,
-            deadline_s=deadline_s,
+            LimitsConfig(
+                max_abstention_rate=max_rate,
+                abstention_window=window,
+                outage_deadline_s=deadline_s,
+            ),
+            owner=JUDGES,
             say=self.said.append,
             clock=lambda: self.now,
             sleep=self._sleep,
@@ -67,14 +72,14 @@ def test_it_pauses_above_the_rate_over_a_whole_window(script: list[bool], paused
     assert len(line.said) == paused
 
 
-def test_one_trial_at_a_time_and_one_verdict_ends_the_pause() -> None:
+def test_one_trial_at_a_time_and_one_answer_ends_the_pause() -> None:
     line = Line()
     line.run(BAD * 10 + BAD * 3 + GOOD + GOOD * 5)
     assert line.waits == [1.0, 2.0, 4.0, 8.0]
     assert line.said == [
-        "judges pause: too many calls of m at u gave no verdict (10 timeout; last: no answer in "
-        "time); trying again one call at a time",
-        "judges go on: m at u answers again",
+        "calls of the judges pause: too many calls of m at u gave no answer (10 timeout; "
+        "last: no answer in time); trying again one call at a time",
+        "calls of the judges go on: m at u answers again",
     ]
 
 
@@ -105,9 +110,7 @@ def test_those_that_wait_together_go_on_side_by_side_after_the_trial() -> None:
 
 def test_it_stops_when_it_has_not_recovered_in_time() -> None:
     line = Line(deadline_s=20)
-    with pytest.raises(
-        AtlasError, match=r"m at u gave no verdict \(15 timeout; last: no answer in"
-    ):
+    with pytest.raises(AtlasError, match=r"m at u gave no answer \(15 timeout; last: no answer in"):
         line.run(BAD * 100)
     assert line.waits == [1.0, 2.0, 4.0, 8.0, 16.0]
 

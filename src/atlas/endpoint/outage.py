@@ -1,7 +1,7 @@
 """Is the endpoint out of order? Then the run pauses, and stops if it stays so.
 
     too many abstentions among the last calls -> pause; one call at a time tries again, each after a
-    longer wait; one verdict -> go on; no healthy window until the deadline -> AtlasError
+    longer wait; one answer -> go on; no healthy window until the deadline -> AtlasError
 
 Input: the outcome of every call. Output: permission for the next one. Single
 abstentions cost a run the members they concern; this is for when they are no exception any more.
@@ -16,6 +16,8 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from atlas.config.parts.endpoint import LimitsConfig
+from atlas.endpoint.owner import Owner
 from atlas.errors import OutageError
 
 FIRST_WAIT_S = 1.0
@@ -35,7 +37,7 @@ class WatchedCall:
         self.kind = self.reason = ""
 
     def failed(self, kind: str, reason: str) -> None:
-        """Say that the call gave no verdict."""
+        """Say that the call gave no answer."""
         self.kind, self.reason = kind, reason
 
 
@@ -44,9 +46,9 @@ class OutageWatch:
 
     Args:
         name: Model and address, for messages.
-        max_rate: Share of calls without a verdict that is put up with.
-        window: How many calls the share is taken over.
-        deadline_s: From the first pause; a window without trouble ends the count.
+        limits: The share of the last calls without an answer that is put up with, and for how long:
+            from the first pause on; a window without trouble ends the count.
+        owner: Who calls.
         say: Takes a line for a person when the run pauses and when it goes on.
         clock: Seconds that never go back.
     """
@@ -54,21 +56,21 @@ class OutageWatch:
     def __init__(
         self,
         name: str,
+        limits: LimitsConfig,
         *,
-        max_rate: float,
-        window: int,
-        deadline_s: float,
+        owner: Owner,
         say: Callable[[str], None] = _log.warning,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._name = name
-        self._max_rate = max_rate
-        self._deadline_s = deadline_s
+        self._owner = owner
+        self._max_rate = limits.max_abstention_rate
+        self._deadline_s = limits.outage_deadline_s
         self._say = say
         self._clock = clock
         self._sleep = sleep
-        self._last: deque[str] = deque(maxlen=window)
+        self._last: deque[str] = deque(maxlen=limits.abstention_window)
         self._trial = asyncio.Lock()
         self._trouble: Counter[str] = Counter()
         self._reason = ""
@@ -123,13 +125,14 @@ class OutageWatch:
         self._since = self._clock() if self._since is None else self._since
         self._paused, self._wait_s = True, FIRST_WAIT_S
         self._num_trials += 1
-        self._say(f"judges pause: {self._account()}; trying again one call at a time")
+        pause = f"calls of the {self._owner.name} pause: {self._account()}"
+        self._say(f"{pause}; trying again one call at a time")
 
     def _note_trial(self, attempt: WatchedCall) -> None:
         if not attempt.kind:
             self._paused = False
             self._last.clear()
-            self._say(f"judges go on: {self._name} answers again")
+            self._say(f"calls of the {self._owner.name} go on: {self._name} answers again")
             return
         self._reason = attempt.reason
         self._trouble[attempt.kind] += 1
@@ -138,13 +141,13 @@ class OutageWatch:
 
     def _stop_if_too_late(self) -> None:
         assert self._since is not None
+        fewer, more = map(self._owner.key, ("concurrency", "max_abstention_rate"))
         if self._num_trials >= _MIN_TRIALS and self._clock() - self._since >= self._deadline_s:
             raise OutageError(
                 f"{self._account()}, and it has not recovered in {self._deadline_s:.0f} s; mend it "
-                "(or lower concurrency, or raise max_abstention_rate) and run the same command "
-                "again"
+                f"(or lower {fewer}, or raise {more}) and run the same command again"
             )
 
     def _account(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self._trouble.most_common())
-        return f"too many calls of {self._name} gave no verdict ({kinds}; last: {self._reason})"
+        return f"too many calls of {self._name} gave no answer ({kinds}; last: {self._reason})"

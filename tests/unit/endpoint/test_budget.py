@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from atlas.endpoint.budget import Budget, Usage
 from atlas.errors import AtlasError
-from atlas.rewards.judges.endpoint.budget import Budget, Usage
 
 CALL = Usage(calls=1, input_tokens=100, output_tokens=50, cost=0.5)
 CHEAP = Usage(calls=1, input_tokens=10, output_tokens=5, cost=0.05)
