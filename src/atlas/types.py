@@ -7,8 +7,8 @@ tokens, ``L`` prompt tokens, ``G`` members of a group.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
 FinishReason = Literal["stop", "length"]
@@ -173,6 +173,19 @@ class Attempt(Utterance):
     """Why there is no answer that could be judged, as an outage; it is then never a wrong one."""
     verdict: Verdict = Verdict(score=None, parsed=False, reason="not verified")
     """The verifier's."""
+    again: tuple[Attempt, ...] = ()
+    """Further attempts at the same, of a student that is asked several times; this is the first."""
+
+    @classmethod
+    def together(cls, attempts: Sequence[Attempt]) -> Attempt:
+        """Return several attempts at the same as one; those that abstained are left out.
+
+        Example:
+            >>> Attempt.together([Attempt(abstained="down"), Attempt(text="5")]).text
+            '5'
+        """
+        first, *others = [one for one in attempts if not one.abstained] or attempts[:1]
+        return replace(first, again=tuple(others))
 
     @property
     def correct(self) -> bool:
@@ -187,7 +200,33 @@ class Attempt(Utterance):
     @property
     def unverified(self) -> str:
         """Why the verifier could not tell; ``correct`` is then False and means nothing."""
-        return self.verdict.reason if self.verdict.score is None else ""
+        return "" if self.told else self.verdict.reason
+
+    @property
+    def told(self) -> tuple[Attempt, ...]:
+        """Each by itself, those that the verifier could tell about."""
+        return tuple(one for one in (self, *self.again) if one.verdict.score is not None)
+
+    @property
+    def right(self) -> float:
+        """Share of the attempts with full marks: 0 or 1 for a single one."""
+        return self.share(lambda one: one.correct)
+
+    @property
+    def tokens(self) -> float:
+        """Mean length of the attempts, in tokens; 0 where nobody knows."""
+        return self.share(lambda one: one.num_tokens)
+
+    def share(self, of: Callable[[Attempt], float]) -> float:
+        """Return the mean of something over the attempts that could be told about.
+
+        Example:
+            >>> right, wrong = (Verdict(score=score, parsed=True) for score in (1.0, 0.0))
+            >>> Attempt(verdict=right, again=(Attempt(verdict=wrong),)).right
+            0.5
+        """
+        attempts = self.told or (self,)
+        return sum(map(of, attempts)) / len(attempts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from atlas.cli.options import command_app
 from atlas.cli.terminal import say
 from atlas.errors import AtlasError
+
+if TYPE_CHECKING:
+    from atlas.config.parts.student import StudentConfig
 
 DEFAULT_TEACHER = "results/rl_checkpoint"
 
@@ -25,6 +28,15 @@ app = command_app()
 @app.command()
 def teach(
     question: Annotated[str, typer.Argument(help="What the student is asked")],
+    overrides: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="A student that is no model here, as in student=endpoint student_base_url=URL",
+            default_factory=list,
+            show_default=False,
+        ),
+    ],
     teacher: Annotated[
         str, typer.Option(help="Model folder or hub id of the teacher")
     ] = DEFAULT_TEACHER,
@@ -45,12 +57,15 @@ def teach(
 
     if teacher == DEFAULT_TEACHER and not os.path.lexists(teacher):
         raise AtlasError(f"{teacher} isn't there; run make quickstart first, or name a teacher")
-    for model in (teacher, student):
+    elsewhere = _elsewhere(overrides)
+    models = (teacher, student) if elsewhere is None else (teacher, elsewhere.student_here)
+    for model in filter(None, models):
         refuse_missing(model)
     if prompts != AUTO:
         named_prompts(prompts)
 
     from atlas.environments.teaching.one_lesson import give_lesson
+    from atlas.types import Attempt
 
     lesson = give_lesson(
         question,
@@ -58,6 +73,7 @@ def teach(
         student=student,
         max_new_tokens=max_new_tokens,
         prompts=prompts,
+        elsewhere=elsewhere,
     )
     for title, said in (
         ("student alone", lesson.alone),
@@ -69,4 +85,21 @@ def teach(
             say(lead=f"{title}: thoughts", bold=True)
             say(f"  {said.thoughts}")
         say(lead=title, bold=True)
-        say(f"  {said.text or _NOTHING[said.withheld]}")
+        missing = said.abstained if isinstance(said, Attempt) else ""
+        say(f"  {said.text or (f'(nothing: {missing})' if missing else _NOTHING[said.withheld])}")
+
+
+def _elsewhere(overrides: list[str]) -> StudentConfig | None:
+    """Return the student that settings name; None where there are none.
+
+    Raises:
+        AtlasError: They contradict each other, or the key of an endpoint isn't there.
+    """
+    if not overrides:
+        return None
+    from atlas.config import EvaluateConfig, load_config
+    from atlas.config.parts.student import refuse_keyless
+
+    given = load_config(EvaluateConfig, None, [*overrides, "teachers=[unused]"])
+    refuse_keyless(given)
+    return given

@@ -9,12 +9,13 @@ from typing import Literal, Self
 from atlas.config.grammar.schema import key, like
 from atlas.config.parts.run import RunConfig
 from atlas.config.parts.sampling import DialogueConfig
+from atlas.config.parts.student import StudentConfig
 from atlas.config.parts.tasks import TasksConfig
 from atlas.errors import AtlasError
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollectConfig(DialogueConfig, TasksConfig, RunConfig):
+class CollectConfig(DialogueConfig, TasksConfig, StudentConfig, RunConfig):
     """A teacher and a student work through tasks; a session of each is recorded."""
 
     job: Literal["collect"] = key("collect", "Which job the file is for.")

@@ -8,11 +8,12 @@ from typing import ClassVar, Literal
 from atlas.config.grammar.schema import key, like, required
 from atlas.config.parts.run import RunConfig
 from atlas.config.parts.sampling import DialogueConfig
+from atlas.config.parts.student import StudentConfig
 from atlas.config.parts.tasks import TasksConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(DialogueConfig, TasksConfig, RunConfig):
+class EvaluateConfig(DialogueConfig, TasksConfig, StudentConfig, RunConfig):
     """The same student answers the same tasks alone, and with every teacher.
 
     A teacher should be measured as it was trained.

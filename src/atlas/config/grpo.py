@@ -13,13 +13,20 @@ from atlas.config.parts.loss import LossConfig
 from atlas.config.parts.reward import RewardConfig
 from atlas.config.parts.rollout_servers import RolloutConfig
 from atlas.config.parts.sampling import SamplingConfig
+from atlas.config.parts.student import StudentConfig
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 
 
 @dataclass(frozen=True, kw_only=True)
 class GRPOConfig(
-    TeachingGoalsConfig, LossConfig, SamplingConfig, RolloutConfig, RewardConfig, TrainConfig
+    TeachingGoalsConfig,
+    LossConfig,
+    SamplingConfig,
+    RolloutConfig,
+    RewardConfig,
+    StudentConfig,
+    TrainConfig,
 ):
     """The teacher is rewarded for what its teaching does to a frozen student.
 
@@ -35,10 +42,6 @@ class GRPOConfig(
         "What the policy meets. teaching: it teaches the student. solve: it answers tasks itself, "
         "rewarded by the verifier. Or your own, as my_module:MyEnvironment, which allow_targets on "
         "the command line must name, too.",
-    )
-    student_model: str | None = key(
-        None,
-        "The student, which stays frozen: a folder or a hub id. It must be given to teach one.",
     )
     max_steps: int = key(500, "Optimiser steps, each on teachings sampled anew.", ge=1)
     learning_rate: float = like(
@@ -94,10 +97,15 @@ class GRPOConfig(
     def resolved(self, given: Collection[str], world_size: int) -> Self:
         """Bring prompts_per_step and gradient_accumulation_steps to agree."""
         check_environment(self.environment, self.allow_targets or ())
-        if self.environment == "teaching" and not self.student_model:
+        if self.environment == "teaching" and self.student == "model" and not self.student_model:
             raise AtlasError(
                 "student_model is missing; give it as student_model=… (the student, which stays "
                 "frozen: a folder or a hub id)"
+            )
+        if self.student != "model" and self.student_server_url:
+            raise AtlasError(
+                f"student_server_url and student={self.student} contradict each other; leave one "
+                "of them out"
             )
         if self.overlong_buffer > self.max_new_tokens:
             raise AtlasError(

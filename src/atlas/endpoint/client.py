@@ -176,7 +176,7 @@ class Endpoint:
         except (TimeoutError, openai.APITimeoutError) as error:
             actual = self._usage(call.estimate, 0, attempt)
             return failure_of(error, secret=self._secret, has_answered=self._has_answered)
-        except (openai.OpenAIError, ValueError) as error:
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
             return failure_of(error, secret=self._secret, has_answered=self._has_answered)
         finally:
             await self._budget.settle(expected, actual)

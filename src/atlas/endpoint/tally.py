@@ -35,20 +35,21 @@ def call_metrics(owner: str, before: Tally, now: Tally) -> dict[str, float]:
     num_asked = sum(counts.values()) - counts[CACHED]
     metrics: dict[str, float] = {}
     if num_asked:
-        metrics[f"{owner}/abstention_rate"] = 1 - counts[ANSWERED] / num_asked
+        metrics["abstention_rate"] = 1 - counts[ANSWERED] / num_asked
     for kind, count in counts.items():
         if count and kind not in (ANSWERED, CACHED):
-            metrics[f"{owner}/abstained/{kind}"] = float(count)
+            metrics[f"abstained/{kind}"] = float(count)
     spent = now.usage - before.usage
-    return metrics | {
-        f"{owner}/cached": float(counts[CACHED]),
-        f"{owner}/calls": float(spent.calls),
-        f"{owner}/retries": float(spent.retries),
-        f"{owner}/input_tokens": float(spent.input_tokens),
-        f"{owner}/output_tokens": float(spent.output_tokens),
-        f"{owner}/cost": spent.cost,
-        f"{owner}/cost_total": now.usage.cost,
+    metrics |= {
+        "cached": float(counts[CACHED]),
+        "calls": float(spent.calls),
+        "retries": float(spent.retries),
+        "input_tokens": float(spent.input_tokens),
+        "output_tokens": float(spent.output_tokens),
+        "cost": spent.cost,
+        "cost_total": now.usage.cost,
     }
+    return {f"{owner}/{name}": value for name, value in metrics.items()}
 
 
 def joint_metrics(shares: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -70,6 +70,8 @@ class Environment(Protocol[E]):
 
     num_shares: int = 1
     """Parts of a step that are scored one behind the other, each beside the next one's sampling."""
+    outcome_waits: bool = False
+    """`outcome` waits for other machines, and may do so beside the sampling, too."""
     accuracy: str = "accuracy"
     """What `measured` is called in the log."""
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from atlas.config.collect import CollectConfig
+from atlas.config.evaluate import EvaluateConfig
 from atlas.config.grpo import GRPOConfig
 from atlas.config.parts.answers import AUTO
+from atlas.endpoint.budget import Usage
 from atlas.environments.actor import Actor
+from atlas.environments.students.agent import AgentStudent
+from atlas.environments.students.endpoint import EndpointStudent
 from atlas.environments.students.likelihood import AnswerLikelihood
 from atlas.environments.students.model import ModelStudent
+from atlas.environments.students.student import Student
 from atlas.machine.precision import training_device
 from atlas.models.checkpoints import load_model
 from atlas.models.prompts import load_renderer, warn
@@ -66,6 +73,59 @@ def load_student(
         approach_tokens=approach_tokens,
         answer_format=answer_format,
         likelihood=AnswerLikelihood(model, renderer) if likelihood else None,
+    )
+
+
+def configured_student(
+    config: GRPOConfig | CollectConfig | EvaluateConfig,
+    prompts: Prompts,
+    *,
+    dtype: torch.dtype = torch.float32,
+    likelihood: bool = False,
+    errors: Path | None = None,
+    spent: Usage | None = None,
+    parts: int = 1,
+    say: Callable[[str], None] = warn,
+) -> Student:
+    """Return the student that a configuration names, of whatever kind.
+
+    Args:
+        config: The keys that begin with ``student``, and how long it may speak.
+        prompts: That it reads.
+        dtype: Of its weights, where it is loaded here.
+        likelihood: It says how likely it finds reference answers, where it can.
+        errors: The file for what an agent raises.
+        spent: What it has cost in an earlier part of the run, of this process's part.
+        parts: Processes that share what it may cost.
+        say: Told what a person should know.
+
+    Raises:
+        AtlasError: It can't be loaded or reached, isn't allowed, or its key isn't there.
+    """
+    if config.student == "agent":
+        return AgentStudent(config, answer_format=config.answer_format, errors=errors, say=say)
+    if config.student == "endpoint":
+        return EndpointStudent(
+            config,
+            prompts,
+            max_new_tokens=config.student_max_new_tokens,
+            approach_tokens=config.approach_max_new_tokens,
+            answer_format=config.answer_format,
+            spent=spent,
+            parts=parts,
+            say=say,
+        )
+    assert config.student_model is not None  # resolved
+    return load_student(
+        config.student_model,
+        max_new_tokens=config.student_max_new_tokens,
+        approach_tokens=config.approach_max_new_tokens,
+        prompts=prompts,
+        answer_format=config.answer_format,
+        dtype=dtype,
+        likelihood=likelihood,
+        servers=config if isinstance(config, GRPOConfig) else None,
+        say=say,
     )
 
 

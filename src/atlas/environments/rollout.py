@@ -33,7 +33,8 @@ def roll_out(
 ) -> list[tuple[E, ...]]:
     """Return one group of ``num_samples`` scored episodes for each task.
 
-    Scorers that wait for other machines read a share of the groups while the next one is sampled.
+    Scorers that wait for other machines read a share of the groups while the next one is sampled;
+    so do students that answer elsewhere.
 
     Args:
         tasks: P tasks.
@@ -42,10 +43,20 @@ def roll_out(
     """
     size = -(-len(tasks) // environment.num_shares)
     starts = range(0, len(tasks), size or 1)
-    with ThreadPoolExecutor(1, thread_name_prefix="atlas-scorers") as scoring:
+
+    def come(episodes: Sequence[Episode]) -> list[tuple[E, ...]]:
+        return _grouped(environment.outcome(episodes), num_samples)
+
+    def scored(groups: Future[list[tuple[E, ...]]]) -> Sequence[tuple[E, ...]]:
+        return environment.score(groups.result())
+
+    with (
+        ThreadPoolExecutor(environment.num_shares, "atlas-outcomes") as outcomes,
+        ThreadPoolExecutor(1, "atlas-scorers") as scoring,
+    ):
         waiting: list[Future[Sequence[tuple[E, ...]]]] = []
         for start in starts:
-            groups = act(
+            episodes = _turns(
                 environment,
                 actor,
                 tasks[start : start + size],
@@ -54,8 +65,11 @@ def roll_out(
                 first_place=first_place + start,
             )
             if len(starts) == 1:
-                return list(environment.score(groups))
-            waiting.append(scoring.submit(environment.score, groups))
+                return list(environment.score(come(episodes)))
+            if environment.outcome_waits:
+                waiting.append(scoring.submit(scored, outcomes.submit(come, episodes)))
+            else:  # in this thread, which has the device
+                waiting.append(scoring.submit(environment.score, come(episodes)))
         return [group for share in waiting for group in share.result()]
 
 
@@ -68,7 +82,27 @@ def act(
     num_samples: int = 1,
     first_place: int = 0,
 ) -> list[tuple[E, ...]]:
-    """Do the same without the scorers that wait for others.
+    """Do the same without the scorers that wait for others."""
+    episodes = _turns(
+        environment, actor, tasks, seed=seed, num_samples=num_samples, first_place=first_place
+    )
+    return _grouped(environment.outcome(episodes), num_samples)
+
+
+def _grouped(episodes: Sequence[E], size: int) -> list[tuple[E, ...]]:
+    return [tuple(episodes[i : i + size]) for i in range(0, len(episodes), size)]
+
+
+def _turns(
+    environment: Environment[E],
+    actor: Actor,
+    tasks: Sequence[Task],
+    *,
+    seed: int,
+    num_samples: int,
+    first_place: int,
+) -> list[Episode]:
+    """Return the episodes with all that was said in them, a group behind the other.
 
     An episode ends where the environment ends it, where a turn was cut, and where another one may
     not fit into the policy's window.
@@ -101,8 +135,7 @@ def act(
                 before, turns=(*before.turns, completion), replies=(*before.replies, reply)
             )
         going, turn = list(answered), turn + 1
-    made = list(environment.outcome(episodes))
-    return [tuple(made[i : i + num_samples]) for i in range(0, len(made), num_samples)]
+    return episodes
 
 
 def _next_prompt(actor: Actor, turn: Completion, reply: str) -> list[int]:

@@ -16,10 +16,15 @@ teaching, ``f`` = completed (ended by itself and a final answer could be read)::
     tokens saved        1 - Σ t_taught / Σ t_alone                    net: t_taught + m
     completion gain     mean(f_taught) - mean(f_alone)                relative: mean / mean - 1
     efficiency score    uplift · mean(f_taught) / (mean(m) / 1000)    uplift as a fraction
+
+Of a student that is asked several times a task, ``c``, ``t`` and ``f`` are its means, and a task is
+not worse with the share of pairs of two attempts, one alone and one taught, of which that is so.
+Intervals are over tasks: attempts at one task are no independent evidence.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +37,7 @@ from atlas.evaluation.stats import (
     FloatArray,
     Interval,
     bootstrap_of_means,
+    clustered_wilson,
     paired_bootstrap,
     paired_bootstrap_saving,
     wilson,
@@ -207,8 +213,9 @@ def measure_claims(pairs: Sequence[Lesson]) -> tuple[Claim, ...]:
         AtlasError: There is no pair, or a task comes twice.
     """
     columns = _columns(list(_by_task(pairs).values()))
-    num_right = int(columns["right_alone"].sum())
-    measured = _rates(columns, num_right) | _gains(columns)
+    num_right = int((columns["right_alone"] > 0).sum())
+    samples = max(1 + len(one.again) for pair in pairs for one in (pair.alone, pair.attempt))
+    measured = _rates(columns, samples) | _gains(columns)
     return tuple(
         Claim(
             name=name,
@@ -264,8 +271,9 @@ def credited_attempt(lesson: Lesson) -> Attempt:
         return lesson.attempt
     return replace(
         lesson.attempt,
-        num_tokens=max(lesson.alone.num_tokens, lesson.attempt.num_tokens),
+        num_tokens=math.ceil(max(lesson.alone.tokens, lesson.attempt.tokens)),
         finished=False,
+        again=(),
         verdict=Verdict(score=0.0, parsed=False, reason="the teaching leaks"),
     )
 
@@ -281,39 +289,54 @@ def _by_task(pairs: Sequence[Lesson]) -> dict[str, Lesson]:
     return {pair.task.id: pair for pair in sorted(pairs, key=lambda pair: pair.task.id)}
 
 
-def _uplift(pair: Lesson) -> int:
-    return int(credited_attempt(pair).correct) - int(pair.alone.correct)
+def _uplift(pair: Lesson) -> float:
+    return credited_attempt(pair).right - pair.alone.right
 
 
 def _columns(pairs: Sequence[Lesson]) -> dict[str, FloatArray]:
     taught = [credited_attempt(pair) for pair in pairs]
     alone = [pair.alone for pair in pairs]
     numbers = {
-        "right_alone": [one.correct for one in alone],
-        "right_taught": [one.correct for one in taught],
-        "done_alone": [one.finished and one.parsed for one in alone],
-        "done_taught": [one.finished and one.parsed for one in taught],
-        "tokens_alone": [one.num_tokens for one in alone],
-        "tokens_taught": [one.num_tokens for one in taught],
+        "right_alone": [one.right for one in alone],
+        "right_taught": [one.right for one in taught],
+        "done_alone": [one.share(_is_done) for one in alone],
+        "done_taught": [one.share(_is_done) for one in taught],
+        "tokens_alone": [one.tokens for one in alone],
+        "tokens_taught": [one.tokens for one in taught],
         "tokens_teaching": [pair.teaching.num_tokens for pair in pairs],
         "leaked": [pair.leaked for pair in pairs],
     }
     return {name: np.asarray(column, dtype=np.float64) for name, column in numbers.items()}
 
 
-def _rates(columns: Mapping[str, FloatArray], num_right: int) -> dict[str, Interval | None]:
+def _is_done(attempt: Attempt) -> bool:
+    return attempt.finished and attempt.parsed
+
+
+def _rates(columns: Mapping[str, FloatArray], samples: int) -> dict[str, Interval | None]:
     """Return the claims that count successes among trials: Wilson intervals, in percent."""
-    not_worse = columns["right_taught"] >= columns["right_alone"]
-    degraded = int((~not_worse).sum())
+    right_alone = columns["right_alone"]
+    # Over all pairs of an attempt alone and one with the teaching.
+    degraded = right_alone * (1 - columns["right_taught"])
 
-    def rate(flags: np.ndarray) -> Interval:
-        return wilson(int(flags.sum()), len(flags)).scaled(100)
+    def rate(shares: FloatArray) -> Interval:
+        return clustered_wilson(shares, samples).scaled(100)
 
+    def of_right() -> Interval | None:
+        if not right_alone.any():
+            return None
+        if samples == 1:
+            return wilson(int(degraded.sum()), int(right_alone.sum()))
+        return bootstrap_of_means([degraded, right_alone], lambda means: means[0] / means[1])
+
+    of_those = of_right()
     return {
-        "accuracy_alone": rate(columns["right_alone"]),
+        "accuracy_alone": rate(right_alone),
         "accuracy_taught": rate(columns["right_taught"]),
-        "non_degradation": rate(not_worse),
-        "degraded_when_right": (wilson(degraded, num_right).scaled(100) if num_right else None),
+        "non_degradation": rate(1 - degraded),
+        "degraded_when_right": (
+            of_those.scaled(100) if of_those is not None and of_those.is_finite else None
+        ),
         "completion_alone": rate(columns["done_alone"]),
         "completion_taught": rate(columns["done_taught"]),
         "leak_rate": rate(columns["leaked"]),
@@ -333,7 +356,9 @@ def _gains(columns: Mapping[str, FloatArray]) -> dict[str, Interval | None]:
         lambda means: 1000 * means[0] * means[1] / means[2],
     )
 
-    def saved(tokens: FloatArray) -> Interval:
+    def saved(tokens: FloatArray) -> Interval | None:
+        if not (tokens_alone.all() and columns["tokens_taught"].all()):
+            return None  # an agent, or an endpoint, that doesn't say
         return paired_bootstrap_saving(tokens_alone, tokens).scaled(100)
 
     return {

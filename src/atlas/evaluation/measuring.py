@@ -6,6 +6,7 @@ tasks. A chunk that is finished lies in a file of its own until all are there.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 from atlas.config.evaluate import EvaluateConfig
 from atlas.environments.actor import Actor
 from atlas.environments.environment import Environment
-from atlas.environments.loading import load_actor, load_student
+from atlas.environments.loading import configured_student, load_actor
 from atlas.environments.rollout import act
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.teaching.plan import PlanTeaching
@@ -24,7 +25,7 @@ from atlas.errors import AtlasError
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
-from atlas.models.prompts import configured_prompts
+from atlas.models.prompts import ELSEWHERE, configured_prompts
 from atlas.prompts import STUDENTS, Prompts
 from atlas.rollouts.generator import Sampling
 from atlas.run.progress import Progress
@@ -126,7 +127,7 @@ def arms_prompts(
             configured_prompts,
             config,
             teacher=folder,
-            student=config.student_model,
+            student=config.student_here or ELSEWHERE,
             others=arms.values(),
         )
         found[name] = run_prompts(run.prompts / name, choose, say=say)
@@ -162,30 +163,24 @@ def evaluate(
     """
     say = run.teller("evaluate", progress)
     prompts = arms_prompts(run, config, arms, say=say)
-    baselines = Baselines(
-        load_student(
-            config.student_model,
-            max_new_tokens=config.student_max_new_tokens,
-            approach_tokens=config.approach_max_new_tokens,
-            prompts=next(iter(prompts.values())),
-            answer_format=config.answer_format,
-            say=say,
-        )
-    )
+    asked = next(iter(prompts.values()))
+    student = configured_student(config, asked, errors=run.student_errors, say=say)
+    baselines = Baselines(student)
 
     def load(name: str) -> Arm:
         teacher = load_actor(arms[name], Sampling.of(config), prompts=prompts[name], say=say)
         return PlanTeaching(teacher.renderer, baselines), teacher
 
-    lessons = measure(
-        {name: partial(load, name) for name in arms},
-        tasks,
-        seed=config.seed,
-        chunk_size=config.chunk_size,
-        pieces=run.pieces,
-        progress=progress,
-        stop=stop,
-    )
+    with contextlib.closing(student):
+        lessons = measure(
+            {name: partial(load, name) for name in arms},
+            tasks,
+            seed=config.seed,
+            chunk_size=config.chunk_size,
+            pieces=run.pieces,
+            progress=progress,
+            stop=stop,
+        )
     table = claims_table(lessons)
     write_pairs(run.pairs, lessons)
     write_claims(run.claims, table)

@@ -18,7 +18,7 @@ from atlas.run.files import write_atomic
 from atlas.types import Attempt, Leak, Lesson, Task, Utterance, Verdict
 
 _LEAK = Leak(kind="recorded", reason="the evaluation found one")
-Value = TypeVar("Value", str, int, bool, dict)
+Value = TypeVar("Value", str, int, bool, dict, list)
 
 
 def write_pairs(path: Path, pairs: Iterable[Lesson]) -> None:
@@ -104,6 +104,7 @@ def _task_from_json(record: Mapping[str, Any], where: str) -> Task:
 
 
 def _attempt_to_json(attempt: Attempt) -> dict[str, Any]:
+    verdict = attempt.verdict
     return {
         "text": attempt.text,
         **({"thoughts": attempt.thoughts} if attempt.thoughts else {}),
@@ -112,7 +113,8 @@ def _attempt_to_json(attempt: Attempt) -> dict[str, Any]:
         "finished": attempt.finished,
         "parsed": attempt.parsed,
         **({"rule": attempt.verdict.rule} if attempt.verdict.rule else {}),
-        **({"unverified": attempt.unverified} if attempt.unverified else {}),
+        **({"unverified": verdict.reason} if verdict.score is None else {}),
+        **({"again": list(map(_attempt_to_json, attempt.again))} if attempt.again else {}),
     }
 
 
@@ -129,6 +131,10 @@ def _attempt_from_json(record: Mapping[str, Any], where: str) -> Attempt:
             parsed=_field(record, "parsed", bool, where),
             reason=unverified,
             rule=_field({"rule": "", **record}, "rule", str, where),
+        ),
+        again=tuple(
+            _attempt_from_json(one, f"{where}, again")
+            for one in _field({"again": [], **record}, "again", list, where)
         ),
     )
 

@@ -134,12 +134,12 @@ def bootstrap_of_means(
     return Interval(value=value, low=float(low), high=float(high))
 
 
-def wilson(successes: int, trials: int) -> Interval:
+def wilson(successes: float, trials: float) -> Interval:
     """Return the rate ``successes / trials`` with its Wilson score interval.
 
     Args:
         successes: Count, 0 to ``trials``.
-        trials: Count, at least 1.
+        trials: Count, at least 1; what so many are worth, where they hang together.
 
     Returns:
         The rate as a fraction; the bounds lie within [0, 1] and are not centred on it.
@@ -160,6 +160,34 @@ def wilson(successes: int, trials: int) -> Interval:
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == trials else centre + half
     return Interval(value=rate, low=low, high=high)
+
+
+def clustered_wilson(shares_N: ArrayLike, samples: int = 1) -> Interval:
+    """Return the mean of the tasks' shares with a Wilson interval that knows of the tasks.
+
+    Several trials of one task are alike, so they are worth fewer than their number: by Kish's
+    effective sample size (L. Kish, Survey Sampling, 1965) ``n = N p (1 - p) / variance``, which is
+    N where every share is 0 or 1, and N times ``samples`` where the tasks don't differ.
+
+    Args:
+        shares_N: [N] of successes among the trials of a task.
+        samples: Most trials of a task.
+
+    Example: two tasks of four trials each say more than two trials, and less than eight:
+        >>> wilson(6, 8).low > clustered_wilson([1.0, 0.5], 4).low > wilson(1.5, 2).low
+        True
+
+    Raises:
+        ValueError: ``shares_N`` is empty, or holds what is no share.
+    """
+    shares = _checked(shares_N, "shares_N")
+    num, rate = len(shares), float(shares.mean())
+    if samples == 1 or not 0 < rate < 1:
+        return wilson(float(shares.sum()), num)
+    variance = float(shares.var())
+    most = num * samples
+    trials = min(most, num * rate * (1 - rate) / variance) if variance else most
+    return wilson(rate * trials, trials)
 
 
 def _resampled_means(data_KN: FloatArray, resamples: int, seed: int) -> FloatArray:

@@ -13,6 +13,7 @@ serves a script, a notebook with a loop of its own, and several threads.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Coroutine, Iterable
 from concurrent.futures import Future
@@ -47,10 +48,20 @@ class BackgroundLoop:
             self._loop = self._thread = None
         if loop is None or thread is None:
             return
-        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(_CLOSE_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_CLOSE_S)
-        loop.close()
+        with contextlib.suppress(TimeoutError):  # something in it neither ends nor lets others run
+            asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(_CLOSE_S)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(_CLOSE_S)
+        if not thread.is_alive():
+            loop.close()
+
+    def answers(self, seconds: float) -> bool:
+        """Tell whether the loop does anything within some time; not so while work blocks it."""
+        try:
+            self.submit(asyncio.sleep(0)).result(seconds)
+        except TimeoutError:
+            return False
+        return True
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:

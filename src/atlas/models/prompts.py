@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -26,6 +27,9 @@ from atlas.prompts import FOLDER, STUDENTS, TEACHERS, Prompts, Role
 from atlas.prompts.folder import AUTO, named_prompts, read_prompts, shipped_prompts
 from atlas.prompts.renderer import Renderer
 
+ELSEWHERE: Final = ""
+"""In place of a student's folder, where it answers elsewhere: its prompts are those for any chat
+model."""
 _TEMPLATE = "chat_template.jinja"
 _SHIPPED = SHIPPED["base"]
 warn = logging.getLogger(__name__).warning
@@ -95,8 +99,8 @@ def chosen_prompts(
     Args:
         choice: ``auto``, the name of a set that ships, or a folder with some of the files.
         teacher: Folder or hub id.
-        student: Folder or hub id; None where nobody is taught, or nobody knows who will be: the
-            teacher's model then reads a student's prompts, too.
+        student: Folder or hub id, or `ELSEWHERE`; None where nobody is taught, or nobody knows who
+            will be: the teacher's model then reads a student's prompts, too.
         others: More teachers of the student: where this one was trained without any, it is asked
             as in their training.
 
@@ -113,6 +117,8 @@ def chosen_prompts(
 
 def _own(model: str | Path) -> Prompts:
     """Return the prompts that lie with a model; none where it has none."""
+    if model == ELSEWHERE:
+        return Prompts(texts={})
     folder = _folder(model) / FOLDER
     if folder.is_dir():
         return read_prompts(folder)
@@ -122,6 +128,8 @@ def _own(model: str | Path) -> Prompts:
 
 def _usual(model: str | Path) -> Prompts:
     """Return the set for a model that says nothing of prompts."""
+    if model == ELSEWHERE:
+        return shipped_prompts("chat")
     base = adapter_base(model)
     if base is not None:
         return _usual(base)

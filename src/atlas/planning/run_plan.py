@@ -110,10 +110,13 @@ def refusal(config: SFTConfig | GRPOConfig, plan: RunPlan) -> AtlasError:
 
 
 def _student_of(config: SFTConfig | GRPOConfig) -> ModelShape | None:
-    """Return the shape of the student: with servers, too, its likelihoods are computed here."""
+    """Return the shape of a student that is loaded here.
+
+    With servers, too: its likelihoods are computed here.
+    """
     if not isinstance(config, GRPOConfig) or config.environment != "teaching":
         return None
-    return shape_of_model(config.student_model) if config.student_model else None
+    return shape_of_model(config.student_here) if config.student_here else None
 
 
 def _changes(config: C) -> Iterator[tuple[str, C]]:
@@ -141,6 +144,8 @@ def _changes(config: C) -> Iterator[tuple[str, C]]:
         changed = {
             key: value for key, value in changes.items() if getattr(config, key, None) != value
         }
+        if getattr(config, "student", "model") != "model":
+            changed.pop("student_server_url", None)  # it is elsewhere already
         contradicts = "engine" in changed and config.deepspeed
         if changed and changed.keys() <= known.keys() and not contradicts:
             words = [f"{key}={_word(value)}" for key, value in changed.items()]

@@ -83,6 +83,20 @@ def said(tokenizer: PreTrainedTokenizerBase, completion: Completion) -> Completi
     )
 
 
+def apart(text: str) -> tuple[str, str, bool]:
+    """Split what came as text alone: what is said, the thoughts, and whether these didn't end.
+
+    Example:
+        >>> apart("<think>Five? Six.</think> Add first."), apart("<think>Five?")
+        (('Add first.', 'Five? Six.', False), ('', 'Five?', True))
+    """
+    begin, end = next((pair for pair in PAIRS if pair[0] in text or pair[1] in text), PAIRS[0])
+    thoughts, _, answer = text.rpartition(end)
+    unfinished = begin in answer
+    thoughts, answer = (text, "") if unfinished else (thoughts, answer)
+    return answer.strip(), thoughts.replace(begin, "").strip(), unfinished
+
+
 def lead_ids(
     tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], thoughts: str = ""
 ) -> list[int]:

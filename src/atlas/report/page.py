@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import Claim, ClaimsTable
-from atlas.evaluation.stats import Interval, wilson
+from atlas.evaluation.stats import Interval, clustered_wilson
 from atlas.report.conclusion import conclusion
 from atlas.report.curves import draw_panels
 from atlas.report.diagnosis import diagnose
@@ -266,13 +266,14 @@ def _family_rows(pairs: Sequence[Lesson]) -> list[FamilyRow]:
 def _family_row(family: str, pairs: Sequence[Lesson], arms: Sequence[str]) -> FamilyRow:
     by_arm = {arm: [pair for pair in pairs if pair.arm == arm] for arm in arms}
     flags = {
-        "alone": [pair.alone.correct for pair in next(rows for rows in by_arm.values() if rows)]
+        "alone": [pair.alone.right for pair in next(rows for rows in by_arm.values() if rows)]
     } | {
-        arm: [pair.attempt.correct and not pair.leaked for pair in rows]
+        arm: [0.0 if pair.leaked else pair.attempt.right for pair in rows]
         for arm, rows in by_arm.items()
     }
+    samples = max(1 + len(one.again) for pair in pairs for one in (pair.alone, pair.attempt))
     intervals = {
-        name: wilson(sum(right), len(right)).scaled(100) for name, right in flags.items() if right
+        name: clustered_wilson(right, samples).scaled(100) for name, right in flags.items() if right
     }
     return FamilyRow(
         family=family,

@@ -178,7 +178,7 @@ def is_open(part: Part, lesson: Lesson) -> bool:
         return True
     if lesson.leaked or lesson.teaching.withheld:
         return False
-    return part.gate == "always" or lesson.attempt.correct
+    return part.gate == "always" or lesson.attempt.right >= 0.5
 
 
 def _mean_of(part: Part, members: Sequence[Scores], lessons: Sequence[Lesson]) -> float | None:

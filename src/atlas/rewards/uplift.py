@@ -7,6 +7,9 @@ Input: outcomes of one task without and with a teaching. Output: a `Score`.
            - degrade_penalty * [alone right and taught wrong]
            + token_weight   * share of net tokens saved * [taught right]
 
+Of a student that is asked several times, each of these is its mean over all pairs of an attempt
+alone and one with the teaching. Where nobody knows how many tokens it took, none is saved.
+
 A teaching that leaks the answer counts as not taught right, and its dense part is the lowest that
 there is, so that it never earns more than an honest teaching of the task that failed.
 """
@@ -45,14 +48,14 @@ def uplift_score(lesson: Lesson, weights: UpliftWeights, *, dense: float = 0.0) 
     leaks["uplift_abstained"] = float(bool(untold))
     if untold:
         return Score(value=None, parts=leaks, reason=untold)
-    right = taught.correct and leak is None
-    degraded = alone.correct and not right
-    saved = 1 - (taught.num_tokens + lesson.teaching.num_tokens) / max(alone.num_tokens, 1)
+    right = taught.right if leak is None else 0.0
+    known = alone.tokens > 0 and taught.tokens > 0
+    saved = 1 - (taught.tokens + lesson.teaching.num_tokens) / max(alone.tokens, 1)
     parts = {
-        "uplift": float(right) - float(alone.correct),
+        "uplift": right - alone.right,
         "dense": -1.0 if leak is not None else max(-1.0, min(1.0, dense)),
-        "degraded": float(degraded),
-        "tokens": max(-1.0, min(1.0, saved)) if right else 0.0,
+        "degraded": alone.right * (1 - right),
+        "tokens": max(-1.0, min(1.0, saved)) * right if right and known else 0.0,
         **leaks,
     }
     weighted = {

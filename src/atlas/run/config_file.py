@@ -10,6 +10,7 @@ from atlas.config.parts.engine import EngineConfig
 from atlas.config.parts.goals import LossGoalsConfig, TeachingGoalsConfig
 from atlas.config.parts.record import RecordConfig
 from atlas.config.parts.run import RunConfig
+from atlas.config.parts.student import PACE
 from atlas.config.resolve import shown_values, to_yaml
 from atlas.errors import AtlasError
 from atlas.run.files import write_atomic
@@ -28,6 +29,7 @@ CHANGEABLE: Final = frozenset(
             "db_url",
         ),
         *("gradient_checkpointing", "dataloader_num_workers", "vllm_server_url"),
+        *PACE,
         *("student_server_url", "request_timeout", "server_timeout", "max_requests_in_flight"),
     }
 )

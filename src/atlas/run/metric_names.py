@@ -114,6 +114,16 @@ METRICS: tuple[MetricInfo, ...] = (
     _metric("judges/output_tokens", "tokens", "Written by them."),
     _metric("judges/cost", "money", "Of the step, at the configured prices."),
     _metric("judges/cost_total", "money", "Of the run so far."),
+    # A student that is elsewhere.
+    _metric("student/abstention_rate", "share", "Calls, or attempts of an agent, without answer."),
+    _metric("student/abstained/*", "calls", "The same by what went wrong."),
+    _metric("student/cached", "calls", "Answered from the cache."),
+    _metric("student/calls", "calls", "Made over the network; of an agent, attempts."),
+    _metric("student/retries", "calls", "Made again."),
+    _metric("student/input_tokens", "tokens", "Read by the student's endpoint."),
+    _metric("student/output_tokens", "tokens", "Written by it."),
+    _metric("student/cost", "money", "Of the step, at the configured prices."),
+    _metric("student/cost_total", "money", "Of the run so far."),
 )
 
 

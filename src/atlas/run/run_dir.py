@@ -90,6 +90,8 @@ class RunDir:
     """The trained model as stock `transformers` loads it."""
     student_alone = Place(_KEPT)
     """What the student of a GRPO run does alone with its tasks."""
+    student_errors = Place("student_errors.jsonl")
+    """Attempts in which the student's agent failed, with their tracebacks."""
     lineage = Place(LINEAGE)
     """Which sessions the model in `final` was trained on."""
     trainer_state = Place("trainer_state.json")

@@ -53,7 +53,7 @@ def task_of(session: Session) -> Task | None:
 
 def _session(lesson: Lesson, learning_key: str) -> Session:
     task, parts = lesson.task, lesson.score.parts
-    alone = float(lesson.alone.correct)
+    alone = lesson.alone.right
     right = alone + parts["uplift"] if "uplift" in parts else None
     now = datetime.now(UTC)
     evaluation = StepEvaluation(

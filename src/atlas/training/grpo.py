@@ -27,7 +27,7 @@ from atlas.environments.rollout import act, roll_out
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import save_model, step_name
 from atlas.models.policy import trains_in_bf16
-from atlas.models.prompts import configured_prompts, load_renderer
+from atlas.models.prompts import ELSEWHERE, configured_prompts, load_renderer
 from atlas.parallel.distributed import ALONE, Ranks, agreed
 from atlas.parallel.sink import sink_on
 from atlas.policy.ahead import Ahead
@@ -138,7 +138,8 @@ def _renderer(
     run: RunDir, config: GRPOConfig, ranks: Ranks, say: Callable[[str], None]
 ) -> Renderer:
     """Return how the policy is spoken to; its prompts, and the student's, stay with the run."""
-    student = config.student_model if config.environment == "teaching" else None
+    taught = config.environment == "teaching"
+    student = (config.student_here or ELSEWHERE) if taught else None
     choose = partial(configured_prompts, config, teacher=config.model_name_or_path, student=student)
 
     def kept() -> Prompts:

@@ -48,7 +48,8 @@ def rollout_metrics(groups: Groups, result: AdvantageResult) -> Mapping[str, flo
 def _all_right(groups: Groups, result: AdvantageResult) -> int:
     """Return how many groups are dead with nothing but right answers: there was nothing to gain."""
     return sum(
-        not live and all(isinstance(e, Lesson) and e.attempt.correct and not e.leak for e in group)
+        not live
+        and all(isinstance(e, Lesson) and e.attempt.right >= 1 and not e.leak for e in group)
         for group, live in zip(groups, result.live_P.tolist(), strict=True)
     )
 

@@ -1,14 +1,23 @@
-"""An OpenAI-compatible endpoint on this machine that answers as a test wants it to."""
+"""An OpenAI-compatible endpoint on this machine that answers as a test wants it to.
+
+As a command it is the student of ``benchmarks/students.py``, which takes a while.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
+
+_LINES = Path(__file__).with_name("faults.jsonl").read_text(encoding="utf-8").splitlines()
+FAULTS: list[dict[str, Any]] = list(map(json.loads, _LINES))
+"""How endpoints fail, stall and lie, and what a call makes of it: an ``outcome``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +29,10 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     held_until: threading.Event | None = None
+    cut_at: int | None = None
+    """Bytes after which the connection ends."""
+    stall_at: int | None = None
+    """Bytes after which nothing comes any more."""
 
 
 def says(text: str, **choice: Any) -> Answer:
@@ -35,6 +48,15 @@ def error(status: int, message: str, **rest: Any) -> Answer:
     """Return a refusal as endpoints write it."""
     headers = rest.pop("headers", {})
     return Answer(body={"error": {"message": message, **rest}}, status=status, headers=headers)
+
+
+def fault_of(record: Mapping[str, Any]) -> Answer:
+    """Return the response of a line of ``faults.jsonl``."""
+    names = {field.name for field in fields(Answer)}
+    given = {name: value for name, value in record.items() if name in names}
+    if "repeat" in record:
+        given["body"] *= record["repeat"]
+    return Answer(**given)
 
 
 class ChatServer:
@@ -89,8 +111,13 @@ class ChatServer:
                 key = re.search(r"authorization: (.*)\r", head, re.IGNORECASE)
                 self.keys.append(key[1] if key else "")
                 answer = await self._respond(head, body)
-                writer.write(_written(answer))
+                end = answer.cut_at if answer.stall_at is None else answer.stall_at
+                writer.write(_written(answer)[:end])
                 await writer.drain()
+                if answer.stall_at is not None:
+                    await asyncio.sleep(60)
+                if end is not None:
+                    return
         except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             pass  # the client, or the server, has had enough
         finally:
@@ -122,3 +149,16 @@ def _written(answer: Answer) -> bytes:
     lines = [f"HTTP/1.1 {answer.status} X", "content-type: application/json"]
     lines += [f"content-length: {len(content)}", *(f"{k}: {v}" for k, v in answer.headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+def main() -> None:
+    """Serve until the standard input ends, each answer after so many seconds; say the address."""
+    delay_s = float(sys.argv[1])
+    with ChatServer(lambda *_: Answer(body=says("Answer: 14").body, delay_s=delay_s)) as server:
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.unit.endpoint.chat_server import Answer, ChatServer, error, says
+from tests.unit.endpoint.chat_server import FAULTS, Answer, ChatServer, error, fault_of, says
 from tests.unit.rewards.judge_server import agree
 
 from atlas.config.parts.endpoint import EndpointConfig
@@ -82,6 +82,29 @@ def test_failures_that_may_pass_are_retried_and_counted() -> None:
         (reply,), spent = ask(server)
     assert isinstance(reply, Reply)
     assert (spent.calls, spent.retries, len(server.requests)) == (5, 4, 5)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault["name"] for fault in FAULTS])
+def test_a_fault_is_a_reply_a_failure_or_the_end(fault: dict[str, Any]) -> None:
+    """What may pass is tried again, and only that; a lie about tokens refunds nothing."""
+    settings = {"timeout_s": fault.get("timeout_s", 60), "max_retries": 1}
+    with ChatServer(always(fault_of(fault))) as server:
+        if fault["outcome"] == "stops":
+            with pytest.raises(AtlasError):
+                ask(server, **settings)
+            return
+        (found,), spent = ask(server, **settings)
+        num_requests = len(server.requests)
+    if fault["outcome"] == "answered":
+        assert isinstance(found, Reply)
+        assert found.text == "Answer: 6"
+    else:
+        assert isinstance(found, CallError)
+        assert found.abstention.kind == fault["outcome"]
+    once = fault["outcome"] in ("answered", "refused") or "tomorrow" in fault["name"]
+    assert num_requests == (1 if once else 2)
+    assert spent.calls == num_requests
+    assert min(spent.input_tokens, spent.output_tokens) >= 0
 
 
 def test_a_call_is_given_up_after_its_retries() -> None:

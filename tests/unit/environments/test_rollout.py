@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import pytest
+from tests.unit.environments.scripted import Scripted, actor
 from tests.unit.prompts.thinkers import THINKERS, thinker
 from tests.unit.tiny_models import tiny_renderer
 from transformers import PreTrainedTokenizerBase
@@ -78,12 +80,12 @@ def test_all_turns_are_one_row_of_what_was_sampled(name: str) -> None:
     """Although three of the four templates write earlier turns otherwise."""
     tokenizer = thinker(name)
     environment = Twice(tokenizer)
-    actor = Actor(
+    thinking = Actor(
         generator=Thinker(tokenizer),
         renderer=tiny_renderer(tokenizer),
         sampling=Sampling(max_new_tokens=99),
     )
-    ((episode,),) = roll_out(environment, actor, [TASK], seed=1)
+    ((episode,),) = roll_out(environment, thinking, [TASK], seed=1)
     assert environment.heard == ["Answer: 3", "Answer: 3"]
     assert episode.text == "Answer: 3\n> higher\nAnswer: 3"
     assert [turn.thoughts for turn in episode.turns] == ["Five?", "Five?"]
@@ -92,3 +94,38 @@ def test_all_turns_are_one_row_of_what_was_sampled(name: str) -> None:
         turn.token_ids for turn in episode.turns
     ]
     assert "higher" in str(tokenizer.decode(list(row.ids)))
+
+
+class Patient(Environment[Episode]):
+    """Waits for what comes of a share until another one is sampled."""
+
+    num_shares = 2
+    outcome_waits = True
+
+    def __init__(self) -> None:
+        self.sampled = threading.Event()
+        self.waited: list[bool] = []
+
+    def begin(self, tasks: Sequence[Task]) -> list[Prompt]:
+        """See `Environment`."""
+        return [tiny_renderer().encode([{"role": "user", "content": t.question}]) for t in tasks]
+
+    def outcome(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """See `Environment`."""
+        self.waited.append(self.sampled.wait(60))
+        return list(episodes)
+
+
+def test_what_comes_of_a_share_is_waited_for_while_the_next_is_sampled() -> None:
+    environment = Patient()
+    tasks = [Task(question=f"{n}?", answer="", family="") for n in range(4)]
+
+    def say(prompt: str) -> str:
+        if "2?" in prompt:
+            environment.sampled.set()
+        return "so"
+
+    groups = roll_out(environment, actor(Scripted(say)), tasks, num_samples=2, seed=1)
+    assert environment.waited == [True, True]
+    assert [group[0].task for group in groups] == tasks
+    assert [len(group) for group in groups] == [2] * 4

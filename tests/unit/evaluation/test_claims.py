@@ -11,7 +11,7 @@ from atlas.evaluation.claims import (
     measure_claims,
 )
 from atlas.evaluation.stats import Interval, wilson
-from atlas.types import Attempt, Verdict
+from atlas.types import Attempt, Lesson, Task, Utterance, Verdict
 
 
 def _measured(pairs):
@@ -215,3 +215,53 @@ def test_a_task_that_a_verifier_could_not_tell_about_is_out_of_every_arm() -> No
     table = claims_table(pairs)
     assert table.num_tasks == 1
     assert table.arms == claims_table([pairs[0], pairs[2]]).arms
+
+
+def several(*right: bool) -> Attempt:
+    """Attempts of one student at one task."""
+    return Attempt.together(
+        [
+            Attempt(text="x", num_tokens=10, verdict=Verdict(score=float(one), parsed=True))
+            for one in right
+        ]
+    )
+
+
+def test_of_several_samples_the_means_count_and_intervals_are_over_tasks() -> None:
+    """Five times over, by hand: alone 1/2, 0, 1/2, 1; taught 1, 1/2, 1/2, 1/2."""
+    alone = [several(True, False), several(False, False), several(True, False), several(True, True)]
+    taught = [several(True, True), several(True, False), several(False, True), several(True, False)]
+    pairs = [
+        Lesson(
+            task=Task(question=str(n), answer="x", family="f"),
+            alone=alone[n % 4],
+            attempt=taught[n % 4],
+            teaching=Utterance(text="t", num_tokens=3),
+            arm="a",
+        )
+        for n in range(20)
+    ]
+    claims = {claim.name: claim for claim in measure_claims(pairs)}
+    assert claims["accuracy_alone"].value == pytest.approx(50)
+    assert claims["accuracy_taught"].value == pytest.approx(62.5)
+    assert claims["uplift"].value == pytest.approx(12.5)
+    # A pair of two attempts is degraded: 0, 0, 1/2 · 1/2, 1 · 1/2.
+    assert claims["non_degradation"].value == pytest.approx(100 * (1 - 0.75 / 4))
+    assert claims["degraded_when_right"].value == pytest.approx(100 * 0.75 / 2)
+    assert claims["degraded_when_right"].num == 15
+    interval = claims["accuracy_taught"].interval
+    assert interval is not None
+    # The tasks differ less than chance alone would have them: all trials count, and no more.
+    assert interval == wilson(0.625 * 40, 40).scaled(100)
+    # Alone they differ by 1/8, half of what single trials do: worth twice as many.
+    assert claims["accuracy_alone"].interval == wilson(20.0, 40.0).scaled(100)
+
+
+def test_where_nobody_counts_tokens_none_are_claimed() -> None:
+    right = Attempt(text="x", verdict=Verdict(score=1.0, parsed=True))
+    task = Task(question="q", answer="x", family="f")
+    teaching = Utterance(text="t", num_tokens=3)
+    lesson = Lesson(task=task, alone=right, attempt=right, teaching=teaching, arm="a")
+    claims = {claim.name: claim for claim in measure_claims([lesson])}
+    assert claims["student_tokens_saved"].interval is claims["net_tokens_saved"].interval is None
+    assert claims["accuracy_taught"].value == 100

@@ -14,7 +14,12 @@ from atlas.errors import AtlasError
 from atlas.machine import hub
 from atlas.models.checkpoints import save_model
 from atlas.models.manifest import MANIFEST, is_whole
-from atlas.models.prompts import chosen_prompts, configured_prompts, load_renderer
+from atlas.models.prompts import (
+    ELSEWHERE,
+    chosen_prompts,
+    configured_prompts,
+    load_renderer,
+)
 from atlas.prompts import STUDENTS, TEACHERS, Prompts
 from atlas.prompts.folder import shipped_prompts
 
@@ -176,3 +181,9 @@ def test_where_a_template_has_no_system_role_the_log_says_what_becomes_of_it(
     said: list[str] = []
     load_renderer(folder, CHAT, say=said.append)
     assert (said, len(caplog.messages)) == ([message], 1)
+
+
+def test_a_student_elsewhere_reads_the_prompts_for_any_chat_model() -> None:
+    chosen = chosen_prompts("auto", teacher="base", student=ELSEWHERE)
+    assert chosen.only(STUDENTS).texts == shipped_prompts("chat").only(STUDENTS).texts
+    assert chosen.only(TEACHERS).texts == shipped_prompts("plain").only(TEACHERS).texts

@@ -110,3 +110,15 @@ def test_processes_without_gpus_share_the_machine(num_devices: int) -> None:
     plan = planned(sft("model_name_or_path=base"), num_devices)
     assert plan.limit_is.endswith("shared by 4 processes") is (num_devices == 4)
     assert plan.setup.num_devices == num_devices
+
+
+def test_a_student_elsewhere_needs_no_memory_here() -> None:
+    elsewhere = ("student=endpoint", "student_base_url=http://h/v1", "memory_limit_gb=80")
+    there = grpo(*elsewhere)
+    here, plan = planned(grpo("memory_limit_gb=80")), planned(there)
+    assert "student" in here.device.always
+    assert "student" not in plan.device.always
+    assert "key/value cache of the student" not in plan.device.rollouts
+    ways = fitting_settings(there, plan)
+    assert ways
+    assert not any("student_server_url" in way for way in ways)

@@ -161,3 +161,19 @@ def test_an_answer_that_could_not_be_verified_is_an_abstention() -> None:
         found = scored(alone, taught)
         assert (found.value, found.reason) == (None, "took too long")
         assert found.parts == {"leaked": 0.0, "uplift_abstained": 1.0}
+
+
+def test_of_several_attempts_the_means_count() -> None:
+    """Alone 1 of 2, taught 3 of 4: degraded in 1/2 · 1/4 of the pairs."""
+    alone = Attempt.together([outcome(True), outcome(False)])
+    taught = Attempt.together([outcome(True, 30)] * 3 + [outcome(False, 30)])
+    score = scored(alone, taught)
+    assert score.parts["uplift"] == 0.25
+    assert score.parts["degraded"] == 0.125
+    assert score.parts["tokens"] == pytest.approx(0.5 * 0.75)
+    assert score.value == pytest.approx(0.25 - 0.5 * 0.125 + 0.2 * 0.375)
+
+
+def test_where_nobody_counts_tokens_none_are_saved() -> None:
+    score = scored(outcome(False, 0), outcome(True, 0))
+    assert (score.value, score.parts["tokens"]) == (1.0, 0.0)

@@ -238,9 +238,9 @@ def _servers(
     from atlas.serve.gpus import shares, tensor_parallel
     from atlas.serve.settings import ServerSettings
 
-    if config.student_model is None:
-        raise AtlasError("a student's server is started, too, and there is no student_model")
-    names = (config.model_name_or_path, config.student_model)
+    if config.student_here is None:
+        raise AtlasError("a student's server is started, too, and no student_model is loaded here")
+    names = (config.model_name_or_path, config.student_here)
     divided = shares(gpus.server, len(names))
     # Both on one GPU: each takes half of what may be taken.
     sharing = len(names) if len(gpus.server) == 1 else 1

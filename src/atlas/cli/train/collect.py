@@ -24,13 +24,15 @@ app = command_app()
 def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = False) -> None:
     """Let a teacher and a student work through tasks, and record the sessions."""
     from atlas.config import CollectConfig, load_config
+    from atlas.config.parts.student import refuse_keyless
     from atlas.models.presence import refuse_missing
     from atlas.run.config_file import keep_config
     from atlas.run.prompts_kept import check_prompts, keep_prompts, run_prompts
 
     settings = load_config(CollectConfig, config, overrides)
-    for model in (settings.teacher_model, settings.student_model):
+    for model in filter(None, (settings.teacher_model, settings.student_here)):
         refuse_missing(model)
+    refuse_keyless(settings)
     check_prompts(settings.prompts, settings.output_dir)
     if settings.tasks and not Path(settings.tasks).is_file():
         raise AtlasError(f"{settings.tasks} isn't there; name a JSONL file of tasks")
@@ -67,6 +69,7 @@ def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = Fal
                     prompts=prompts,
                     progress=bar,
                     stop=stop,
+                    errors=run.student_errors,
                 )
             found, place = collection.by_status(), collection.place
             if settings.output and isinstance(collection, JsonlCollection):

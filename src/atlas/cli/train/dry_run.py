@@ -169,8 +169,8 @@ def _products(
 
     parameters = plan.setup.shape.num_parameters
     if isinstance(config, GRPOConfig):
-        taught = config.environment == "teaching" and config.student_model
-        student = shape_of_model(str(config.student_model)).num_parameters if taught else 0
+        here = config.student_here if config.environment == "teaching" else None
+        student = shape_of_model(here).num_parameters if here else 0
         return grpo_products(config, parameters, student)
     if made is None or isinstance(made, AtlasError):
         return 0.0

@@ -38,6 +38,7 @@ def evaluate(
 ) -> None:
     """Measure teachers on held-out tasks: the student alone, and with each of them."""
     from atlas.config import EvaluateConfig, load_config
+    from atlas.config.parts.student import refuse_keyless
     from atlas.models.presence import refuse_missing
     from atlas.run.config_file import keep_config
     from atlas.run.prompts_kept import check_prompts
@@ -47,8 +48,10 @@ def evaluate(
     if own is not None:
         words = [*words_of(own), *(word for word in overrides if "=" in word)]
     settings = load_config(EvaluateConfig, config, words)
-    for folder in (*settings.teachers, settings.student_model):
+    models = [*settings.teachers, *filter(None, [settings.student_here])]
+    for folder in models:
         refuse_missing(folder)
+    refuse_keyless(settings)
     check_prompts(settings.prompts, settings.output_dir)
 
     import torch
@@ -58,7 +61,7 @@ def evaluate(
 
     arms = dict(zip(arm_names(settings.teachers), settings.teachers, strict=True))
     tasks = _tasks(settings)
-    for folder in (*settings.teachers, settings.student_model):
+    for folder in models:
         check_model(folder)
     if settings.num_threads:
         torch.set_num_threads(settings.num_threads)

@@ -57,4 +57,4 @@ def grpo(
         override=override_config,
     )
     if settings.evaluate_tasks and settings.environment == "teaching" and world().is_main:
-        measure_own(RunDir.open(settings.output_dir, "grpo"))
+        measure_own(RunDir.open(settings.output_dir, "grpo"), settings)

@@ -11,6 +11,7 @@ from atlas.errors import AtlasError
 from atlas.run.run_dir import RunDir
 
 if TYPE_CHECKING:
+    from atlas.config import GRPOConfig
     from atlas.types import Task
 
 _USUAL = 400
@@ -25,8 +26,13 @@ def keep_held_out(run: RunDir, tasks: Sequence[Task]) -> None:
         write_tasks(run.held_out, [task for task in tasks if accepts_reference(task) is None])
 
 
-def measure_own(run: RunDir) -> None:
-    """Measure what a training has made; where it kept nothing to measure on, say so."""
+def measure_own(run: RunDir, config: GRPOConfig) -> None:
+    """Measure what a training has made; where it kept nothing to measure on, say so.
+
+    Args:
+        run: Of the training.
+        config: As the command line gave it: what it allowed, and passwords, stand in no file.
+    """
     if not run.held_out.stat().st_size:
         say(
             "not measured: no task was held out (eval_split_ratio, or too few tasks); "
@@ -36,7 +42,9 @@ def measure_own(run: RunDir) -> None:
     from atlas.cli.train.evaluate import evaluate
     from atlas.report import write_report
 
-    evaluate(overrides=[str(run.path)])
+    unsaved = {"allow_targets": config.allow_targets, "student_base_url": config.student_base_url}
+    words = [f"{name}={_word(value)}" for name, value in unsaved.items() if value is not None]
+    evaluate(overrides=[str(run.path), *words])
     write_report(run.path)
 
 
@@ -73,10 +81,13 @@ def words_of(run: RunDir) -> list[str]:
     from atlas.config import EvaluateConfig, keys_of
     from atlas.config.parts.run import RunConfig
     from atlas.config.parts.sampling import DialogueConfig
+    from atlas.config.parts.student import StudentConfig
     from atlas.yaml_file import read_yaml
 
     kept = read_yaml(run.config)
-    shared = {*keys_of(DialogueConfig), *keys_of(RunConfig), "student_model"} - {"output_dir"}
+    # What a file names isn't allowed by that: a student of the user's own code is allowed anew.
+    parts = (DialogueConfig, StudentConfig, RunConfig)
+    shared = {name for part in parts for name in keys_of(part)} - {"output_dir", "allow_targets"}
     worked = kept.get("max_steps", _USUAL) * kept.get("prompts_per_step", 1)
     words = {
         **{name: kept[name] for name in keys_of(EvaluateConfig) if name in shared & kept.keys()},

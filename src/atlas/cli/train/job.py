@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from atlas.cli.terminal import StageBar, say, working
 from atlas.config.grpo import GRPOConfig
 from atlas.config.parts.engine import chosen_engine
+from atlas.config.parts.student import refuse_keyless
 from atlas.config.sft import SFTConfig
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
@@ -58,6 +59,8 @@ def check(config: SFTConfig | GRPOConfig, kind: str) -> None:
     for name in _models(config):
         refuse_missing(name)
     check_deepspeed(config, world().size)
+    if isinstance(config, GRPOConfig) and config.environment == "teaching":
+        refuse_keyless(config)
     check_prompts(config.prompts, config.output_dir)
     check_trackers(config.report_to or ())
     if config.results_dir:
@@ -79,8 +82,8 @@ def check_deepspeed(config: TrainConfig, num_processes: int) -> None:
 def _models(config: TrainConfig) -> list[str]:
     """Return the models that will be loaded; a preset names a student where none is met, too."""
     names = [getattr(config, "model_name_or_path", None)]
-    if getattr(config, "environment", None) == "teaching":
-        names.append(getattr(config, "student_model", None))
+    if isinstance(config, GRPOConfig) and config.environment == "teaching":
+        names.append(config.student_here)
     return [name for name in names if name]
 
 

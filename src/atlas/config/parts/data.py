@@ -6,24 +6,22 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Self, TypeVar
 
-from atlas.config.grammar.schema import Part, key, keys_of
+from atlas.config.grammar.schema import key, keys_of
 from atlas.config.grammar.targets import SOURCES, source_name
+from atlas.config.parts.own_code import OwnCodeConfig
 from atlas.errors import AtlasError
 
 OnBroken = Literal["error", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(Part):
+class DataConfig(OwnCodeConfig):
     """A training on data of one source; ``make_dataset_fn`` of a YAML file sets the same keys."""
 
     data_source: str | None = key(
         None,
         "Where the data comes from: runtime_traces, runtime_pg, hub or ranked. Left out, it "
         "follows from export_path, db_url, dataset_name_or_path or ranked_path.",
-    )
-    allow_targets: tuple[str, ...] | None = key(
-        None, "Functions and classes of your own that keys may name; from the command line only."
     )
     export_path: str | None = key(
         None, "JSONL file of sessions, gzipped if it ends in .gz (runtime_traces)."

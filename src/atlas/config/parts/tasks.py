@@ -27,7 +27,10 @@ class TasksConfig(Part):
     num_tasks: int | None = key(
         None, "How many tasks; null: all of the file, or 200 of the families.", ge=1
     )
-    student_model: str = key("base", "The student: a folder, a hub id, or base, which ships.")
+    student_model: str | None = key(
+        "base",
+        "The student: a folder, a hub id, or base, which ships; of an endpoint its name there.",
+    )
     chunk_size: int = key(
         100, "Tasks that are worked at a time; each chunk is recorded as a whole.", ge=1
     )

@@ -62,6 +62,14 @@ class Baselines:
             self._verified[task.id] = replace(self._known[task.id], alone=attempt)
         return [self._verified[task.id] for task in tasks]
 
+    def forget_failed(self, tasks: Sequence[Task]) -> None:
+        """Ask again about those of the tasks of which the student gave no answer."""
+        for task in tasks:
+            known = self._known.get(task.id)
+            if known is not None and known.alone.abstained:
+                del self._known[task.id]
+                self._verified.pop(task.id, None)
+
     def ask(self, tasks: Sequence[Task], progress: Progress, ranks: Ranks = ALONE) -> None:
         """Ask about all tasks ahead; each rank asks about its share, and all know all answers."""
         self._known |= ranks.broadcast(self._read() if ranks.is_main else {}, "known baselines")
@@ -103,7 +111,7 @@ class Baselines:
                 try:
                     if record["key"] == self._key:
                         known[record["task"]] = Baseline(
-                            alone=Attempt(**record["alone"]),
+                            alone=_attempt(record["alone"]),
                             approach=Utterance(**record["approach"]),
                         )
                 except (KeyError, TypeError) as error:
@@ -120,7 +128,7 @@ class Baselines:
                 {
                     "key": self._key,
                     "task": name,
-                    "alone": _utterance(one.alone),
+                    "alone": _record(one.alone),
                     "approach": _utterance(one.approach),
                 }
             )
@@ -147,3 +155,13 @@ def baseline_key(student: str, prompts: Prompts, **settings: Any) -> str:
 
 def _utterance(one: Utterance) -> dict[str, Any]:
     return {field.name: getattr(one, field.name) for field in fields(Utterance)}
+
+
+def _record(one: Attempt) -> dict[str, Any]:
+    again = list(map(_utterance, one.again))
+    return {**_utterance(one), **({"again": again} if again else {})}
+
+
+def _attempt(record: Mapping[str, Any]) -> Attempt:
+    again = tuple(Attempt(**one) for one in record.get("again", ()))
+    return Attempt(**{**record, "again": again})

@@ -32,7 +32,7 @@ class ModelStudent(Student):
         self.actor, self.answer_format = actor, answer_format
         self.max_new_tokens = actor.sampling.max_new_tokens
         self._approach_tokens = approach_tokens
-        self._likelihood = likelihood
+        self._likelihood, self.has_likelihood = likelihood, likelihood is not None
 
     def attempt(
         self, tasks: Sequence[Task], teachings: Sequence[str | None], *, seed: int = 0

@@ -1,11 +1,12 @@
-"""What every student does: a model here, later an endpoint, an agent, one that acts with tools."""
+"""What every student does: a model here, one behind an endpoint, an agent of the user's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from atlas.config.parts.answers import AUTO
+from atlas.endpoint.budget import Usage
 from atlas.environments.lengths import LengthProbe
 from atlas.types import Attempt, Task, Utterance
 
@@ -16,7 +17,11 @@ class Student(Protocol):
     answer_format: str = AUTO
     """How it marks its final answer."""
     max_new_tokens: int = 0
-    """Longest attempt, in tokens."""
+    """Longest attempt, in tokens; 0 where nothing limits it."""
+    waits: bool = False
+    """It answers elsewhere: the policy may be sampled from meanwhile."""
+    has_likelihood: bool = False
+    """It says how likely it finds reference answers (`gains`)."""
 
     def attempt(
         self, tasks: Sequence[Task], teachings: Sequence[str | None], *, seed: int = 0
@@ -43,3 +48,15 @@ class Student(Protocol):
     ) -> list[LengthProbe]:
         """Attempt each task once, to see how many attempts the limits cut."""
         return []
+
+    @property
+    def spent(self) -> Usage | None:
+        """What asking it has cost in this run; None where nothing counts it."""
+        return None
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return what asking it came to since the last call, for the log."""
+        return {}
+
+    def close(self) -> None:
+        """Stop what is under way."""

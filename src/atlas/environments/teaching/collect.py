@@ -7,21 +7,24 @@ stops this, the same call goes on.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from atlas.config.collect import CollectConfig
 from atlas.config.grammar.schema import keys_of
+from atlas.config.parts.student import DECISIVE, PACE
 from atlas.data.task_file import read_tasks
 from atlas.data.tasks import mixed_tasks
 from atlas.environments.actor import Actor
-from atlas.environments.loading import load_actor, load_student
+from atlas.environments.loading import configured_student, load_actor
 from atlas.environments.rollout import roll_out
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.models.checkpoints import check_model
-from atlas.models.prompts import configured_prompts
+from atlas.models.prompts import ELSEWHERE, configured_prompts
 from atlas.prompts import Prompts
 from atlas.rewards.verifiers import accepts_reference
 from atlas.rollouts.generator import Sampling
@@ -36,7 +39,8 @@ from atlas.types import Task
 # themselves.
 _BESIDE_THE_POINT = frozenset(
     {"output_dir", "db_url", "output", "learning_key", "logging_steps", "num_threads"}
-    | {"tasks", "num_tasks", "families", "prompts"}
+    | {"tasks", "num_tasks", "families", "prompts", "allow_targets"}
+    | PACE
 )
 
 
@@ -60,8 +64,10 @@ def learning_key(config: CollectConfig, tasks: Sequence[Task], prompts: Prompts)
         return config.learning_key
     settings = {
         name: getattr(config, name)
-        for name in keys_of(CollectConfig)
+        for name, info in keys_of(CollectConfig).items()
         if name not in _BESIDE_THE_POINT
+        # Of a student elsewhere what is given: there were collections before there were such.
+        and not (name in DECISIVE - {"student_model"} and getattr(config, name) == info.default)
     }
     asked = [[task.id, task.answer, task.family] for task in tasks]
     decisive = json.dumps([settings, asked, prompts.digest])
@@ -74,7 +80,7 @@ def check_models(config: CollectConfig) -> None:
     Raises:
         AtlasError: One isn't.
     """
-    for folder in (config.teacher_model, config.student_model):
+    for folder in filter(None, (config.teacher_model, config.student_here)):
         check_model(folder)
 
 
@@ -87,6 +93,7 @@ def collect(
     prompts: Prompts,
     progress: Progress,
     stop: StopRequest,
+    errors: Path | None = None,
 ) -> None:
     """Record a session of the teacher and the student on every task that has none yet.
 
@@ -95,6 +102,7 @@ def collect(
         collection: Where the sessions go.
         learning_key: Names them.
         prompts: What teacher and student are asked.
+        errors: The file for what an agent raises.
 
     Raises:
         Stopped: The user asked to stop; what was recorded stays.
@@ -103,21 +111,27 @@ def collect(
     seed = derive_seed(config.seed, "collect")
     progress.begin(len(tasks))
     cast: tuple[PlanTeaching, Actor] | None = None
-    for start in range(0, len(tasks), config.chunk_size):
-        chunk = tasks[start : start + config.chunk_size]
-        missing = [task for task in chunk if task.id not in recorded]
-        progress.advance(len(chunk) - len(missing), note="recorded before")
-        if not missing:
-            continue
-        stop.check()
-        cast = cast or teacher_and_student(config, prompts, progress.say)
-        groups = roll_out(*cast, missing, seed=derive_seed(seed, start))
-        collection.add(
-            sessions_from_lessons(
-                (lesson for group in groups for lesson in group), learning_key=learning_key
-            )
-        )
-        progress.advance(len(missing), note="sessions recorded")
+    with contextlib.ExitStack() as held:
+        for start in range(0, len(tasks), config.chunk_size):
+            chunk = tasks[start : start + config.chunk_size]
+            missing = [task for task in chunk if task.id not in recorded]
+            progress.advance(len(chunk) - len(missing), note="recorded before")
+            if not missing:
+                continue
+            stop.check()
+            if cast is None:
+                cast = teacher_and_student(config, prompts, progress.say, errors)
+                held.enter_context(contextlib.closing(cast[0]))
+            groups = roll_out(*cast, missing, seed=derive_seed(seed, start))
+            lessons = [lesson for group in groups for lesson in group]
+            made = [one for one in lessons if not (one.alone.abstained or one.attempt.abstained)]
+            if len(made) < len(lessons):
+                progress.say(
+                    f"{len(lessons) - len(made)} of {len(lessons)} tasks have no session: the "
+                    "student gave no answer; the same command asks it again"
+                )
+            collection.add(sessions_from_lessons(made, learning_key=learning_key))
+            progress.advance(len(missing), note="sessions recorded")
 
 
 def collecting_prompts(config: CollectConfig) -> Prompts:
@@ -126,28 +140,23 @@ def collecting_prompts(config: CollectConfig) -> Prompts:
     Raises:
         AtlasError: A file isn't a prompt.
     """
-    return configured_prompts(config, teacher=config.teacher_model, student=config.student_model)
+    student = config.student_here or ELSEWHERE
+    return configured_prompts(config, teacher=config.teacher_model, student=student)
 
 
 def teacher_and_student(
-    config: CollectConfig, prompts: Prompts, say: Callable[[str], None]
+    config: CollectConfig, prompts: Prompts, say: Callable[[str], None], errors: Path | None = None
 ) -> tuple[PlanTeaching, Actor]:
     """Load the two models: the environment with the student, and the teacher that acts in it.
 
     Args:
         prompts: What both are asked.
         say: Told where prompts don't reach a model as they are written.
+        errors: The file for what an agent raises.
 
     Raises:
         AtlasError: One can't be loaded.
     """
     teacher = load_actor(config.teacher_model, Sampling.of(config), prompts=prompts, say=say)
-    student = load_student(
-        config.student_model,
-        max_new_tokens=config.student_max_new_tokens,
-        approach_tokens=config.approach_max_new_tokens,
-        prompts=prompts,
-        answer_format=config.answer_format,
-        say=say,
-    )
+    student = configured_student(config, prompts, errors=errors, say=say)
     return PlanTeaching(teacher.renderer, Baselines(student)), teacher

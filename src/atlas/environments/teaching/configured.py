@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+from atlas.config.parts.student import DECISIVE
+from atlas.endpoint.budget import Usage
 from atlas.environments.environment import Context
-from atlas.environments.loading import load_student
+from atlas.environments.loading import configured_student
 from atlas.environments.students.baselines import Baselines, baseline_key
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.errors import AtlasError
@@ -18,39 +23,56 @@ def teaching(context: Context) -> PlanTeaching:
         AtlasError: The student can't be loaded or reached, or the reward can't be used.
     """
     config = context.config
-    if config.student_model is None:
+    prompts = context.renderer.prompts
+    if config.student == "model" and config.student_model is None:
         raise AtlasError("student_model is missing: environment=teaching needs a student to teach")
+    state = context.state or {}
     judges = TrainingJudges(
         config,
-        spent=(context.state or {}).get("judges"),
+        spent=state.get("judges"),
         explanations=context.run.path / "rim_explanations.jsonl",
         ranks=context.ranks,
     )
-    student = load_student(
-        config.student_model,
-        max_new_tokens=config.student_max_new_tokens,
-        approach_tokens=config.approach_max_new_tokens,
-        prompts=context.renderer.prompts,
-        answer_format=config.answer_format,
+    student = configured_student(
+        config,
+        prompts,
         dtype=context.dtype,
         likelihood=True,
-        servers=config,
+        errors=context.run.student_errors,
+        spent=Usage(**(state.get("student") or {})).part(context.ranks.size),
+        parts=context.ranks.size,
         say=context.say,
     )
-    key = baseline_key(
-        config.student_model,
-        context.renderer.prompts,
-        max_new_tokens=config.student_max_new_tokens,
-        approach_max_new_tokens=config.approach_max_new_tokens,
-        dtype=str(context.dtype),
-    )
+    weights = uplift_weights(config)
+    if weights.dense and not student.has_likelihood:
+        context.say(
+            f"a student of the kind {config.student} has no log-probabilities: the dense part of "
+            "the reward (reward_dense_weight) is off"
+        )
+        weights = replace(weights, dense=0.0)
     return PlanTeaching(
         context.renderer,
-        Baselines(student, folder=context.run.student_alone, key=key),
+        Baselines(student, folder=context.run.student_alone, key=_key(context)),
         approach_tokens=config.approach_max_new_tokens,
-        weights=uplift_weights(config),
+        weights=weights,
         reward=configured_reward(config, judges.scorers),
         judges=judges,
         ranks=context.ranks,
         progress=context.progress,
     )
+
+
+def _key(context: Context) -> str:
+    """Return what names the student and all that decides how it answers."""
+    config = context.config
+    settings: dict[str, Any] = {
+        "max_new_tokens": config.student_max_new_tokens,
+        "approach_max_new_tokens": config.approach_max_new_tokens,
+    }
+    if config.student == "model":
+        settings["dtype"] = str(context.dtype)
+    else:
+        decisive = {name: getattr(config, name) for name in sorted(DECISIVE)}
+        kwargs = context.renderer.prompts.template_kwargs("student")
+        settings |= {"asked": decisive, "kwargs": kwargs}
+    return baseline_key(config.student_name, context.renderer.prompts, **settings)

@@ -13,7 +13,7 @@ def teaching_metrics(lessons: Sequence[Lesson]) -> Mapping[str, float]:
     """Return the means over a step's lessons."""
     # Of accuracy and uplift only where both answers could be told.
     told = [lesson for lesson in lessons if "uplift" in lesson.score.parts]
-    alone, uplift = mean(float(one.alone.correct) for one in told), mean(part(told, "uplift"))
+    alone, uplift = mean(one.alone.right for one in told), mean(part(told, "uplift"))
     return {
         "train/uplift": uplift,
         "train/accuracy_alone": alone,
@@ -27,7 +27,9 @@ def teaching_metrics(lessons: Sequence[Lesson]) -> Mapping[str, float]:
             for kind in LEAK_KINDS
         },
         "train/dense": mean(part(lessons, "dense")),
-        "train/attempt_truncated_share": mean(float(not one.attempt.finished) for one in lessons),
+        "train/attempt_truncated_share": mean(
+            one.attempt.share(lambda said: not said.finished) for one in lessons
+        ),
         "train/untagged": mean(float(one.teaching.withheld == "untagged") for one in lessons),
         "train/attempt_unfinished_thoughts": mean(
             float(bool(one.attempt.withheld)) for one in lessons
@@ -36,5 +38,5 @@ def teaching_metrics(lessons: Sequence[Lesson]) -> Mapping[str, float]:
             float(bool(one.approach.withheld)) for one in lessons
         ),
         "train/teaching_tokens": mean(one.teaching.num_tokens for one in lessons),
-        "train/attempt_tokens": mean(one.attempt.num_tokens for one in lessons),
+        "train/attempt_tokens": mean(one.attempt.tokens for one in lessons),
     }

@@ -11,15 +11,19 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 
-from atlas.environments.loading import load_actor, load_student
+from atlas.config.evaluate import EvaluateConfig
+from atlas.config.grammar.schema import keys_of
+from atlas.config.parts.student import StudentConfig
+from atlas.environments.loading import configured_student, load_actor
 from atlas.environments.rollout import act
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.errors import AtlasError
-from atlas.models.prompts import chosen_prompts
+from atlas.models.prompts import ELSEWHERE, chosen_prompts
 from atlas.prompts.folder import AUTO
 from atlas.rollouts.generator import Sampling
 from atlas.types import Lesson, Task
@@ -36,6 +40,7 @@ def give_lesson(
     student: str = "base",
     max_new_tokens: int = 128,
     prompts: str = AUTO,
+    elsewhere: StudentConfig | None = None,
 ) -> Lesson:
     """Let a student answer a question alone, then teach it and let it try again.
 
@@ -45,9 +50,10 @@ def give_lesson(
         student: Model folder or hub id; ``base`` is the model that ships with Atlas.
         max_new_tokens: Longest answer and longest teaching.
         prompts: What both are asked, as the key ``prompts`` of a configuration.
+        elsewhere: The student in place of ``student``, where it is an endpoint or an agent.
 
     Raises:
-        AtlasError: The question is empty, or a model can't be loaded.
+        AtlasError: The question is empty, a model can't be loaded, or the student can't be reached.
     """
     if not question.strip():
         raise AtlasError(
@@ -55,14 +61,21 @@ def give_lesson(
         )
     if teacher == DEFAULT_TEACHER and not Path(teacher).is_dir():
         raise AtlasError(f"{teacher} isn't there; run make quickstart first, or name a teacher")
-    asked = chosen_prompts(prompts, teacher=teacher, student=student)
-    guide = load_actor(teacher, Sampling(max_new_tokens=max_new_tokens), prompts=asked)
-    learner = load_student(
-        student,
+    said = elsewhere or StudentConfig(student_model=student)
+    config = EvaluateConfig(
+        teachers=(teacher,),
+        temperature=0,
         max_new_tokens=max_new_tokens,
-        approach_tokens=math.ceil(max_new_tokens / _PER_APPROACH),
-        prompts=asked,
+        student_max_new_tokens=max_new_tokens,
+        approach_max_new_tokens=math.ceil(max_new_tokens / _PER_APPROACH),
+        prompts=prompts,
+        **{name: getattr(said, name) for name in keys_of(StudentConfig)},
     )
+    where = config.student_here or ELSEWHERE
+    asked = chosen_prompts(prompts, teacher=teacher, student=where)
+    guide = load_actor(teacher, Sampling(max_new_tokens=max_new_tokens), prompts=asked)
     task = Task(question=question.strip(), answer="", family="")
-    ((lesson,),) = act(PlanTeaching(guide.renderer, Baselines(learner)), guide, [task], seed=0)
+    with contextlib.closing(configured_student(config, asked)) as learner:
+        environment = PlanTeaching(guide.renderer, Baselines(learner))
+        ((lesson,),) = act(environment, guide, [task], seed=0)
     return lesson

@@ -15,10 +15,11 @@ Input: tasks. Output: `Lesson`s.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from atlas.data.recorded import shown_in
+from atlas.endpoint.tally import joint_metrics
 from atlas.environments.actor import Actor
 from atlas.environments.environment import Environment
 from atlas.environments.lengths import LengthProbe, longest_first, probed
@@ -69,7 +70,8 @@ class PlanTeaching(Environment[Lesson]):
         progress: Progress | None = None,
     ) -> None:
         self.renderer, self.baselines, self.student = renderer, baselines, baselines.student
-        self.num_shares = _SHARES if reward and reward.scorers else 1
+        self.outcome_waits = self.student.waits
+        self.num_shares = _SHARES if self.outcome_waits or (reward and reward.scorers) else 1
         self._approach_tokens = approach_tokens
         self._teaching_tag = renderer.prompts.settings("teacher").get("teaching_tag")
         self._weights, self._judges = weights or UpliftWeights(), judges
@@ -78,6 +80,7 @@ class PlanTeaching(Environment[Lesson]):
 
     def begin(self, tasks: Sequence[Task]) -> list[Prompt]:
         """Return the teacher's prompts, with the student's approaches."""
+        self.baselines.forget_failed(tasks)
         return [
             self.renderer.prompt(
                 "teaching",
@@ -169,7 +172,7 @@ class PlanTeaching(Environment[Lesson]):
             name_of=independent_verifier,
         )
         return mean(
-            float(attempt.correct and not lesson.leaked)
+            0.0 if lesson.leaked else attempt.right
             for lesson, attempt in zip(episodes, again, strict=True)
             if not attempt.unverified
         )
@@ -178,13 +181,21 @@ class PlanTeaching(Environment[Lesson]):
         """Return how teaching goes, and what the judges say and cost."""
         lessons = [lesson for group in groups for lesson in group]
         judged = self._judges.after_step(step) if self._judges else {}
-        return {**teaching_metrics(lessons), **judged}
+        asked: Mapping[str, float] = {}
+        if self.student.waits:
+            what = f"the student of step {step}"
+            asked = joint_metrics(self._ranks.gather(self.student.metrics(), what))
+        return {**teaching_metrics(lessons), **judged, **asked}
 
     def state(self) -> Mapping[str, Any]:
-        """Return what the judges have spent."""
-        return {"judges": self._judges.state()} if self._judges else {}
+        """Return what the judges and the student have spent, in all processes together."""
+        state: dict[str, Any] = {"judges": self._judges.state()} if self._judges else {}
+        if (spent := self.student.spent) is not None:
+            state["student"] = self._ranks.sums(asdict(spent), "what the student cost")
+        return state
 
     def close(self) -> None:
-        """Stop the judges."""
+        """Stop the judges and the student."""
         if self._judges:
             self._judges.close()
+        self.student.close()

@@ -176,10 +176,18 @@ def verified(
         attempts: Of any student.
         name_of: Says which verifier a task has, where a second opinion is asked for.
     """
-    made = [(task, one) for task, one in zip(tasks, attempts, strict=True) if not one.abstained]
+    each = [
+        (task, one)
+        for task, first in zip(tasks, attempts, strict=True)
+        for one in (first, *first.again)
+    ]
+    made = [(task, one) for task, one in each if not one.abstained]
     texts = [one.text for _, one in made]
     verdicts = iter(verify_all([t for t, _ in made], texts, answer_format, name_of=name_of))
-    return [
-        replace(one, verdict=cannot_tell(one.abstained) if one.abstained else next(verdicts))
-        for one in attempts
-    ]
+
+    def judged(one: Attempt) -> Attempt:
+        verdict = cannot_tell(one.abstained) if one.abstained else next(verdicts)
+        return replace(one, verdict=verdict)
+
+    # In the order of `each`, as the verdicts are.
+    return [replace(judged(first), again=tuple(map(judged, first.again))) for first in attempts]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from atlas.environments.students.baselines import Baselines, baseline_key
 from atlas.environments.students.student import Student
@@ -111,3 +112,23 @@ def test_a_student_that_was_down_is_asked_again(tmp_path: Path) -> None:
     again = Counting()
     Baselines(again, folder=tmp_path, key="k").ask(TASKS[:2], Bar())
     assert again.asked == ["1 + 1 ="]
+    down.down, down.asked = (), []
+    baselines.forget_failed(TASKS[:2])
+    assert not baselines.of(TASKS[1:2])[0].alone.unverified
+    assert down.asked == ["1 + 1 ="]
+
+
+def test_all_samples_outlive_the_process(tmp_path: Path) -> None:
+    class Twice(Counting):
+        """Answers twice."""
+
+        def attempt(self, tasks: Sequence[Task], *given: Any, **named: Any) -> list[Attempt]:
+            made = super().attempt(tasks, *given, **named)
+            return [Attempt.together([one, Attempt(text="Answer: 5")]) for one in made]
+
+    first = Baselines(Twice(), folder=tmp_path, key="k")
+    first.ask(TASKS[3:4], Bar())
+    again = Baselines(Counting(), folder=tmp_path, key="k")
+    again.ask(TASKS[3:4], Bar())
+    assert again.of(TASKS[3:4]) == first.of(TASKS[3:4])
+    assert again.of(TASKS[3:4])[0].alone.right == 0.5

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,7 +78,8 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         return [(Lesson(task=task, turns=(said,), score=score),) for task in tasks]
 
     monkeypatch.setattr(module, "roll_out", roll_out)
-    monkeypatch.setattr(module, "teacher_and_student", lambda *given: (None, None))
+    closed = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(module, "teacher_and_student", lambda *given: (closed, None))
     return seen
 
 
