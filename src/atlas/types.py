@@ -230,6 +230,28 @@ class Attempt(Utterance):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Review:
+    """What a verifying teacher says of an attempt."""
+
+    attempt: Attempt
+    """That it read."""
+    certified: bool
+    """It lets the attempt stand; an unreadable verdict never does."""
+    readable: bool = True
+    """It says clearly whether it does."""
+    guidance: str = ""
+    """What the student is shown where it tries again."""
+    tried_again: bool = False
+    """The student did."""
+
+    @property
+    def true(self) -> bool | None:
+        """Whether the verdict is what the verifier says; None where that can't be told."""
+        told = self.attempt.verdict.score is not None
+        return self.certified == self.attempt.correct if told else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Episode:
     """One task as the policy that is trained met it, from its first prompt to its score.
 
@@ -287,7 +309,9 @@ class Lesson(Episode):
     teaching: Utterance = Utterance()
     """What the student is shown of what the teacher said."""
     attempt: Attempt = Attempt()
-    """The student's, with the teaching."""
+    """The student's, with the teaching; of a verifying teacher the last one."""
+    reviews: tuple[Review, ...] = ()
+    """What a verifying teacher said of each attempt that it read, in order."""
     leak: Leak | None = None
     """How the teaching gives the answer away: in the claims the attempt then counts as wrong,
     uncompleted and saving nothing."""
@@ -298,6 +322,24 @@ class Lesson(Episode):
     def leaked(self) -> bool:
         """True where the teaching gives the answer away."""
         return self.leak is not None
+
+    @property
+    def student_tokens(self) -> float:
+        """That the student wrote in all attempts which were reviewed, and after them."""
+        first = self.reviews[0].attempt.tokens if self.reviews else 0.0
+        return first + self.tried_after
+
+    @property
+    def tried_after(self) -> float:
+        """Tokens that the student wrote after the teacher had spoken, all attempts together.
+
+        Where a verifying teacher lets the first attempt stand, that is none.
+        """
+        if not self.reviews:
+            return self.attempt.tokens
+        *_, last = self.reviews
+        later = sum(review.attempt.tokens for review in self.reviews[1:])
+        return later + (self.attempt.tokens if last.tried_again else 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
     from atlas.config.parts.student import StudentConfig
+    from atlas.types import Utterance
 
 DEFAULT_TEACHER = "results/rl_checkpoint"
 
@@ -47,6 +48,9 @@ def teach(
     max_new_tokens: Annotated[
         int, typer.Option(min=1, help="Longest answer and longest teaching, thoughts included")
     ] = 128,
+    review: Annotated[
+        bool, typer.Option("--review", help="The teacher reads the answer, and certifies it or not")
+    ] = False,
     thoughts: Annotated[
         bool, typer.Option("--thoughts", help="Print what both think, too")
     ] = False,
@@ -65,7 +69,6 @@ def teach(
         named_prompts(prompts)
 
     from atlas.environments.teaching.one_lesson import give_lesson
-    from atlas.types import Attempt
 
     lesson = give_lesson(
         question,
@@ -74,19 +77,34 @@ def teach(
         max_new_tokens=max_new_tokens,
         prompts=prompts,
         elsewhere=elsewhere,
+        teaching="review" if review else "plan",
     )
+    if review:
+        _show("student alone", lesson.alone, thoughts=thoughts)
+        for one in lesson.reviews:
+            verdict = "certified" if one.certified else "revise" if one.readable else "unreadable"
+            say(lead="verdict", bold=True)
+            say(f"  {verdict}")
+            if one.tried_again:
+                _show("guidance", lesson.teaching, thoughts=thoughts)
+                _show("student's second attempt", lesson.attempt, thoughts=thoughts)
+        return
     for title, said in (
         ("student alone", lesson.alone),
         ("student's approach", lesson.approach),
         ("teaching", lesson.teaching),
         ("student taught", lesson.attempt),
     ):
-        if thoughts and said.thoughts:
-            say(lead=f"{title}: thoughts", bold=True)
-            say(f"  {said.thoughts}")
-        say(lead=title, bold=True)
-        missing = said.abstained if isinstance(said, Attempt) else ""
-        say(f"  {said.text or (f'(nothing: {missing})' if missing else _NOTHING[said.withheld])}")
+        _show(title, said, thoughts=thoughts)
+
+
+def _show(title: str, said: Utterance, *, thoughts: bool) -> None:
+    if thoughts and said.thoughts:
+        say(lead=f"{title}: thoughts", bold=True)
+        say(f"  {said.thoughts}")
+    say(lead=title, bold=True)
+    missing = getattr(said, "abstained", "")
+    say(f"  {said.text or (f'(nothing: {missing})' if missing else _NOTHING[said.withheld])}")
 
 
 def _elsewhere(overrides: list[str]) -> StudentConfig | None:

@@ -12,7 +12,8 @@ of three steps of which the second was not taught (``#`` is in the loss)::
 The first prompt is, to the letter, the one that the rollouts of GRPO use. Of several notes on one
 step the last is taken: the attempt before it failed with the earlier ones, and what was answered
 to them isn't recorded. Where the session has all that the teacher wrote, its thoughts too, that is
-learned.
+learned. Of a verifying teacher's session its reviews are learned: each attempt that it read, and
+its verdict with its guidance, where all verdicts were true.
 """
 
 from __future__ import annotations
@@ -75,6 +76,9 @@ def dialogue_of(session: Session) -> Dialogue | str:
         return (
             "sessions whose teaching was cut"  # a plan without its end would teach to stop anywhere
         )
+    reviews = (session.metadata or {}).get("reviews")
+    if isinstance(reviews, list):
+        return _reviewed(session, reviews)
     said = str((session.metadata or {}).get("teaching_said") or "")
     messages: list[Message | Request] = []
     since: list[Step] = []
@@ -89,6 +93,26 @@ def dialogue_of(session: Session) -> Dialogue | str:
         since.append(step)
     if not messages:
         return "sessions without guidance"
+    key = session_key(session)
+    return Dialogue(session=key, messages=tuple(messages), worth=worth_of(session))
+
+
+def _reviewed(session: Session, reviews: Sequence[object]) -> Dialogue | str:
+    """Return what a verifying teacher said in a session; nothing of it where a verdict is false."""
+    messages: list[Message | Request] = []
+    for review in reviews:
+        kept = review if isinstance(review, Mapping) else {}
+        said, attempt = kept.get("said"), kept.get("attempt")
+        if not isinstance(said, str) or not said or not session.steps:
+            return "sessions whose reviews aren't laid out as expected"
+        if isinstance(attempt, str):
+            if kept.get("true") is not True:
+                return "sessions with a verdict that isn't true"
+            kind: PromptKind = "next_review" if messages else "review"
+            messages.append(Request(parts=((kind, {"task": session.task, "attempt": attempt}),)))
+        else:
+            messages.append(_request(session, (), session.steps[0], first=True))
+        messages.append({"role": "assistant", "content": said})
     key = session_key(session)
     return Dialogue(session=key, messages=tuple(messages), worth=worth_of(session))
 

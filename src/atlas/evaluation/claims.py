@@ -42,6 +42,7 @@ from atlas.evaluation.stats import (
     paired_bootstrap_saving,
     wilson,
 )
+from atlas.evaluation.verdict_claims import VERDICT_LABELS, verdict_rates
 from atlas.types import Attempt, Lesson, Verdict
 
 Unit = Literal["%", "points", "tokens", "score"]
@@ -201,6 +202,8 @@ def claims_table(pairs: Iterable[Lesson]) -> ClaimsTable:
 def measure_claims(pairs: Sequence[Lesson]) -> tuple[Claim, ...]:
     """Return every claim of ``DEFINITIONS`` for the pairs of one arm, in that order.
 
+    Behind them come those on the verdicts of a verifying teacher, where it gave some.
+
     A leaking teaching earns nothing, see ``credited_attempt``.
 
     Args:
@@ -216,7 +219,7 @@ def measure_claims(pairs: Sequence[Lesson]) -> tuple[Claim, ...]:
     num_right = int((columns["right_alone"] > 0).sum())
     samples = max(1 + len(one.again) for pair in pairs for one in (pair.alone, pair.attempt))
     measured = _rates(columns, samples) | _gains(columns)
-    return tuple(
+    rows = [
         Claim(
             name=name,
             label=definition.label,
@@ -227,7 +230,20 @@ def measure_claims(pairs: Sequence[Lesson]) -> tuple[Claim, ...]:
             num=num_right if name == "degraded_when_right" else len(pairs),
         )
         for name, definition in DEFINITIONS.items()
-    )
+    ]
+    rows += [
+        Claim(
+            name=name,
+            label=VERDICT_LABELS[name],
+            interval=interval,
+            unit="%",
+            guide_value=None,
+            guide_text="—",
+            num=num,
+        )
+        for name, (interval, num) in verdict_rates(pairs).items()
+    ]
+    return tuple(rows)
 
 
 def compare_arms(pairs: Sequence[Lesson], baseline_pairs: Sequence[Lesson]) -> Comparison:
@@ -302,7 +318,10 @@ def _columns(pairs: Sequence[Lesson]) -> dict[str, FloatArray]:
         "done_alone": [one.share(_is_done) for one in alone],
         "done_taught": [one.share(_is_done) for one in taught],
         "tokens_alone": [one.tokens for one in alone],
-        "tokens_taught": [one.tokens for one in taught],
+        "tokens_taught": [
+            one.tokens if pair.leaked else pair.student_tokens
+            for one, pair in zip(taught, pairs, strict=True)
+        ],
         "tokens_teaching": [pair.teaching.num_tokens for pair in pairs],
         "leaked": [pair.leaked for pair in pairs],
     }

@@ -24,6 +24,7 @@ from typing import Any
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import DEFINITIONS, Claim, ClaimsTable, Comparison
 from atlas.evaluation.stats import Interval
+from atlas.evaluation.verdict_claims import VERDICT_LABELS
 from atlas.json_file import read_json
 from atlas.run.files import write_atomic
 
@@ -63,8 +64,10 @@ def claims_from_json(record: Mapping[str, Any]) -> ClaimsTable:
     if not table.arms:
         raise AtlasError("claims: there is no arm; evaluate again")
     for arm, row in table.arms.items():
-        different = {claim.name for claim in row} ^ DEFINITIONS.keys()
-        if different or len(row) != len(DEFINITIONS):
+        names = {claim.name for claim in row}
+        # Claims on verdicts are there for teachers that give some.
+        different = names ^ (DEFINITIONS.keys() | (names & VERDICT_LABELS.keys()))
+        if different or len(row) != len(names):
             raise AtlasError(
                 f"claims: arm {arm!r} has other claims than this Atlas measures "
                 f"({', '.join(sorted(different)) or 'some twice'}); evaluate again"

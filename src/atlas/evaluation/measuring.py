@@ -20,7 +20,7 @@ from atlas.environments.environment import Environment
 from atlas.environments.loading import configured_student, load_actor
 from atlas.environments.rollout import act
 from atlas.environments.students.baselines import Baselines
-from atlas.environments.teaching.plan import PlanTeaching
+from atlas.environments.teaching.protocol import teaching_by
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
@@ -169,7 +169,7 @@ def evaluate(
 
     def load(name: str) -> Arm:
         teacher = load_actor(arms[name], Sampling.of(config), prompts=prompts[name], say=say)
-        return PlanTeaching(teacher.renderer, baselines), teacher
+        return teaching_by(config, teacher.renderer, baselines), teacher
 
     with contextlib.closing(student):
         lessons = measure(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from atlas.errors import AtlasError
 from atlas.json_file import parse_json
 from atlas.run.files import write_atomic
-from atlas.types import Attempt, Leak, Lesson, Task, Utterance, Verdict
+from atlas.types import Attempt, Leak, Lesson, Review, Task, Utterance, Verdict
 
 _LEAK = Leak(kind="recorded", reason="the evaluation found one")
 Value = TypeVar("Value", str, int, bool, dict, list)
@@ -72,6 +72,7 @@ def _pair_to_json(pair: Lesson) -> dict[str, Any]:
         **({"teaching_thoughts": pair.teaching.thoughts} if pair.teaching.thoughts else {}),
         "num_teaching_tokens": pair.teaching.num_tokens,
         "leaked": pair.leaked,
+        **({"reviews": list(map(_review_to_json, pair.reviews))} if pair.reviews else {}),
     }
 
 
@@ -88,6 +89,32 @@ def _pair_from_json(record: Mapping[str, Any], where: str) -> Lesson:
             thoughts=_field({"teaching_thoughts": "", **record}, "teaching_thoughts", str, where),
         ),
         leak=_LEAK if _field(record, "leaked", bool, where) else None,
+        reviews=tuple(
+            _review_from_json(one, f"{where}, reviews")
+            for one in _field({"reviews": [], **record}, "reviews", list, where)
+        ),
+    )
+
+
+def _review_to_json(review: Review) -> dict[str, Any]:
+    return {
+        "attempt": _attempt_to_json(review.attempt),
+        "certified": review.certified,
+        "readable": review.readable,
+        "guidance": review.guidance,
+        "tried_again": review.tried_again,
+    }
+
+
+def _review_from_json(record: Mapping[str, Any], where: str) -> Review:
+    if not isinstance(record, dict):
+        raise AtlasError(f"{where}: must hold objects; evaluate again")
+    return Review(
+        attempt=_attempt_from_json(_field(record, "attempt", dict, where), where),
+        certified=_field(record, "certified", bool, where),
+        readable=_field(record, "readable", bool, where),
+        guidance=_field(record, "guidance", str, where),
+        tried_again=_field(record, "tried_again", bool, where),
     )
 
 

@@ -10,13 +10,18 @@ Input: a kind of prompt and the values of its placeholders. Output: chat message
   in use and the probe's ``{evidence}``.
 - ``next_step.txt``: the teacher again, in a recorded session of several steps. ``{output}`` of the
   student so far; it may show the ``{step}`` to come.
+- ``review.txt``: the teacher reads an attempt. ``{task}``, ``{attempt}``.
+- ``next_review.txt``: the teacher again, on what came of what it said. ``{attempt}``.
+- ``revise.txt``: the student again, after its attempt. ``{task}``, ``{teaching}``; it may show the
+  ``{attempt}``.
 
 ``teacher.yaml`` and ``student.yaml`` say what else belongs to speaking with them:
 ``chat_template_kwargs``, and the teacher's ``teaching_tag``.
 
-Each prompt but the last may have a system prompt beside it, ``KIND.system.txt``, with the same
-placeholders. A paragraph whose placeholders all stay empty is left out. Lines ``--- assistant ---``
-and ``--- user ---`` begin another turn, for examples and for what was said before.
+Each prompt that begins a dialogue, which ``next_step`` and ``next_review`` don't, may have a system
+prompt beside it, ``KIND.system.txt``, with the same placeholders. A paragraph whose placeholders
+all stay empty is left out. Lines ``--- assistant ---`` and ``--- user ---`` begin another turn, for
+examples and for what was said before.
 """
 
 from __future__ import annotations
@@ -29,23 +34,38 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 Role = Literal["teacher", "student"]
-PromptKind = Literal["baseline", "approach", "attempt", "teaching", "next_step"]
+PromptKind = Literal[
+    "baseline",
+    "approach",
+    "attempt",
+    "teaching",
+    "next_step",
+    "review",
+    "next_review",
+    "revise",
+]
 Message = dict[str, str]
 
-TEACHERS: Final = frozenset[PromptKind]({"teaching", "next_step"})
+TEACHERS: Final = frozenset[PromptKind]({"teaching", "next_step", "review", "next_review"})
 """The kinds that a teacher reads; the others are a student's."""
-STUDENTS: Final = frozenset[PromptKind]({"baseline", "approach", "attempt"})
+STUDENTS: Final = frozenset[PromptKind]({"baseline", "approach", "attempt", "revise"})
+WITHIN: Final = frozenset[PromptKind]({"next_step", "next_review"})
+"""The kinds that are asked in the middle of a dialogue, where no system prompt can stand."""
 REQUIRED: Final[Mapping[PromptKind, frozenset[str]]] = {
     "baseline": frozenset({"task"}),
     "approach": frozenset({"task"}),
     "attempt": frozenset({"task", "teaching"}),
     "teaching": frozenset({"task"}),
     "next_step": frozenset({"output"}),
+    "review": frozenset({"task", "attempt"}),
+    "next_review": frozenset({"attempt"}),
+    "revise": frozenset({"task", "teaching"}),
 }
 """Placeholders that a prompt must have."""
 OPTIONAL: Final[Mapping[PromptKind, frozenset[str]]] = {
     "teaching": frozenset({"approach", "alone", "dossier", "persona", "evidence"}),
     "next_step": frozenset({"step"}),
+    "revise": frozenset({"attempt"}),
 }
 """Placeholders that it may have."""
 

@@ -19,6 +19,7 @@ from atlas.prompts import (
     OPTIONAL,
     REQUIRED,
     SETTINGS,
+    WITHIN,
     PromptKind,
     Prompts,
     blanks_of,
@@ -35,8 +36,7 @@ SHIPPED: Final = ("plain", "chat", "small", "small_examples")
 _ELSE: Final[dict[str, str]] = {"small_examples": "small"}
 _NAMES: Final[dict[str, PromptKind]] = {
     **{user_file(kind): kind for kind in kinds_of_all()},
-    # The next step is asked for in the middle of a dialogue, where no system prompt can stand.
-    **{system_file(kind): kind for kind in kinds_of_all() if kind != "next_step"},
+    **{system_file(kind): kind for kind in kinds_of_all() if kind not in WITHIN},
 }
 _LONGEST = 100_000
 

@@ -50,7 +50,7 @@ def uplift_score(lesson: Lesson, weights: UpliftWeights, *, dense: float = 0.0) 
         return Score(value=None, parts=leaks, reason=untold)
     right = taught.right if leak is None else 0.0
     known = alone.tokens > 0 and taught.tokens > 0
-    saved = 1 - (taught.tokens + lesson.teaching.num_tokens) / max(alone.tokens, 1)
+    saved = 1 - (lesson.tried_after + lesson.teaching.num_tokens) / max(alone.tokens, 1)
     parts = {
         "uplift": right - alone.right,
         "dense": -1.0 if leak is not None else max(-1.0, min(1.0, dense)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from atlas.prompts.thinking import joined
 from atlas.session import (
@@ -71,8 +72,8 @@ def _session(lesson: Lesson, learning_key: str) -> Session:
                 id=1,
                 description=_STEP,
                 output=lesson.attempt.text,
-                guidance=(GuidanceNote(note=lesson.teaching.text),),
-                attempts=(StepAttempt(attempt=1, evaluation=evaluation),),
+                guidance=_guidance(lesson),
+                attempts=_attempts(lesson, evaluation),
                 evaluation=evaluation,
             ),
         ),
@@ -89,7 +90,7 @@ def _session(lesson: Lesson, learning_key: str) -> Session:
         adaptive_summary=AdaptiveSummary(
             lane="paired",
             confidence=alone,
-            certification_run=False,
+            certification_run=bool(lesson.reviews and lesson.reviews[-1].certified),
             probe={
                 "approach": lesson.approach.text,
                 "alone": lesson.alone.text,
@@ -100,6 +101,7 @@ def _session(lesson: Lesson, learning_key: str) -> Session:
         metadata={
             "teaching_finished": lesson.teaching.finished,
             **_unshown(lesson),
+            **({"reviews": _reviews(lesson)} if lesson.reviews else {}),
             "task": {
                 "id": task.id,
                 "family": task.family,
@@ -108,6 +110,42 @@ def _session(lesson: Lesson, learning_key: str) -> Session:
             },
         },
     )
+
+
+def _guidance(lesson: Lesson) -> tuple[GuidanceNote, ...]:
+    """Return what the student was shown; a note on each attempt that was sent back."""
+    if not lesson.reviews:
+        return (GuidanceNote(note=lesson.teaching.text),)
+    notes = [review.guidance for review in lesson.reviews if review.tried_again]
+    return tuple(GuidanceNote(note=note, sequence=n) for n, note in enumerate(notes, start=1))
+
+
+def _attempts(lesson: Lesson, last: StepEvaluation) -> tuple[StepAttempt, ...]:
+    """Return every attempt with its validation label; the last one is the session's."""
+    sent_back = [review for review in lesson.reviews if review.tried_again]
+    earlier = [
+        StepAttempt(
+            attempt=number,
+            evaluation=StepEvaluation(validation={"valid": review.attempt.right == 1.0}),
+        )
+        for number, review in enumerate(sent_back, start=1)
+    ]
+    return (*earlier, StepAttempt(attempt=len(earlier) + 1, evaluation=last))
+
+
+def _reviews(lesson: Lesson) -> list[dict[str, Any]]:
+    """Return what the teacher read and wrote, in order; a plan before it has no attempt."""
+    planned = len(lesson.turns) - len(lesson.reviews)
+    plans = [{"said": joined(turn.thoughts, turn.text)} for turn in lesson.turns[:planned]]
+    return plans + [
+        {
+            "attempt": review.attempt.text,
+            "certified": review.certified,
+            "true": review.true,
+            "said": joined(turn.thoughts, turn.text),
+        }
+        for turn, review in zip(lesson.turns[planned:], lesson.reviews, strict=True)
+    ]
 
 
 def _unshown(lesson: Lesson) -> dict[str, str]:

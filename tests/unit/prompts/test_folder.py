@@ -19,7 +19,8 @@ BROKEN = {
     "a placeholder that nothing fills": (
         "teaching.txt",
         b"{task} {answer}",
-        "teaching.txt has {answer}, which nothing fills; there are: {alone}, {approach}, {task}",
+        "teaching.txt has {answer}, which nothing fills; there are: {alone}, {approach}, "
+        "{dossier}, {evidence}, {persona}, {task}",
     ),
     "one that nothing fills in a system prompt": (
         "baseline.system.txt",
@@ -148,7 +149,7 @@ def test_examples_for_an_untrained_teacher_change_its_prompt_alone() -> None:
     """What is collected with examples is trained without: the student must be asked the same."""
     with_examples, without = shipped_prompts("small_examples"), shipped_prompts("small")
     differ = {k for k, text in without.texts.items() if with_examples.texts[k] != text}
-    assert differ == {"teaching.txt"}
+    assert differ == {"teaching.txt", "review.txt"}
     assert set(with_examples.texts) == set(without.texts)
     shown = with_examples.render("teaching", task="1 + 1?")
     (system, asked), own = without.render("teaching", task="1 + 1?"), shown[0]

@@ -30,6 +30,11 @@ class RewardConfig(Part):
     reward_token_bonus: float = key(
         0.1, "Given in part for right answers that take fewer tokens, teaching included.", ge=0
     )
+    verdict_weight: float = key(
+        0.5,
+        "What a true verdict of a verifying teacher earns and a false one costs (teaching=review).",
+        ge=0,
+    )
     rim_config: str | None = key(
         None,
         "Configuration file of the judges, the config_path of teacher_reward; null: no judges.",

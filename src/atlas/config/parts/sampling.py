@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from atlas.config.grammar.schema import key
 from atlas.config.parts.answers import AUTO, check_answer_format
 from atlas.config.parts.prompts import PromptsConfig
 from atlas.errors import AtlasError
+
+TeachingKind = Literal["plan", "review", "plan_review"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,14 @@ class DialogueConfig(PromptsConfig):
         None, "The same for the student's chat template."
     )
 
+    teaching: TeachingKind = key(
+        "plan",
+        "How the teacher teaches. plan: it advises before the student tries. review: it reads what "
+        "the student did, and certifies it or sends it back with guidance. plan_review: both.",
+    )
+    max_rounds: int = key(
+        1, "Reviews of one task, each of which may send the student back once.", ge=1
+    )
     temperature: float = key(
         0.7, "Of the teacher's sampling. Higher for more varied teachings.", gt=0
     )

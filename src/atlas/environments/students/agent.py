@@ -80,7 +80,10 @@ class AgentStudent(Elsewhere):
         outcomes = Counter(self._outcomes)
         return Tally(usage=Usage(calls=outcomes.total()), outcomes=outcomes)
 
-    async def _attempt(self, task: Task, teaching: str | None, sample: int) -> Attempt:
+    async def _attempt(
+        self, task: Task, teaching: str | None, sample: int, before: Attempt | None
+    ) -> Attempt:
+        # What it wrote before is its own business: it is given the guidance alone.
         async with self._places, self._watch.attempt() as call:
             kind, found = await self._answer(task, teaching)
             if kind != ANSWERED:

@@ -40,13 +40,19 @@ class Elsewhere(Student):
         self._reported = self._tally()
 
     def attempt(
-        self, tasks: Sequence[Task], teachings: Sequence[str | None], *, seed: int = 0
+        self,
+        tasks: Sequence[Task],
+        teachings: Sequence[str | None],
+        *,
+        seed: int = 0,
+        before: Sequence[Attempt] | None = None,
     ) -> list[Attempt]:
         """See `Student.attempt`."""
         size = self._config.student_samples
+        earlier = [None] * len(tasks) if before is None else before
         made = self._wait(
-            self._attempt(task, teaching, sample)
-            for task, teaching in zip(tasks, teachings, strict=True)
+            self._attempt(task, teaching, sample, first)
+            for task, teaching, first in zip(tasks, teachings, earlier, strict=True)
             for sample in range(size)
         )
         return [Attempt.together(made[i : i + size]) for i in range(0, len(made), size)]
@@ -61,7 +67,9 @@ class Elsewhere(Student):
         self._loop.close()
 
     @abstractmethod
-    async def _attempt(self, task: Task, teaching: str | None, sample: int) -> Attempt:
+    async def _attempt(
+        self, task: Task, teaching: str | None, sample: int, before: Attempt | None
+    ) -> Attempt:
         """Return one attempt; what goes wrong with it alone is an abstention."""
 
     @abstractmethod

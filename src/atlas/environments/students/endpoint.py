@@ -118,11 +118,16 @@ class EndpointStudent(Elsewhere):
     def _tally(self) -> Tally:
         return Tally(usage=self.spent, outcomes=Counter(self._service.outcomes))
 
-    async def _attempt(self, task: Task, teaching: str | None, sample: int) -> Attempt:
-        limit = self.max_new_tokens
+    async def _attempt(
+        self, task: Task, teaching: str | None, sample: int, before: Attempt | None
+    ) -> Attempt:
+        limit, asked = self.max_new_tokens, {"task": task.question}
         if teaching is None:
-            return await self._said("baseline", limit, sample, task=task.question)
-        return await self._said("attempt", limit, sample, task=task.question, teaching=teaching)
+            return await self._said("baseline", limit, sample, **asked)
+        asked["teaching"] = teaching
+        if before is None:
+            return await self._said("attempt", limit, sample, **asked)
+        return await self._said("revise", limit, sample, **asked, attempt=before.text)
 
     async def _said(
         self, kind: PromptKind, max_tokens: int, sample: int = 0, **values: str

@@ -35,10 +35,15 @@ class ModelStudent(Student):
         self._likelihood, self.has_likelihood = likelihood, likelihood is not None
 
     def attempt(
-        self, tasks: Sequence[Task], teachings: Sequence[str | None], *, seed: int = 0
+        self,
+        tasks: Sequence[Task],
+        teachings: Sequence[str | None],
+        *,
+        seed: int = 0,
+        before: Sequence[Attempt] | None = None,
     ) -> list[Attempt]:
         """See `Student.attempt`."""
-        ids = self._prompts(tasks, teachings)
+        ids = self._prompts(tasks, teachings, before)
         # Equal prompts get equal answers when the student is greedy: compute each once.
         distinct = list(dict.fromkeys(ids)) if self.actor.sampling.temperature == 0 else ids
         made = self.actor.complete(distinct, seed=seed)
@@ -73,14 +78,21 @@ class ModelStudent(Student):
         return [probed(self.actor, prompts, seed=seed, who=who, key=key)[0]]
 
     def _prompts(
-        self, tasks: Sequence[Task], teachings: Sequence[str | None]
+        self,
+        tasks: Sequence[Task],
+        teachings: Sequence[str | None],
+        before: Sequence[Attempt] | None = None,
     ) -> list[tuple[int, ...]]:
-        prompt = self.actor.renderer.prompt
+        shown = [None] * len(tasks) if before is None else [one.text for one in before]
         return [
-            tuple(
-                prompt("baseline", task=task.question)
-                if teaching is None
-                else prompt("attempt", task=task.question, teaching=teaching)
-            )
-            for task, teaching in zip(tasks, teachings, strict=True)
+            tuple(self._prompt(task.question, teaching, text))
+            for task, teaching, text in zip(tasks, teachings, shown, strict=True)
         ]
+
+    def _prompt(self, task: str, teaching: str | None, attempt: str | None) -> list[int]:
+        prompt = self.actor.renderer.prompt
+        if teaching is None:
+            return prompt("baseline", task=task)
+        if attempt is None:
+            return prompt("attempt", task=task, teaching=teaching)
+        return prompt("revise", task=task, teaching=teaching, attempt=attempt)

@@ -24,9 +24,18 @@ class Student(Protocol):
     """It says how likely it finds reference answers (`gains`)."""
 
     def attempt(
-        self, tasks: Sequence[Task], teachings: Sequence[str | None], *, seed: int = 0
+        self,
+        tasks: Sequence[Task],
+        teachings: Sequence[str | None],
+        *,
+        seed: int = 0,
+        before: Sequence[Attempt] | None = None,
     ) -> list[Attempt]:
-        """Return an attempt at each task, with its teaching or, where that is None, alone."""
+        """Return an attempt at each task, with its teaching or, where that is None, alone.
+
+        Args:
+            before: An earlier attempt at each, which the student looks at once more.
+        """
         ...
 
     def approach(self, tasks: Sequence[Task], *, seed: int = 0) -> list[Utterance]:

@@ -23,6 +23,7 @@ from atlas.environments.loading import configured_student, load_actor
 from atlas.environments.rollout import roll_out
 from atlas.environments.students.baselines import Baselines
 from atlas.environments.teaching.plan import PlanTeaching
+from atlas.environments.teaching.protocol import teaching_by
 from atlas.models.checkpoints import check_model
 from atlas.models.prompts import ELSEWHERE, configured_prompts
 from atlas.prompts import Prompts
@@ -159,4 +160,4 @@ def teacher_and_student(
     """
     teacher = load_actor(config.teacher_model, Sampling.of(config), prompts=prompts, say=say)
     student = configured_student(config, prompts, errors=errors, say=say)
-    return PlanTeaching(teacher.renderer, Baselines(student)), teacher
+    return teaching_by(config, teacher.renderer, Baselines(student)), teacher

@@ -11,6 +11,7 @@ from atlas.environments.environment import Context
 from atlas.environments.loading import configured_student
 from atlas.environments.students.baselines import Baselines, baseline_key
 from atlas.environments.teaching.plan import PlanTeaching
+from atlas.environments.teaching.protocol import teaching_by
 from atlas.errors import AtlasError
 from atlas.rewards.configured import configured_reward, uplift_weights
 from atlas.rewards.judges.training import TrainingJudges
@@ -50,11 +51,13 @@ def teaching(context: Context) -> PlanTeaching:
             "the reward (reward_dense_weight) is off"
         )
         weights = replace(weights, dense=0.0)
-    return PlanTeaching(
+    return teaching_by(
+        config,
         context.renderer,
         Baselines(student, folder=context.run.student_alone, key=_key(context)),
         approach_tokens=config.approach_max_new_tokens,
         weights=weights,
+        verdict_weight=config.verdict_weight,
         reward=configured_reward(config, judges.scorers),
         judges=judges,
         ranks=context.ranks,

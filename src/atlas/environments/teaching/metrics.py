@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from atlas.environments.metrics import mean, part
 from atlas.rewards.leaks.find import LEAK_KINDS
-from atlas.types import Lesson
+from atlas.types import Lesson, Review
 
 
 def teaching_metrics(lessons: Sequence[Lesson]) -> Mapping[str, float]:
@@ -39,4 +39,17 @@ def teaching_metrics(lessons: Sequence[Lesson]) -> Mapping[str, float]:
         ),
         "train/teaching_tokens": mean(one.teaching.num_tokens for one in lessons),
         "train/attempt_tokens": mean(one.attempt.tokens for one in lessons),
+        **_verdicts([review for one in lessons for review in one.reviews]),
+    }
+
+
+def _verdicts(reviews: Sequence[Review]) -> Mapping[str, float]:
+    """Return how a verifying teacher judges; nothing for one that only plans."""
+    if not reviews:
+        return {}
+    told = [review for review in reviews if review.true is not None]
+    return {
+        "train/verdict_accuracy": mean(float(bool(review.true)) for review in told),
+        "train/certified_share": mean(float(review.certified) for review in reviews),
+        "train/verdict_unreadable": mean(float(not review.readable) for review in reviews),
     }

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from atlas.config.evaluate import EvaluateConfig
 from atlas.config.grammar.schema import keys_of
+from atlas.config.parts.sampling import TeachingKind
 from atlas.config.parts.student import StudentConfig
 from atlas.environments.loading import configured_student, load_actor
 from atlas.environments.rollout import act
 from atlas.environments.students.baselines import Baselines
-from atlas.environments.teaching.plan import PlanTeaching
+from atlas.environments.teaching.protocol import teaching_by
 from atlas.errors import AtlasError
 from atlas.models.prompts import ELSEWHERE, chosen_prompts
 from atlas.prompts.folder import AUTO
@@ -41,6 +42,7 @@ def give_lesson(
     max_new_tokens: int = 128,
     prompts: str = AUTO,
     elsewhere: StudentConfig | None = None,
+    teaching: TeachingKind = "plan",
 ) -> Lesson:
     """Let a student answer a question alone, then teach it and let it try again.
 
@@ -51,6 +53,7 @@ def give_lesson(
         max_new_tokens: Longest answer and longest teaching.
         prompts: What both are asked, as the key ``prompts`` of a configuration.
         elsewhere: The student in place of ``student``, where it is an endpoint or an agent.
+        teaching: By plan or by review, as the key ``teaching`` of a configuration.
 
     Raises:
         AtlasError: The question is empty, a model can't be loaded, or the student can't be reached.
@@ -69,6 +72,7 @@ def give_lesson(
         student_max_new_tokens=max_new_tokens,
         approach_max_new_tokens=math.ceil(max_new_tokens / _PER_APPROACH),
         prompts=prompts,
+        teaching=teaching,
         **{name: getattr(said, name) for name in keys_of(StudentConfig)},
     )
     where = config.student_here or ELSEWHERE
@@ -76,6 +80,6 @@ def give_lesson(
     guide = load_actor(teacher, Sampling(max_new_tokens=max_new_tokens), prompts=asked)
     task = Task(question=question.strip(), answer="", family="")
     with contextlib.closing(configured_student(config, asked)) as learner:
-        environment = PlanTeaching(guide.renderer, Baselines(learner))
+        environment = teaching_by(config, guide.renderer, Baselines(learner))
         ((lesson,),) = act(environment, guide, [task], seed=0)
     return lesson
