@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save
 from typer.testing import CliRunner
 
 from atlas.cli.app import app
 from atlas.errors import AtlasError
+from atlas.machine.shipped import model_path
 
 SIZES = ["families=[leg_counting]", "num_tasks=4", "max_new_tokens=24", "student_max_new_tokens=64"]
 
@@ -28,6 +31,12 @@ def evaluate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         timeout=120,
         check=False,
     )
+
+
+def trained() -> bytes:
+    """Return the weights of the base model, a little changed."""
+    weights = load_file(Path(model_path("base")) / "model.safetensors")
+    return save({name: 1.01 * tensor for name, tensor in weights.items()})
 
 
 def test_a_teacher_is_measured_and_the_same_command_shows_it_again(
@@ -50,6 +59,13 @@ def test_a_teacher_is_measured_and_the_same_command_shows_it_again(
 
     # In this process: a command's start is mostly imports.
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(model_path("base"), "base")  # a folder of that name comes first
+    Path("base", "model.safetensors").write_bytes(trained())
+    Path("base", "manifest.json").unlink()
+    changed = CliRunner().invoke(app, ["evaluate", "base", *SIZES])
+    assert changed.exit_code == 0, changed.exception
+    assert "all is measured anew: student, teacher base changed" in changed.output
+    assert (run / "eval" / "claims.json").stat().st_mtime_ns > written
     other = CliRunner().invoke(app, ["evaluate", "base", *SIZES, "seed=5"])
     assert isinstance(other.exception, AtlasError)
     assert "begun with other settings (seed was " in str(other.exception)

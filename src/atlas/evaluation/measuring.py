@@ -7,6 +7,8 @@ tasks. A chunk that is finished lies in a file of its own until all are there.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,11 +27,14 @@ from atlas.errors import AtlasError
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
+from atlas.models.identity import model_digest
 from atlas.models.prompts import ELSEWHERE, configured_prompts
 from atlas.prompts import STUDENTS, Prompts
+from atlas.prompts.folder import read_prompts
 from atlas.rollouts.generator import Sampling
+from atlas.run.inputs import changed_inputs, write_inputs
 from atlas.run.progress import Progress
-from atlas.run.prompts_kept import keep_prompts, run_prompts
+from atlas.run.prompts_kept import keep_prompts
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.run.stopping import StopRequest
@@ -103,19 +108,14 @@ def measure(
 
 
 def arms_prompts(
-    run: RunDir,
-    config: EvaluateConfig,
-    arms: Mapping[str, str],
-    *,
-    say: Callable[[str], None] = lambda line: None,
+    run: RunDir, config: EvaluateConfig, arms: Mapping[str, str]
 ) -> dict[str, Prompts]:
-    """Return what each teacher and the student are asked, kept in the run directory.
+    """Return what each teacher and the student are asked.
 
     Args:
-        run: Keeps ``prompts/ARM``.
+        run: Keeps ``prompts/ARM``, for when the place that they came from is gone.
         config: Names prompts and student.
         arms: Folders of teachers, by name.
-        say: Told where the run was begun with others than those of now.
 
     Raises:
         AtlasError: A file isn't a prompt, or two teachers were trained with a student that read
@@ -123,23 +123,72 @@ def arms_prompts(
     """
     found: dict[str, Prompts] = {}
     for name, folder in arms.items():
-        choose = partial(
-            configured_prompts,
-            config,
-            teacher=folder,
-            student=config.student_here or ELSEWHERE,
-            others=arms.values(),
-        )
-        found[name] = run_prompts(run.prompts / name, choose, say=say)
+        try:
+            found[name] = configured_prompts(
+                config,
+                teacher=folder,
+                student=config.student_here or ELSEWHERE,
+                others=arms.values(),
+            )
+        except AtlasError:
+            if not (run.prompts / name).is_dir():
+                raise
+            found[name] = read_prompts(run.prompts / name)
         first = next(iter(found))
         if found[name].only(STUDENTS) != found[first].only(STUDENTS):
             raise AtlasError(
                 f"the student of {name} was asked otherwise than that of {first}; measure them "
                 "apart, or say what it is asked with prompts=plain, prompts=chat or a folder"
             )
-    for name, prompts in found.items():
-        keep_prompts(run.prompts / name, prompts)
     return found
+
+
+def forget_outdated(
+    run: RunDir,
+    config: EvaluateConfig,
+    arms: Mapping[str, str],
+    tasks: Sequence[Task],
+    *,
+    say: Callable[[str], None],
+) -> None:
+    """Delete results, finished or not, of other models, tasks or prompts than those of now.
+
+    Settings are the run directory's business, which is taken up with the same ones only.
+
+    Args:
+        run: Keeps what its results are of.
+        config: Names prompts and student.
+        arms: Folders of teachers, by name.
+        tasks: That the arms are measured on.
+        say: Told what has changed.
+
+    Raises:
+        AtlasError: As for `arms_prompts`.
+    """
+    asked = [[task.id, task.answer, task.family, dict(task.metadata)] for task in tasks]
+    here = config.student_here
+    student = model_digest(here) if here else _sha256(config.student_name)
+    now = {"student": student, "tasks": _sha256(asked)}
+    now |= {f"teacher {name}": model_digest(folder) for name, folder in arms.items()}
+    prompts = arms_prompts(run, config, arms)
+    now |= {f"prompts of {name}": one.digest for name, one in prompts.items()}
+    folder = run.pairs.parent
+    changed = changed_inputs(folder, now)
+    if changed == []:
+        return
+    if folder.exists():
+        what = f"{', '.join(changed)} changed" if changed else "nothing says what they are of"
+        say(f"the results that were there are dropped, all is measured anew: {what}")
+    run.forget_stage("evaluate")
+    for place in (folder, run.prompts):
+        shutil.rmtree(place, ignore_errors=True)
+    for name, one in prompts.items():
+        keep_prompts(run.prompts / name, one)
+    write_inputs(folder, now)
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def evaluate(
@@ -162,7 +211,8 @@ def evaluate(
         Stopped: The user asked to stop.
     """
     say = run.teller("evaluate", progress)
-    prompts = arms_prompts(run, config, arms, say=say)
+    forget_outdated(run, config, arms, tasks, say=say)
+    prompts = arms_prompts(run, config, arms)
     asked = next(iter(prompts.values()))
     student = configured_student(config, asked, errors=run.student_errors, say=say)
     baselines = Baselines(student)

@@ -12,11 +12,14 @@ from pathlib import Path
 
 from atlas.config.quickstart import QuickstartConfig
 from atlas.data.tasks import check_family
+from atlas.evaluation.measuring import forget_outdated
 from atlas.machine.precision import set_matmul_precision
-from atlas.quickstart.stages import STAGES, Quickstart
+from atlas.models.identity import model_digests
+from atlas.quickstart.stages import STAGES, Quickstart, measured
 from atlas.run import stages as stages_of_a_job
 from atlas.run.config_file import keep_config
 from atlas.run.files import require_free_space
+from atlas.run.inputs import keep_inputs
 from atlas.run.links import publish, refuse_foreign
 from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
@@ -47,6 +50,8 @@ def prepare(config: QuickstartConfig, *, fresh: bool, override: bool = False) ->
     require_free_space(Path(config.output_dir), _RUN_BYTES)
     run = RunDir.create(config.output_dir, "quickstart", fresh=fresh)
     keep_config(config, run.config, override=override)
+    named = {"model_name_or_path": config.model_name_or_path}
+    keep_inputs(run.path, model_digests(named), named)
     return run
 
 
@@ -69,5 +74,12 @@ def run_stages(
     set_matmul_precision(config.float32_matmul_precision)
     job = Quickstart(run=run, config=config)
     stages = {name: partial(stage, job) for name, stage in STAGES.items()}
-    stages_of_a_job.run_stages(run, stages, seed=config.seed, progress_of=progress_of, stop=stop)
+    stages_of_a_job.run_stages(
+        run,
+        stages,
+        seed=config.seed,
+        progress_of=progress_of,
+        stop=stop,
+        outdated={"evaluate": lambda say: forget_outdated(run, *measured(job), say=say)},
+    )
     publish(run.path, Path(config.results_dir), PUBLISHED)

@@ -28,9 +28,11 @@ from atlas.data.training_sets import RLSet, rl_set, sft_set, teachers_renderer
 from atlas.environments.teaching.collect import collect as record_sessions
 from atlas.environments.teaching.collect import collecting_prompts, tasks_to_collect
 from atlas.evaluation.measuring import evaluate as measure_arms
+from atlas.models.identity import model_digests
 from atlas.report import write_report
 from atlas.report.success import success_lines
 from atlas.run.config_file import save_config
+from atlas.run.inputs import keep_inputs
 from atlas.run.lineage import write_lineage
 from atlas.run.progress import Progress
 from atlas.run.prompts_kept import keep_prompts
@@ -41,6 +43,7 @@ from atlas.traces.collection import PostgresCollection
 from atlas.traces.embedded.server import EmbeddedPostgres
 from atlas.training.grpo import train_grpo
 from atlas.training.sft import train_sft
+from atlas.types import Task
 
 Stage = Callable[["Quickstart", Progress, StopRequest], Mapping[str, Any]]
 
@@ -134,6 +137,8 @@ def grpo(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str,
         )
     )
     save_config(config, run.config)
+    named = {"model_name_or_path": config.model_name_or_path}
+    keep_inputs(run.path, model_digests(named), named)
     made = recorded_tasks(job)
     write_lineage(run.path, made.lineage)
     canary = mixed_tasks(
@@ -156,6 +161,13 @@ def _tell_success(run: RunDir, progress: Progress) -> None:
 
 def evaluate(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
     """Measure both teachers on held-out tasks, with the sampling of the training."""
+    config, arms, held_out = measured(job)
+    check_disjoint(held_out, recorded_tasks(job).tasks)
+    return measure_arms(job.run, config, arms, held_out, progress=progress, stop=stop)
+
+
+def measured(job: Quickstart) -> tuple[EvaluateConfig, dict[str, str], list[Task]]:
+    """Return how the teachers are measured, their folders by name, and on what."""
     config = job.config
     held_out = mixed_tasks(
         config.families,
@@ -163,9 +175,8 @@ def evaluate(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[
         seed=derive_seed(config.seed, "held out"),
         split="held_out",
     )
-    check_disjoint(held_out, recorded_tasks(job).tasks)
     arms = {arm: str(job.run.path / arm / "final") for arm in ("sft", "grpo")}
-    measured = section(
+    evaluation = section(
         config,
         "evaluate",
         EvaluateConfig,
@@ -176,7 +187,7 @@ def evaluate(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[
         top_p=config.grpo_top_p,
         chunk_size=_EVAL_CHUNK,
     )
-    return measure_arms(job.run, measured, arms, held_out, progress=progress, stop=stop)
+    return evaluation, arms, held_out
 
 
 def report(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:

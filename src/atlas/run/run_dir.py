@@ -252,6 +252,10 @@ class RunDir:
         write_atomic(self._stage_path(name), json.dumps(record, indent=2) + "\n")
         self.forget_earlier()
 
+    def forget_stage(self, name: str) -> None:
+        """Take back that the stage ``name`` has finished: what it made is outdated."""
+        self._stage_path(name).unlink(missing_ok=True)
+
     def note(self, stage: str, text: str) -> None:
         """Write a line of plain text to ``training.log``.
 

@@ -26,24 +26,31 @@ def run_stages(
     seed: int,
     progress_of: Callable[[str], Progress],
     stop: StopRequest,
+    outdated: Mapping[str, Callable[[Callable[[str], None]], None]] | None = None,
 ) -> None:
-    """Run every stage that hasn't finished.
+    """Run every stage that hasn't finished, and those behind it: they build on what it makes.
 
     Args:
         run: Locked by the caller.
         stages: By name, in the order that they run in.
         seed: Each stage's random numbers derive from it and from the stage's name.
         progress_of: Gives the progress display of a stage, by its name.
+        outdated: By stage, what forgets one that has finished with something else than is there
+            now; it is given what tells of that.
 
     Raises:
         Stopped: The user asked to stop; the next call goes on.
     """
+    again = False
     for name, stage in stages.items():
         progress = progress_of(name)
-        if run.stage_done(name):
+        if run.stage_done(name) and outdated and name in outdated:
+            outdated[name](run.teller(name, progress))
+        if run.stage_done(name) and not again:
             progress.begin(1)
             progress.advance(note="done before")
             continue
+        again = True
         stop.check()
         seed_everything(seed, name)
         started = time.monotonic()

@@ -19,16 +19,15 @@ from tests.reliability.fuzz.broken import (
     texts,
 )
 
-from atlas.config import RankedConfig
 from atlas.environments.students.baselines import Baselines
 from atlas.errors import AtlasError
 from atlas.evaluation.claims_file import read_claims
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
-from atlas.from_scratch.inputs import keep_inputs
 from atlas.from_scratch.model.folder import claim_folder
 from atlas.json_file import parse_json, read_json
 from atlas.models.manifest import is_whole, refuse_damaged, sha256
 from atlas.report import write_report
+from atlas.run.inputs import keep_inputs
 from atlas.run.lineage import lineage_json, read_lineage
 from atlas.run.metrics import _drop_lines
 from atlas.run.run_dir import RunDir
@@ -285,7 +284,7 @@ def test_what_a_student_does_alone(folder: Folder, content: bytes) -> None:
 def test_the_inputs_of_a_run(folder: Folder, content: bytes) -> None:
     path = folder() / "inputs.json"
     path.write_bytes(content)
-    refused(keep_inputs, RankedConfig(), {"train_data": "0" * 64}, path)
+    refused(keep_inputs, path.parent, {"train_data": "0" * 64}, {"train_data": "train.jsonl"})
 
 
 @fuzz()

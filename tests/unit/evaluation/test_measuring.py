@@ -15,7 +15,7 @@ from atlas.environments.students.baselines import Baselines
 from atlas.environments.students.model import ModelStudent
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.errors import AtlasError
-from atlas.evaluation.measuring import Arm, arm_names, arms_prompts, measure
+from atlas.evaluation.measuring import Arm, arm_names, arms_prompts, forget_outdated, measure
 from atlas.models.checkpoints import load_tokenizer
 from atlas.prompts import TEACHERS, Prompts
 from atlas.prompts.folder import shipped_prompts
@@ -119,6 +119,49 @@ def test_a_stopped_run_goes_on_behind_its_last_chunk(tmp_path: Path) -> None:
     assert resumed == whole
 
 
+def test_results_of_other_models_tasks_or_prompts_are_dropped_finished_or_not(
+    tmp_path: Path,
+) -> None:
+    for name in ("teacher", "other", "student"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(name)
+    link = tmp_path / "link"
+    link.symlink_to("teacher")
+    run = RunDir.create(tmp_path / "run", "evaluate")
+    config = EvaluateConfig(
+        teachers=(str(link),), student_model=str(tmp_path / "student"), prompts="plain"
+    )
+    said: list[str] = []
+
+    def left(config: EvaluateConfig = config, tasks: list[Task] = TASKS) -> tuple[bool, bool]:
+        forget_outdated(run, config, {"link": str(link)}, tasks, say=said.append)
+        found = (run.stage_done("evaluate"), (run.pieces / "link-0.jsonl").is_file())
+        (run.pieces / "link-0.jsonl").parent.mkdir(exist_ok=True)
+        (run.pieces / "link-0.jsonl").write_text("measured")
+        run.finish_stage("evaluate", {}, 1.0)
+        return found
+
+    assert left() == (False, False)
+    assert left() == (True, True)
+    assert said == []
+    link.unlink()
+    link.symlink_to("other")
+    assert left() == (False, False)
+    (tmp_path / "student" / "config.json").write_text("trained")
+    assert left() == (False, False)
+    assert left(tasks=[replace(TASKS[0], answer="7"), *TASKS[1:]]) == (False, False)
+    assert left(replace(config, prompts="chat")) == (False, False)
+    assert [line.partition("anew: ")[2] for line in said] == [
+        "teacher link changed",
+        "student changed",
+        "tasks changed",
+        "prompts of link, tasks changed",
+    ]
+    (run.pairs.parent / "inputs.json").unlink()
+    assert left(replace(config, prompts="chat")) == (False, False)
+    assert said[-1].endswith("nothing says what they are of")
+
+
 def test_an_arm_is_named_by_the_folder_that_says_most() -> None:
     folders = ["runs/quickstart/sft/final", "results/rl_checkpoint", "Qwen/Qwen3-8B", "base"]
     names = ["sft", "rl_checkpoint", "Qwen3-8B", "base"]
@@ -142,9 +185,7 @@ def test_teachers_whose_students_were_asked_differently_need_to_be_told_what_to_
 
     def found(config: EvaluateConfig, *names: str) -> dict[str, Prompts]:
         run = RunDir(path=tmp_path / "-".join((config.prompts, *names)), kind="evaluate")
-        made = arms_prompts(run, config, {name: str(tmp_path / name) for name in names})
-        assert {path.name for path in run.prompts.iterdir()} == {*names}
-        return made
+        return arms_prompts(run, config, {name: str(tmp_path / name) for name in names})
 
     assert found(config, "one", "teaches") == {"one": plain, "teaches": teaches}
     with pytest.raises(AtlasError, match=r"student of other was asked .* of one; .* prompts=plain"):
@@ -153,10 +194,11 @@ def test_teachers_whose_students_were_asked_differently_need_to_be_told_what_to_
     # other's was.
     keep_prompts(tmp_path / "warmed" / "prompts", teaches.only(TEACHERS))
     assert found(config, "warmed", "other")["warmed"] == teaches.only(TEACHERS).over(other)
-    said: list[str] = []
     begun = RunDir(path=tmp_path / "auto-one-teaches", kind="evaluate")
-    changed = replace(config, prompts="chat")
-    assert arms_prompts(begun, changed, {"one": "elsewhere"}, say=said.append) == {"one": plain}
-    assert "auto-one-teaches/prompts/one, with which the run was begun" in said[0]
+    keep_prompts(begun.prompts / "one", plain)
+    gone = replace(config, prompts=str(tmp_path / "gone"))
+    assert arms_prompts(begun, gone, {"one": "elsewhere"}) == {"one": plain}
+    with pytest.raises(AtlasError, match="gone"):
+        arms_prompts(begun, gone, {"two": "elsewhere"})
     named = replace(config, prompts="chat")
     assert found(named, "one", "other") == dict.fromkeys(("one", "other"), shipped_prompts("chat"))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +54,35 @@ def test_a_stop_is_heard_between_stages(tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         run_stages(run, stages, seed=0, progress_of=lambda name: Silent(), stop=stop)
     assert (run.stage_done("first"), run.stage_done("second")) == (True, False)
+
+
+def test_what_is_outdated_is_done_again_with_all_behind_it(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", "ranked")
+    done: list[str] = []
+
+    def stage(name: str) -> Stage:
+        def work(progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
+            done.append(name)
+            return {}
+
+        return work
+
+    def go(outdated: bool) -> None:
+        def forget(say: Callable[[str], None]) -> None:
+            if outdated:
+                say("the data changed")
+                run.forget_stage("second")
+
+        run_stages(
+            run,
+            {name: stage(name) for name in ("first", "second", "third")},
+            seed=3,
+            progress_of=lambda name: Silent(),
+            stop=StopRequest(),
+            outdated={"second": forget},
+        )
+
+    for outdated in (False, False, True):
+        go(outdated)
+    assert done == ["first", "second", "third", "second", "third"]
+    assert "the data changed" in run.log.read_text()

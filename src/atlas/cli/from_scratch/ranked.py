@@ -88,10 +88,11 @@ def _begun(
     resume: bool,
 ) -> FromScratch:
     """Make the run directory, or take up the one that is there, once nothing speaks against it."""
-    from atlas.from_scratch.inputs import digests_of, keep_inputs
+    from atlas.from_scratch.inputs import digests_of, named_inputs
     from atlas.from_scratch.model.folder import claim_folder
     from atlas.from_scratch.stages import FromScratch
     from atlas.run.config_file import keep_config
+    from atlas.run.inputs import keep_inputs
 
     refuse_foreign(Path(config.log_dir), LOGS, "log_dir")
     if {"pretrain", "ranked"} & {*config.stages}:
@@ -101,7 +102,7 @@ def _begun(
         raise AtlasError(f"there is no run in {config.output_dir} to resume; leave --resume out")
     run_dir = RunDir.create(config.output_dir, "ranked", fresh=fresh)
     keep_config(config, run_dir.config)
-    keep_inputs(config, digests, run_dir.path / "inputs.json")
+    keep_inputs(run_dir.path, digests, named_inputs(config))
     settings = _settled(run_dir, plan.settings)
     if settings != plan.settings:
         say(f"This run was begun with {settings}, and goes on so.")

@@ -30,7 +30,9 @@ def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = Fal
     from atlas.run.prompts_kept import check_prompts, keep_prompts, run_prompts
 
     settings = load_config(CollectConfig, config, overrides)
-    for model in filter(None, (settings.teacher_model, settings.student_here)):
+    models = {"teacher_model": settings.teacher_model, "student_model": settings.student_here}
+    models = {key: model for key, model in models.items() if model}
+    for model in models.values():
         refuse_missing(model)
     refuse_keyless(settings)
     check_prompts(settings.prompts, settings.output_dir)
@@ -40,6 +42,8 @@ def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = Fal
     import torch
 
     from atlas.environments.teaching import collect as collecting
+    from atlas.models.identity import model_digests
+    from atlas.run.inputs import keep_inputs
     from atlas.run.seeding import seed_everything
     from atlas.traces.collection import JsonlCollection
 
@@ -53,6 +57,7 @@ def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = Fal
     with _given_database(settings) as db_url:
         run = RunDir.create(settings.output_dir, "collect", fresh=fresh)
         keep_config(settings, run.config)
+        keep_inputs(run.path, model_digests(models), models)
         prompts = run_prompts(run.prompts, lambda: collecting.collecting_prompts(settings), say=say)
         keep_prompts(run.prompts, prompts)
         name = collecting.learning_key(settings, tasks, prompts)

@@ -56,7 +56,7 @@ def evaluate(
 
     import torch
 
-    from atlas.evaluation.measuring import arm_names
+    from atlas.evaluation.measuring import arm_names, forget_outdated
     from atlas.models.checkpoints import check_model
 
     arms = dict(zip(arm_names(settings.teachers), settings.teachers, strict=True))
@@ -70,6 +70,7 @@ def evaluate(
     same = "The same command" if own is None else f"atlas evaluate {own.path}"
     hint = f"{same} goes on from where it stopped; --fresh starts over."
     with run.lock(), working(hint, run) as (stop, bar_of):
+        forget_outdated(run, settings, arms, tasks, say=say)
         if not run.stage_done("evaluate"):
             _measure(run, settings, arms, tasks, bar_of, stop)
     show_claims(run)

@@ -25,6 +25,7 @@ from atlas.models.presence import refuse_missing
 from atlas.parallel.world import world
 from atlas.run.config_file import keep_config
 from atlas.run.files import require_free_space
+from atlas.run.inputs import keep_inputs
 from atlas.run.lineage import Lineage, read_lineage, write_lineage
 from atlas.run.links import publish, refuse_foreign
 from atlas.run.prompts_kept import check_prompts
@@ -56,7 +57,7 @@ def check(config: SFTConfig | GRPOConfig, kind: str) -> None:
         path = getattr(config, key)
         if path is not None and not Path(path).exists():
             raise AtlasError(f"can't read {path}: it isn't there; set {key} to a file that is")
-    for name in _models(config):
+    for name in _models_by_key(config).values():
         refuse_missing(name)
     check_deepspeed(config, world().size)
     if isinstance(config, GRPOConfig) and config.environment == "teaching":
@@ -79,12 +80,12 @@ def check_deepspeed(config: TrainConfig, num_processes: int) -> None:
         settings_of(config, config.deepspeed, num_processes)
 
 
-def _models(config: TrainConfig) -> list[str]:
+def _models_by_key(config: TrainConfig) -> dict[str, str]:
     """Return the models that will be loaded; a preset names a student where none is met, too."""
-    names = [getattr(config, "model_name_or_path", None)]
+    names = {"model_name_or_path": getattr(config, "model_name_or_path", None)}
     if isinstance(config, GRPOConfig) and config.environment == "teaching":
-        names.append(config.student_here)
-    return [name for name in names if name]
+        names["student_model"] = config.student_here
+    return {key: name for key, name in names.items() if name}
 
 
 @contextlib.contextmanager
@@ -122,6 +123,8 @@ class StartedRun:
     """A run directory, new or gone on with."""
 
     run: RunDir
+    inputs: Mapping[str, str]
+    """Digests of the models that it is begun with, by key."""
     before: Lineage | None
     """What it was begun with; None for a new one."""
 
@@ -138,17 +141,23 @@ def begin(config: TrainConfig, kind: str, *, fresh: bool, override: bool = False
         AtlasError: It is finished, can't be used, or was begun with other settings.
     """
     from atlas.models.checkpoints import check_model
+    from atlas.models.identity import model_digests
 
-    for name in _models(config):
+    for name in _models_by_key(config).values():
         check_model(name)
     check_disk(config)
     run = RunDir.create(config.output_dir, kind, fresh=fresh)
     if run.stage_done(kind):
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
+    named = _models_by_key(config)
+    inputs = model_digests(named)
     if run.config.is_file():
         keep_config(config, run.config, override=override)
+        keep_inputs(run.path, inputs, named)
     return StartedRun(
-        run=run, before=read_lineage(run.path) if os.path.lexists(run.lineage) else None
+        run=run,
+        inputs=inputs,
+        before=read_lineage(run.path) if os.path.lexists(run.lineage) else None,
     )
 
 
@@ -204,6 +213,7 @@ def keep(begun: StartedRun, config: TrainConfig, lineage: Lineage) -> None:
             f"lost or changed {missing or 'some'}; bring them back, or start over with --fresh"
         )
     keep_config(config, begun.run.config)
+    keep_inputs(begun.run.path, begun.inputs, _models_by_key(config))
 
 
 def train(

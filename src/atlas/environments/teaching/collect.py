@@ -25,6 +25,7 @@ from atlas.environments.students.baselines import Baselines
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.environments.teaching.protocol import teaching_by
 from atlas.models.checkpoints import check_model
+from atlas.models.identity import model_digest
 from atlas.models.prompts import ELSEWHERE, configured_prompts
 from atlas.prompts import Prompts
 from atlas.rewards.verifiers import accepts_reference
@@ -71,7 +72,8 @@ def learning_key(config: CollectConfig, tasks: Sequence[Task], prompts: Prompts)
         and not (name in DECISIVE - {"student_model"} and getattr(config, name) == info.default)
     }
     asked = [[task.id, task.answer, task.family] for task in tasks]
-    decisive = json.dumps([settings, asked, prompts.digest])
+    models = [model_digest(name) for name in (config.teacher_model, config.student_here) if name]
+    decisive = json.dumps([settings, models, asked, prompts.digest])
     return f"collect-{hashlib.sha256(decisive.encode()).hexdigest()[:12]}"
 
 

@@ -154,6 +154,15 @@ def test_the_learning_key_follows_from_all_that_decides_the_sessions() -> None:
     assert len({key, *others}) == 7
 
 
+def test_a_model_that_was_replaced_records_under_another_key(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    config = replace(CONFIG, teacher_model=str(tmp_path))
+    key = learning_key(config, TASKS, PLAIN)
+    assert learning_key(config, TASKS, PLAIN) == key
+    (tmp_path / "config.json").write_text('{"trained": 1}')
+    assert learning_key(config, TASKS, PLAIN) != key
+
+
 def test_tasks_come_from_a_file_checked_by_their_verifiers(tmp_path: Path) -> None:
     lines = [{"question": task.question, "answer": task.answer} for task in TASKS]
     path = tmp_path / "tasks.jsonl"
