@@ -20,7 +20,7 @@ from atlas.run import stages as stages_of_a_job
 from atlas.run.config_file import keep_config
 from atlas.run.files import require_free_space
 from atlas.run.inputs import keep_inputs
-from atlas.run.links import publish, refuse_foreign
+from atlas.run.links import offer, refuse_foreign
 from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import StopRequest
@@ -61,12 +61,17 @@ def run_stages(
     *,
     progress_of: Callable[[str], Progress],
     stop: StopRequest,
-) -> None:
+    meant: bool = True,
+) -> tuple[bool, str]:
     """Run every stage that hasn't finished, then link what the run made to the guide's places.
 
     Args:
         run: Locked by the caller.
         progress_of: Gives the progress display of a stage, by its name.
+        meant: The links are to be this run's, whatever is there.
+
+    Returns:
+        As `offer`.
 
     Raises:
         Stopped: The user asked to stop; the next call goes on.
@@ -82,4 +87,5 @@ def run_stages(
         stop=stop,
         outdated={"evaluate": lambda say: forget_outdated(run, *measured(job), say=say)},
     )
-    publish(run.path, Path(config.results_dir), PUBLISHED)
+    place = Path(config.results_dir)
+    return offer(run.path, place, PUBLISHED, model="rl_checkpoint", meant=meant)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,6 +71,8 @@ def evaluate(
     keep_config(settings, run.config)
     same = "The same command" if own is None else f"atlas evaluate {own.path}"
     hint = f"{same} goes on from where it stopped; --fresh starts over."
+    for name, folder in {**arms, "student": settings.student_model}.items():
+        say(f"{name}: {named(folder)}")
     with run.lock(), working(hint, run) as (stop, bar_of):
         forget_outdated(run, settings, arms, tasks, say=say)
         if not run.stage_done("evaluate"):
@@ -76,6 +80,12 @@ def evaluate(
     show_claims(run)
     say(f"report:  {run.report}")
     say(f"pairs:   {run.pairs}")
+
+
+def named(folder: str) -> str:
+    """Return a model's name, of a link with what it points to now."""
+    place = Path(folder)
+    return f"{folder} -> {os.path.relpath(place.resolve())}" if place.is_symlink() else folder
 
 
 def with_teachers(words: Sequence[str]) -> list[str]:

@@ -55,6 +55,7 @@ def grpo(
         noun="tasks",
         fresh=fresh,
         override=override_config,
+        overrides=overrides,
     )
     if settings.evaluate_tasks and settings.environment == "teaching" and world().is_main:
         measure_own(RunDir.open(settings.output_dir, "grpo"), settings)

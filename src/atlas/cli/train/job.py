@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +27,7 @@ from atlas.run.config_file import keep_config
 from atlas.run.files import require_free_space
 from atlas.run.inputs import keep_inputs
 from atlas.run.lineage import Lineage, read_lineage, write_lineage
-from atlas.run.links import publish, refuse_foreign
+from atlas.run.links import offer, refuse_foreign
 from atlas.run.prompts_kept import check_prompts
 from atlas.run.run_dir import RunDir
 from atlas.run.trackers.tracker import check_trackers
@@ -225,6 +225,7 @@ def train(
     noun: str,
     fresh: bool,
     override: bool,
+    overrides: Sequence[str],
 ) -> None:
     """Run a training from its data to its last line, on every process.
 
@@ -237,6 +238,7 @@ def train(
         noun: What it learns from, for the last line.
         fresh: Start over.
         override: Go on with other settings, of those that change nothing learned.
+        overrides: Words of the command line.
 
     Raises:
         AtlasError: As for `begin` and `keep`, or the training failed.
@@ -262,17 +264,24 @@ def train(
             if ranks.is_main:
                 run.finish_stage(kind, figures, time.monotonic() - started)
         if ranks.is_main:
-            close(run, noun, figures)
+            close(run, noun, figures, meant=names_results(overrides))
 
 
-def close(run: RunDir, noun: str, figures: Mapping[str, Any]) -> None:
+def names_results(overrides: Sequence[str]) -> bool:
+    """Tell whether a command line says where the links go, so that they are meant to."""
+    return any(word.lstrip("+").startswith("results_dir=") for word in overrides)
+
+
+def close(run: RunDir, noun: str, figures: Mapping[str, Any], *, meant: bool) -> None:
     """Link the results; say what a model was trained on, where it is, and whether it went well."""
     from atlas.data.training_sets import counts
     from atlas.report.success import success_lines
 
     results = read_yaml(run.config).get("results_dir")
     if results:
-        publish(run.path, Path(results), PUBLISHED[run.kind])
+        names = PUBLISHED[run.kind]
+        _, line = offer(run.path, Path(results), names, model=next(iter(names)), meant=meant)
+        say(line)
     lineage = read_lineage(run.path)
     samples = lineage.num_samples
     left_out = f"; left out: {counts(lineage.left_out)}" if lineage.left_out else ""

@@ -32,6 +32,7 @@ def quickstart(
     override_config: OverrideConfig = False,
 ) -> None:
     """Collect traces, warm a teacher up, reinforce it, measure it: guide B at small size."""
+    from atlas.cli.train.job import names_results
     from atlas.config import QuickstartConfig, load_config
 
     preset, changed = preset_of(overrides or [])
@@ -47,12 +48,16 @@ def quickstart(
     run = prepare(settings, fresh=fresh, override=override_config)
     hint = "The same command goes on from where it stopped; --fresh starts over."
     with run.lock(), working(hint, run) as (stop, bar_of):
-        run_stages(run, settings, progress_of=bar_of, stop=stop)
+        linked, line = run_stages(
+            run, settings, progress_of=bar_of, stop=stop, meant=names_results(overrides)
+        )
     show_claims(run)
-    checkpoint = Path(settings.results_dir) / "rl_checkpoint"
+    say(line)
+    place = Path(settings.results_dir) if linked else run.path / "grpo"
+    checkpoint = place / ("rl_checkpoint" if linked else "final")
     say(f"report:      {run.report}")
     say(f"checkpoint:  {checkpoint}")
-    teacher = "" if settings.results_dir == "results" else f" --teacher {checkpoint}"
+    teacher = "" if linked and place == Path("results") else f" --teacher {checkpoint}"
     model = settings.model_name_or_path
     student = "" if model == "base" else f" --student {model}"
     (task,) = make_tasks(settings.families[0], 1, seed=0, split="held_out")

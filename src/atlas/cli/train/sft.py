@@ -64,4 +64,5 @@ def sft(
         noun="examples",
         fresh=fresh,
         override=override_config,
+        overrides=overrides,
     )
