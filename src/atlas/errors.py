@@ -53,6 +53,10 @@ class OutageError(AtlasError):
     exit_code: int = 3
 
 
+class OwnCodeError(AtlasError):
+    """What a user's own function raised; its cause is that, whose traceback the run's log keeps."""
+
+
 def reason_of(error: BaseException) -> str:
     """Return what another library's error says, as part of one line that a terminal can show."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -24,7 +24,7 @@ class StopAfter(Silent):
     def __init__(self, stop: StopRequest, steps: int) -> None:
         self.stop, self.steps, self.left = stop, steps, steps
 
-    def begin(self, total: int) -> None:
+    def begin(self, total: int, done: int = 0) -> None:
         """Count anew: what was begun before was no step."""
         self.stop.asked, self.left = False, self.steps
 

@@ -8,20 +8,29 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from atlas.errors import AtlasError, printable
+from atlas.errors import AtlasError, OwnCodeError, printable
+from atlas.masking import mask_secrets
 from atlas.parallel.world import world
+from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest, stop_on_signal
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress as Bars
+
+
+LINE_SECONDS = 30.0
+"""Between two lines about a stage, where its progress isn't drawn."""
 
 
 def say(line: str = "", *, lead: str = "", end: str = "\n", **style: Any) -> None:
@@ -77,19 +86,20 @@ def console() -> Console:
     """Return what draws tables and progress."""
     from rich.console import Console
 
-    return Console(highlight=False, quiet=not world().is_main)
+    style: Any = {"color_system": None} if os.environ.get("NO_COLOR") else {}
+    return Console(highlight=False, quiet=not world().is_main, **style)
 
 
 class StageBar:
     """Draws one stage as a line of a `rich` progress display."""
 
-    def __init__(self, display: Progress, name: str) -> None:
+    def __init__(self, display: Bars, name: str) -> None:
         self._display = display
         self._task = display.add_task(name, total=None, note="")
 
-    def begin(self, total: int) -> None:
-        """Take the number of units."""
-        self._display.update(self._task, total=total)
+    def begin(self, total: int, done: int = 0) -> None:
+        """Take the number of units; elapsed time and ETA are those of the work from here on."""
+        self._display.reset(self._task, total=total, completed=done)
 
     def advance(self, units: int = 1, note: str = "") -> None:
         """Draw units as done."""
@@ -100,7 +110,60 @@ class StageBar:
         self._display.console.print(printable(line), markup=False)
 
 
-def _display() -> Progress:
+class StageLines:
+    """Tells of one stage in lines, where nothing can be redrawn: a pipe, a file, CI.
+
+    A line when the first unit is done, one every so many seconds, and one at the end.
+
+    Args:
+        name: The stage's.
+        write: Takes a line.
+        seconds: Between two lines.
+        clock: Gives the time in seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[str], None] = say,
+        *,
+        seconds: float = LINE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name, self._write, self._seconds, self._clock = name, write, seconds, clock
+        self._total = self._before = self._done = 0
+        self._started = clock()
+        self._due = self._started
+
+    def begin(self, total: int, done: int = 0) -> None:
+        """Take the number of units, and how many were done before."""
+        self._total, self._before, self._done = total, done, done
+        self._started = self._due = self._clock()
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Write a line if one is due."""
+        self._done += units
+        now = self._clock()
+        finished = self._done >= self._total
+        if not units or (now < self._due and not finished):
+            return
+        self._due = now + self._seconds
+        elapsed, worked = now - self._started, self._done - self._before
+        left = elapsed / worked * (self._total - self._done) if worked else 0
+        when = f"done in {_clock_text(elapsed)}" if finished else f"ETA {_clock_text(left)}"
+        parts = (f"{self._name:<10}", f"{self._done}/{self._total}", note, when)
+        self._write("  ".join(part for part in parts if part))
+
+    def say(self, line: str) -> None:
+        """Write it."""
+        self._write(line)
+
+
+def _clock_text(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _display() -> Bars:
     """Return a progress display with an ETA for every stage."""
     from rich import progress
 
@@ -119,13 +182,24 @@ def _display() -> Progress:
 
 
 @contextlib.contextmanager
+def _stages() -> Iterator[Callable[[str], Progress]]:
+    """Yield what makes the display of a stage from its name."""
+    if not console().is_terminal:
+        yield StageLines
+        return
+    with _display() as display:
+        yield lambda name: StageBar(display, name)
+
+
+@contextlib.contextmanager
 def working(
     hint: str, run: RunDir | None = None
-) -> Iterator[tuple[StopRequest, Callable[[str], StageBar]]]:
+) -> Iterator[tuple[StopRequest, Callable[[str], Progress]]]:
     """Show progress and stop cleanly for as long as the block runs; its end is noted in the run.
 
-    Yields the request to stop, and what makes the bar of a stage from its name. Where a signal
-    stops the block, this process ends with the exit code that shells have for it.
+    Progress is bars on a terminal, and lines elsewhere. Yields the request to stop, and what shows
+    a stage from its name. Where a signal stops the block, this process ends with the exit code that
+    shells have for it.
 
     Args:
         hint: How to go on, said where it is stopped.
@@ -136,15 +210,17 @@ def working(
             stop_on_signal(lambda: say("Stopping after this step; once more stops at once.")) as (
                 stop
             ),
-            _display() as display,
+            _stages() as shown,
         ):
-            yield stop, lambda name: StageBar(display, name)
+            yield stop, shown
     except (Stopped, KeyboardInterrupt):
         say(f"\nStopped. {hint}")
         _note(run, f"stopped by {stop.signal.name}")
         sys.exit(128 + stop.signal)
     except AtlasError as error:
-        _note(run, f"ended: {error}")
+        own = isinstance(error, OwnCodeError) and error.__cause__
+        trace = "".join(traceback.format_exception(own)) if own else ""
+        _note(run, f"ended: {error}" + (f"\n{mask_secrets(trace).rstrip()}" if trace else ""))
         raise
     except Exception as error:
         error.run_directory = run and run.path  # type: ignore[attr-defined]

@@ -31,6 +31,13 @@ class CollectConfig(DialogueConfig, TasksConfig, StudentConfig, RunConfig):
     max_new_tokens: int = like(DialogueConfig, "max_new_tokens", 64)
     student_max_new_tokens: int = like(DialogueConfig, "student_max_new_tokens", 192)
 
+    samples_per_task: int = key(
+        1,
+        "Sessions of each task, each with a teaching of its own; with two and more the responses "
+        "to a task can be ranked (prepare_grpo_data.py --source traces).",
+        ge=1,
+    )
+
     # Where the sessions go.
     db_url: str | None = key(
         None,

@@ -3,4 +3,3 @@
 from __future__ import annotations
 
 from atlas.report.page import write_report
-from atlas.report.text import claims_header, claims_rows

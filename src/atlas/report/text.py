@@ -1,16 +1,14 @@
 """The claims in words and numbers: one wording for the page and for the command line.
 
-Input: claims (typed, or as decoded from ``eval/claims.json``). Output: plain strings; no markup, no
+Input: claims. Output: plain strings; no markup, no
 colour, so that the caller decides how a table looks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from atlas.evaluation.claims import Claim, ClaimsTable, Comparison, Unit
-from atlas.evaluation.claims_file import claims_from_json
 from atlas.evaluation.stats import Interval
 
 NOT_MEASURABLE = "not measurable"
@@ -68,53 +66,13 @@ def comparison_value(comparison: Comparison) -> str:
     return number_text(comparison.interval.value, "points", signed=True)
 
 
-def claims_header(claims_json: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the heads of the columns of ``claims_rows``.
-
-    Args:
-        claims_json: ``eval/claims.json``, decoded.
-
-    Raises:
-        AtlasError: It isn't laid out as expected.
-    """
-    table = claims_from_json(claims_json)
-    return ("Claim", "Guide", *(arm_name(arm) for arm in ordered_arms(table.arms)))
-
-
-def claims_rows(claims_json: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the claims table as plain text: a row per claim, then one per comparison.
-
-    Args:
-        claims_json: ``eval/claims.json``, decoded.
-
-    Returns:
-        Rows as long as ``claims_header``: label, the guide's number, a cell per arm such as
-        ``+20.5 points (+16.5 to +24.8), met``.
-
-    Raises:
-        AtlasError: It isn't laid out as expected.
-    """
-    table = claims_from_json(claims_json)
-    arms = ordered_arms(table.arms)
-    rows = [
-        (claims[0].label, claims[0].guide_text, *(_cell(claim) for claim in claims))
-        for claims in rows_by_claim(table)
-    ]
-    for comparison in table.comparisons:
-        value = (
-            f"{comparison_value(comparison)} ({interval_text(comparison.interval, signed=True)})"
-        )
-        label = f"Uplift, {arm_name(comparison.arm)} minus {arm_name(comparison.baseline_arm)}"
-        rows.append((label, "—", *(value if arm == comparison.arm else "" for arm in arms)))
-    return rows
-
-
 def rows_by_claim(table: ClaimsTable) -> list[tuple[Claim, ...]]:
     """Return the table turned round: for each claim, that claim of every arm in order."""
     return list(zip(*(table.arms[arm] for arm in ordered_arms(table.arms)), strict=True))
 
 
-def _cell(claim: Claim) -> str:
+def claim_text(claim: Claim) -> str:
+    """Return a claim as ``+20.5 points (+16.5 to +24.8), met``."""
     value = claim_value(claim)
     if claim.interval is not None:
         value += f" ({claim_interval(claim)})"

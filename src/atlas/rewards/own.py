@@ -21,7 +21,7 @@ from decimal import Decimal
 from typing import Any
 
 from atlas.config.grammar.own_code import load_own
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, OwnCodeError
 from atlas.rewards.composition import Scorer
 from atlas.types import Lesson, Score, Task
 
@@ -80,7 +80,7 @@ def _score(name: str, function: Callable[..., Any], takes: Sequence[str], lesson
         found = function(**{argument: given[argument] for argument in takes})
     except (Exception, SystemExit) as error:
         # sys.exit() would end the training as if it were done, with exit code 0.
-        raise AtlasError(
+        raise OwnCodeError(
             f"reward_function '{name}' failed on {_named(lesson.task)}: {_said(error)}"
         ) from error
     score = _checked(found)

@@ -176,6 +176,8 @@ class MetricSink:
             for name in KEY_FIGURES
             if name in metrics
         ]
+        if "train/dead_groups" in metrics and "train/loss" not in metrics:
+            figures.append("no update: every group is dead")
         width = len(str(self._total_steps))
         parts = [f"{step:>{width}}/{self._total_steps}", *figures, self._eta(step)]
         return "  ".join(part for part in parts if part)

@@ -8,8 +8,11 @@ from typing import Protocol
 class Progress(Protocol):
     """Takes the progress of one stage."""
 
-    def begin(self, total: int) -> None:
-        """Say how many units of work there are; may be said again when more is known."""
+    def begin(self, total: int, done: int = 0) -> None:
+        """Say how many units of work there are, and how many were done before.
+
+        May be said again, when other work follows.
+        """
         ...
 
     def advance(self, units: int = 1, note: str = "") -> None:
@@ -24,7 +27,7 @@ class Progress(Protocol):
 class Silent:
     """Draws nothing."""
 
-    def begin(self, total: int) -> None:
+    def begin(self, total: int, done: int = 0) -> None:
         """Take it."""
 
     def advance(self, units: int = 1, note: str = "") -> None:

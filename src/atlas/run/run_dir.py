@@ -22,7 +22,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +251,7 @@ class RunDir:
         }
         write_atomic(self._stage_path(name), json.dumps(record, indent=2) + "\n")
         self.forget_earlier()
+        self.note(name, f"done in {timedelta(seconds=round(seconds))}")
 
     def forget_stage(self, name: str) -> None:
         """Take back that the stage ``name`` has finished: what it made is outdated."""

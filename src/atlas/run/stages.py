@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any
 
 from atlas.run.progress import Progress
@@ -57,4 +56,3 @@ def run_stages(
         summary = stage(progress, stop)
         seconds = time.monotonic() - started
         run.finish_stage(name, summary, seconds)
-        run.note(name, f"done in {timedelta(seconds=round(seconds))}")

@@ -190,7 +190,7 @@ def _take_steps(
         first_step=saved.first,
         after_step=after_step,
     )
-    progress.begin(total - saved.first)
+    progress.begin(total, saved.first)
     with contextlib.closing(rollouts):
         line = loop.run(range(saved.first, total), learn)
     return {**line, "steps": total, "skipped_steps": num_skipped}
@@ -312,7 +312,8 @@ def _step(
     updated = time.monotonic()
     published = _publish(training, step)
     if ranks.is_main:
-        write_rollouts(training.run.rollouts / f"{step_name(step)}.parquet", groups)
+        kept = training.run.rollouts / f"{step_name(step)}.parquet"
+        write_rollouts(kept, groups, advantages, step)
     num_tokens = sum(sample.num_trained for sample in samples)
     figures = {
         **rollout_metrics(groups, advantages),

@@ -76,8 +76,14 @@ def _by_part(episodes: Sequence[Episode]) -> Mapping[str, float]:
     return metrics
 
 
-def write_rollouts(path: Path, groups: Groups) -> None:
+def write_rollouts(path: Path, groups: Groups, result: AdvantageResult, step: int) -> None:
     """Write every episode of a step as one parquet table, a row each.
+
+    Args:
+        path: Of the file.
+        groups: P groups of G members.
+        result: Their advantages; null in the table for a member that isn't in the update.
+        step: The optimiser step, from 1.
 
     Raises:
         AtlasError: The disk is full.
@@ -86,8 +92,13 @@ def write_rollouts(path: Path, groups: Groups) -> None:
     # Arrow takes the columns of the first row; a part that only some scores have must be there too.
     parts = dict.fromkeys(name for one in episodes for name in one.score.parts)
     weighted = dict.fromkeys(name for one in episodes for name in one.score.weighted)
+    advantages, used = result.advantages_PG.tolist(), result.used_PG.tolist()
     rows = [
         {
+            "step": step,
+            "group": p,
+            "member": g,
+            "advantage": advantages[p][g] if used[p][g] else None,
             "task_id": one.task.id,
             "family": one.task.family,
             "question": one.task.question,
@@ -100,7 +111,8 @@ def write_rollouts(path: Path, groups: Groups) -> None:
             **{f"part_{name}": one.score.parts.get(name) for name in parts},
             **{f"reward_{name}": one.score.weighted.get(name) for name in weighted},
         }
-        for one in episodes
+        for p, group in enumerate(groups)
+        for g, one in enumerate(group)
     ]
     with replacing(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), temporary)

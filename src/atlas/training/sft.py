@@ -72,7 +72,7 @@ def train_sft(
     best = BestModel(
         run.checkpoints, resumed=bool(first), save=save, refresh=engine.refresh, ranks=ranks
     )
-    progress.begin(total - first)
+    progress.begin(total, first)
     with sink_on(ranks, run, config, stage="sft", total_steps=total, first_step=first) as sink:
         for line in (*notes, *_opening_lines(train, rows, total, config, ranks.size)):
             sink.note(line)

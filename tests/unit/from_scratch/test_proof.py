@@ -27,7 +27,7 @@ class Noted(Silent):
     def __init__(self) -> None:
         self.total, self.notes = 0, list[str]()
 
-    def begin(self, total: int) -> None:
+    def begin(self, total: int, done: int = 0) -> None:
         """Keep it."""
         self.total = total
 

@@ -55,7 +55,8 @@ def test_fresh_deletes_what_an_earlier_run_left(tmp_path: Path) -> None:
     assert not again.stage_done("collect")
     with again.lock():
         again.finish_stage("read", {}, 1.0)
-        assert sorted(p.name for p in run.path.iterdir()) == [".lock", "run.json", "stages"]
+        left = [".lock", "run.json", "stages", "training.log"]
+        assert sorted(p.name for p in run.path.iterdir()) == left
     assert [p.name for p in (run.path / "stages").iterdir()] == ["read.json"]
     assert (keep / "precious").exists()
 

@@ -84,9 +84,12 @@ def test_means_by_hand() -> None:
 
 def test_the_table_has_a_row_a_rollout_and_keeps_the_abstention(tmp_path: Path) -> None:
     path = tmp_path / "rollouts" / "step_000001.parquet"
-    write_rollouts(path, GROUPS)
+    _, result = train_samples(GROUPS, scale="none", mask_truncated=False)
+    write_rollouts(path, GROUPS, result, 1)
     rows = pyarrow.parquet.read_table(path).to_pylist()
     assert [row["reward"] for row in rows] == [1.0, 0.0, 0.0, None]
+    found = [(row["step"], row["group"], row["member"], row["advantage"]) for row in rows]
+    assert found == [(1, 0, 0, 0.5), (1, 0, 1, -0.5), (1, 1, 0, None), (1, 1, 1, None)]
     assert [row["part_uplift"] for row in rows] == [1.0, 0.0, 0.0, -1.0]
 
 
@@ -118,7 +121,8 @@ def test_parts_by_hand() -> None:
 def test_an_episode_of_several_turns_has_its_text_in_the_table(tmp_path: Path) -> None:
     task = Task(question="Guess.", answer="3", family="guess")
     made = Episode(task=task, turns=(said(2), said(3)), replies=("higher",), score=Score(value=1.0))
-    write_rollouts(tmp_path / "step.parquet", [(made, made)])
+    _, result = train_samples([(made, made)], scale="none", mask_truncated=False)
+    write_rollouts(tmp_path / "step.parquet", [(made, made)], result, 1)
     rows = pyarrow.parquet.read_table(tmp_path / "step.parquet").to_pylist()
     assert [(row["completion"], row["completion_tokens"]) for row in rows] == [
         ("A\n> higher\nA", 5)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atlas.cli.options import Config, Fresh, command_app
-from atlas.cli.terminal import StageBar, say, working
+from atlas.cli.terminal import say, working
 from atlas.cli.train.claims import show_claims
 from atlas.cli.train.held_out import run_of, words_of
+from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import StopRequest
 
@@ -113,7 +114,7 @@ def _measure(
     config: EvaluateConfig,
     arms: dict[str, str],
     tasks: Sequence[Task],
-    bar_of: Callable[[str], StageBar],
+    bar_of: Callable[[str], Progress],
     stop: StopRequest,
 ) -> None:
     from atlas.evaluation.measuring import evaluate as measure

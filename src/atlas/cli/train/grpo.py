@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from atlas.cli.options import DryRun, Fresh, OverrideConfig, Overrides, Source, command_app
-from atlas.cli.terminal import StageBar
 from atlas.parallel.world import world
+from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 
 app = command_app()
@@ -39,7 +39,7 @@ def grpo(
     from atlas.data.training_sets import RLSet, rl_set
     from atlas.training.grpo import train_grpo
 
-    def read(begun: job.StartedRun, reading: StageBar) -> RLSet:
+    def read(begun: job.StartedRun, reading: Progress) -> RLSet:
         return rl_set(job.dataset(settings, "rl", begun, reading))
 
     def learn(run: RunDir, made: RLSet, **common: Any) -> Mapping[str, float]:

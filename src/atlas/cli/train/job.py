@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from atlas.cli.terminal import StageBar, say, working
+from atlas.cli.terminal import say, working
 from atlas.config.grpo import GRPOConfig
 from atlas.config.parts.engine import chosen_engine
 from atlas.config.parts.student import refuse_keyless
@@ -28,6 +28,7 @@ from atlas.run.files import require_free_space
 from atlas.run.inputs import keep_inputs
 from atlas.run.lineage import Lineage, read_lineage, write_lineage
 from atlas.run.links import offer, refuse_foreign
+from atlas.run.progress import Progress
 from atlas.run.prompts_kept import check_prompts
 from atlas.run.run_dir import RunDir
 from atlas.run.trackers.tracker import check_trackers
@@ -182,7 +183,7 @@ def check_disk(config: TrainConfig) -> None:
 
 
 def dataset(
-    config: TrainConfig, use: Literal["sft", "rl"], begun: StartedRun, reading: StageBar
+    config: TrainConfig, use: Literal["sft", "rl"], begun: StartedRun, reading: Progress
 ) -> TraceDataset:
     """Read the configured data: of a run that goes on, the sessions that it was begun with."""
     from atlas.data.load import load_trace_dataset
@@ -220,7 +221,7 @@ def train(
     config: TrainConfig,
     kind: str,
     *,
-    read: Callable[[StartedRun, StageBar], Any],
+    read: Callable[[StartedRun, Progress], Any],
     learn: Callable[..., Mapping[str, Any]],
     noun: str,
     fresh: bool,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from atlas.cli.options import DryRun, Fresh, OverrideConfig, Overrides, Source, command_app
-from atlas.cli.terminal import StageBar
 from atlas.parallel.world import world
+from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
 
 app = command_app()
@@ -39,7 +39,7 @@ def sft(
     from atlas.run.prompts_kept import keep_prompts
     from atlas.training.sft import train_sft
 
-    def read(begun: job.StartedRun, reading: StageBar) -> SFTSet:
+    def read(begun: job.StartedRun, reading: Progress) -> SFTSet:
         found = job.dataset(settings, "sft", begun, reading)
         renderer = teachers_renderer(
             settings, begun.run.prompts, say=begun.run.teller("sft", reading)

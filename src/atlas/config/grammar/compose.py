@@ -74,7 +74,9 @@ def compose_config(
     run_file = None if source is None else find_run_file(source)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for where, content in _read_files(run_file, line.choices).items():
+    files = _read_files(run_file, line.choices)
+    _refuse_other_job(config_class, files, run_file)
+    for where, content in files.items():
         flat = flattened(content, where, keys, line.settings)
         for name in flat:
             if name not in keys:
@@ -119,6 +121,23 @@ def job_of(source: str | Path, overrides: Sequence[str] = ()) -> str:
             "it, or choose trainer=sft"
         )
     return str(named[-1])
+
+
+def _refuse_other_job(
+    config_class: type[RunConfig],
+    files: Mapping[str, Mapping[str, Any]],
+    run_file: Path | None,
+) -> None:
+    """Refuse files for another job, whose keys would be unknown here."""
+    job = keys_of(config_class)["job"].default
+    named = [(content["job"], where) for where, content in files.items() if "job" in content]
+    said, where = named[-1] if named else (job, "")
+    if said != job:
+        where = where if run_file is None else _shown(run_file)
+        raise AtlasError(
+            f"{where} is for the job {shortened(said)}, but this is {job}; "
+            f"atlas train {where} runs it"
+        )
 
 
 def _read_files(run_file: Path | None, choices: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -239,10 +258,6 @@ def _typed_config(
 ) -> C:
     keys = keys_of(config_class)
     job = keys["job"].default
-    said = values.get("job", job)
-    if said != job:
-        where = origins["job"] if run_file is None else _shown(run_file)
-        raise AtlasError(f"{where} is for the job {shortened(said)}, but this is {job}")
     typed = {name: convert(keys[name], value, origins[name]) for name, value in values.items()}
     for name, info in keys.items():
         if info.is_required and name not in typed:

@@ -98,7 +98,7 @@ def collect(
     stop: StopRequest,
     errors: Path | None = None,
 ) -> None:
-    """Record a session of the teacher and the student on every task that has none yet.
+    """Record sessions of the teacher and the student on every task that has none yet.
 
     Args:
         tasks: As ``tasks_to_collect`` gives them.
@@ -125,12 +125,14 @@ def collect(
             if cast is None:
                 cast = teacher_and_student(config, prompts, progress.say, errors)
                 held.enter_context(contextlib.closing(cast[0]))
-            groups = roll_out(*cast, missing, seed=derive_seed(seed, start))
+            groups = roll_out(
+                *cast, missing, seed=derive_seed(seed, start), num_samples=config.samples_per_task
+            )
             lessons = [lesson for group in groups for lesson in group]
             made = [one for one in lessons if not (one.alone.abstained or one.attempt.abstained)]
             if len(made) < len(lessons):
                 progress.say(
-                    f"{len(lessons) - len(made)} of {len(lessons)} tasks have no session: the "
+                    f"{len(lessons) - len(made)} of {len(lessons)} sessions are missing: the "
                     "student gave no answer; the same command asks it again"
                 )
             collection.add(sessions_from_lessons(made, learning_key=learning_key))

@@ -127,6 +127,11 @@ def _from_sessions(sessions: Iterable[Session], request: PrepareOptions) -> Sets
         sessions, responses_per_prompt=request.responses_per_prompt
     )
     _say_left_out(left_out, request.say)
+    if len(records) < 2:
+        raise AtlasError(
+            f"{len(records)} tasks were answered in two ways that earned differently, and two at "
+            "least are needed; atlas collect samples_per_task=4 records several sessions a task"
+        )
     return _split([record.as_ranks() for record in records], request)
 
 

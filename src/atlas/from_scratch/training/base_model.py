@@ -81,7 +81,7 @@ def train_base_model(
     )
     chain = saved.restore(engine, config)
 
-    progress.begin(config.max_steps - first)
+    progress.begin(config.max_steps, first)
     steps = itertools.islice(_steps(config, tokenizer), first, config.max_steps)
     total = config.max_steps
     with MetricSink(run, stage="base_model", total_steps=total, resume_step=first or None) as sink:

@@ -187,7 +187,7 @@ def _stage(
     engine = _engine(job, start, name, total)
     chain = saved.restore(engine, config)
     first = saved.first
-    job.progress.begin(total - first)
+    job.progress.begin(total, first)
     with MetricSink(
         job.run,
         stage=name,

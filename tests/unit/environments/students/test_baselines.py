@@ -46,7 +46,7 @@ class Bar(Silent):
     def __init__(self) -> None:
         self.total, self.done = 0, list[int]()
 
-    def begin(self, total: int) -> None:
+    def begin(self, total: int, done: int = 0) -> None:
         self.total = total
 
     def advance(self, units: int = 1, note: str = "") -> None:

@@ -55,7 +55,7 @@ class Bar(Silent):
 
     total = done = 0
 
-    def begin(self, total: int) -> None:
+    def begin(self, total: int, done: int = 0) -> None:
         self.total = total
 
     def advance(self, units: int = 1, note: str = "") -> None:
@@ -71,11 +71,11 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     )
 
     def roll_out(
-        environment: Any, teacher: Any, tasks: Sequence[Task], *, seed: int
-    ) -> list[tuple[Lesson]]:
+        environment: Any, teacher: Any, tasks: Sequence[Task], *, seed: int, num_samples: int
+    ) -> list[tuple[Lesson, ...]]:
         seen.update({task.question: seed for task in tasks})
         score = Score(value=1.0, parts={"uplift": 1.0})
-        return [(Lesson(task=task, turns=(said,), score=score),) for task in tasks]
+        return [(Lesson(task=task, turns=(said,), score=score),) * num_samples for task in tasks]
 
     monkeypatch.setattr(module, "roll_out", roll_out)
     closed = SimpleNamespace(close=lambda: None)
@@ -83,10 +83,12 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return seen
 
 
-def run(collection: Memory, *, stop: StopRequest | None = None) -> Bar:
+def run(
+    collection: Memory, *, stop: StopRequest | None = None, config: CollectConfig = CONFIG
+) -> Bar:
     bar = Bar()
     collect(
-        CONFIG,
+        config,
         TASKS,
         collection,
         learning_key="k",
@@ -105,6 +107,13 @@ def test_every_task_is_recorded_once_in_chunks(seeds: dict[str, int]) -> None:
     assert memory.keys == {"k"}
     assert (bar.total, bar.done) == (7, 7)
     assert len({seeds[chunk[0]] for chunk in memory.chunks}) == 3
+
+
+def test_several_sessions_of_a_task_are_recorded_together(seeds: dict[str, int]) -> None:
+    memory = Memory()
+    run(memory, config=replace(CONFIG, samples_per_task=2))
+    assert [len(chunk) for chunk in memory.chunks] == [6, 6, 2]
+    assert memory.chunks[2] == [TASKS[6].question] * 2
 
 
 def test_a_stopped_collection_goes_on_with_the_seeds_that_it_would_have_had(
