@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING
 from pathlib import Path
 
 import atlas
@@ -126,15 +125,7 @@ def _keys_table(config_class: type[Part]) -> str:
 
 
 def _default(info: KeyInfo) -> str:
-    if info.default is MISSING:
-        return "must be given"
-    if info.default is None:
-        return "`null`"
-    if info.many:
-        return f"`[{','.join(map(str, info.default))}]`"
-    if isinstance(info.default, bool):
-        return f"`{str(info.default).lower()}`"
-    return f"`{info.default}`"
+    return info.default_text if info.is_required else f"`{info.default_text}`"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -19,12 +19,16 @@ from atlas.cli import faults
 from atlas.cli.options import command_app
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "init": "init",
+    "keys": "keys",
     "quickstart": "train.quickstart",
+    "runs": "runs",
     "resume": "train.resume",
     "collect": "train.collect",
     "sft": "train.sft",
     "grpo": "train.grpo",
     "evaluate": "train.evaluate",
+    "claims": "claims",
     "teach": "teach",
     "report": "report",
     "doctor": "doctor",

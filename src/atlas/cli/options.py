@@ -44,6 +44,9 @@ DryRun = Annotated[
 ]
 
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs")]
+
+
 def command_app(*, completion: bool = False, **settings: Any) -> typer.Typer:
     """Return an application without colours and tracebacks of its own: both cost its start."""
     return typer.Typer(

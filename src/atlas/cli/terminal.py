@@ -6,6 +6,7 @@ Whatever is printed, a session's task or a model's answer, passes `printable` on
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import time
@@ -47,6 +48,12 @@ def say(line: str = "", *, lead: str = "", end: str = "\n", **style: Any) -> Non
         lead = typer.style(lead, **style)
     sys.stdout.write(f"{lead}{printable(line)}{end}")
     sys.stdout.flush()
+
+
+def show_json(value: Any) -> None:
+    """Print a value for programs: JSON, in which what a terminal would act on is escaped."""
+    if world().is_main:
+        sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def show_table(

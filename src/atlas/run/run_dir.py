@@ -3,7 +3,7 @@
 ::
 
     runs/quickstart/
-      run.json            layout_version, kind, created_at, atlas_version
+      run.json            layout_version, kind, created_at, atlas_version, command
       config.yaml         resolved
       metrics.jsonl       training.log    tensorboard/
       stages/sft.json     one file per finished stage
@@ -19,6 +19,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from typing import Any
 import atlas
 from atlas.errors import AtlasError
 from atlas.json_file import read_json
+from atlas.masking import mask_secrets
 from atlas.prompts import FOLDER as PROMPTS
 from atlas.run.files import append_line, disk_errors, in_use, open_lock, try_lock, write_atomic
 from atlas.run.lineage import FILE as LINEAGE
@@ -149,6 +151,7 @@ class RunDir:
             "kind": kind,
             "created_at": _now(),
             "atlas_version": atlas.__version__,
+            "command": [mask_secrets(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
         }
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -219,6 +222,23 @@ class RunDir:
             finally:
                 _bring_back(self.path)
                 self.forget_earlier()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a process works here now."""
+        if not (self.path / _LOCK).exists():
+            return False
+        handle = open_lock(self.path / _LOCK)
+        try:
+            return not try_lock(handle)
+        finally:
+            os.close(handle)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command line that the run was begun with, without secrets; empty if none was kept."""
+        words = read_json(self.path / "run.json").get("command")
+        return tuple(map(str, words)) if isinstance(words, list) else ()
 
     def forget_earlier(self) -> None:
         """Delete the earlier run that this one replaces, since it has something of its own."""

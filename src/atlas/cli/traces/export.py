@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from atlas.cli.options import command_app, spread
-from atlas.cli.terminal import say, working
+from atlas.cli.options import Json, command_app, spread
+from atlas.cli.terminal import say, show_json, working
 from atlas.cli.traces.selection import (
     Database,
     Include,
@@ -49,6 +50,7 @@ def export(
     limit: Limit = None,
     offset: Offset = 0,
     no_events: Annotated[bool, typer.Option("--no-events", help="Leave the events out")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write the sessions of a database to a JSONL file, all unless filters say less; or a model."""
     if (model is None) != (model_format is None):
@@ -64,6 +66,7 @@ def export(
         limit=limit,
         offset=offset,
         events=not no_events,
+        as_json=as_json,
     )
 
 
@@ -78,6 +81,7 @@ def write_sessions(
     events: bool = True,
     page_size: int = DEFAULT_PAGE_SIZE,
     quiet: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Write the chosen sessions, and print an account of them."""
     query = selection.query(limit=limit, offset=offset, events=events)
@@ -104,8 +108,11 @@ def write_sessions(
                 raise AtlasError(_nothing(place, total, taken, found))
             wanted = found - offset if limit is None else min(found - offset, limit)
             chosen = store.sessions(query)
-        exported = _write(chosen, through_links(output), wanted, quiet=quiet)
-    if quiet:
+        exported = _write(chosen, through_links(output), wanted, quiet=quiet or as_json)
+    if as_json:
+        counts = {"database": place, "total": total, "matching": found, "left_out": taken}
+        show_json(counts | dataclasses.asdict(exported))
+    if quiet or as_json:
         return
     say(f"database:  {place}")
     say(f"sessions:  {total} there, {found} match, {exported.num_sessions} written")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from atlas.cli.options import command_app
-from atlas.cli.terminal import say
+from atlas.cli.options import Json, command_app
+from atlas.cli.terminal import say, show_json
 from atlas.cli.traces.selection import Database
 from atlas.errors import AtlasError
 from atlas.run.lineage import FILE, Lineage, read_lineage
@@ -30,9 +31,17 @@ def lineage(
         bool, typer.Option("--check", help="Say which are missing or quarantined now")
     ] = False,
     database_url: Database = None,
+    as_json: Json = False,
 ) -> None:
     """Say which sessions a model was trained on."""
     found = find_lineages(run)
+    if as_json:
+        if check:
+            raise AtlasError(
+                "--json prints what was trained on, --check what became of it; give one"
+            )
+        show_json({str(place): dataclasses.asdict(one) for place, one in found.items()})
+        return
     for place, one in found.items():
         _show(place, one, all_ids=ids)
     if not check:

@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from atlas.cli.options import command_app, spread
-from atlas.cli.terminal import say, show_table, width
-from atlas.cli.traces.selection import Database, Offset, SelectionOptions, Status, said_left_out
+from atlas.cli.options import Json, command_app, spread
+from atlas.cli.terminal import say, show_json, show_table, width
+from atlas.cli.traces.selection import (
+    Database,
+    Offset,
+    SelectionOptions,
+    Status,
+    by_id,
+    said_left_out,
+)
 from atlas.errors import AtlasError, printable
 from atlas.session import Session
+from atlas.traces.codec import session_to_record
 from atlas.traces.export import left_out
 from atlas.traces.store import SessionQuery
 
@@ -40,6 +48,7 @@ def list_sessions(
     database_url: Database = None,
     limit: Shown = 20,
     offset: Offset = 0,
+    as_json: Json = False,
 ) -> None:
     """Show sessions with their status, review status and score."""
     query = selection.query(limit=limit, offset=offset, events=False)
@@ -54,12 +63,52 @@ def list_sessions(
         total = store.count(SessionQuery())
         taken = {} if found == total else left_out(store, query)
         place = describe(db_url)
+    if as_json:
+        records = [session_to_record(session) for session in sessions]
+        show_json({"sessions": records, "matching": found, "total": total, "left_out": taken})
+        return
     if sessions:
         _show(sessions)
     more = found - offset - len(sessions)
     says = f"{len(sessions)} of {found} that match" + (f", {more} more" if more > 0 else "")
     reasons = f"; left out: {said_left_out(taken)}" if taken else ""
     say(f"{says}; {total} in {place}{reasons}")
+
+
+@app.command("show")
+def show(
+    session_id: Annotated[int, typer.Argument(help="As atlas review list shows it")],
+    database_url: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Show one session whole: task, plan, steps with guidance, answer, reward."""
+    from atlas.traces.open_database import database
+    from atlas.traces.postgres.reading import PostgresTraceStore
+
+    with database(database_url) as db_url:
+        (session,) = by_id(PostgresTraceStore(db_url), [session_id], events=as_json)
+    record = session_to_record(session)
+    if as_json:
+        show_json(record)
+        return
+    for name, value in record.items():
+        if value not in (None, "", [], {}):
+            say("" if isinstance(value, list | dict) else f"  {value}", lead=name, bold=True)
+            if isinstance(value, list | dict):
+                _outline(value, "  ")
+
+
+def _outline(value: object, indent: str) -> None:
+    """Print nested values, a line each."""
+    pairs = value.items() if isinstance(value, dict) else ((n, v) for n, v in enumerate(value, 1))  # type: ignore[arg-type]
+    for name, one in pairs:
+        if isinstance(one, list | dict):
+            if one:
+                say(f"{indent}{name}")
+                _outline(one, indent + "  ")
+        elif one not in (None, ""):
+            said = str(one).replace("\n", f"\n{indent}  ")
+            say(f"{indent}{name}  {said}")
 
 
 @app.command("sessions", hidden=True)

@@ -61,4 +61,5 @@ def quickstart(
     model = settings.model_name_or_path
     student = "" if model == "base" else f" --student {model}"
     (task,) = make_tasks(settings.families[0], 1, seed=0, split="held_out")
-    say(f'try it:      .venv/bin/atlas teach "{task.question}"{teacher}{student}')
+    atlas = ".venv/bin/atlas" if Path(".venv/bin/atlas").exists() else "atlas"
+    say(f'try it:      {atlas} teach "{task.question}"{teacher}{student}')

@@ -36,10 +36,13 @@ def resume(
         )
     options = overriding(found.kind) if override_config else {}
 
+    from atlas.cli.train.job import names_results
     from atlas.yaml_file import read_yaml
 
     settings = read_yaml(found.config)
     _check_secrets(found, settings, overrides)
+    if not names_results(overrides) and names_results(found.command):
+        overrides = [*overrides, f"results_dir={settings['results_dir'] or 'null'}"]
     config = found.config.absolute()
     os.chdir(_begun_in(found, settings))
     command_of(found.kind)(config=str(config), overrides=overrides, **options)

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from atlas.config.grammar.nested import flattened
 from atlas.config.grammar.overrides import COMMAND_LINE, GROUPS, chosen_files, parse_overrides
-from atlas.config.grammar.places import ROOT, find_config_dir, find_run_file, first_file
+from atlas.config.grammar.places import ROOT, SHIPPED, find_config_dir, find_run_file, first_file
 from atlas.config.grammar.schema import KeyInfo, convert, keys_of, nearest, shortened
 from atlas.config.parts.run import RunConfig
 from atlas.config.resolve import resolve
@@ -164,8 +164,7 @@ def _read_files(run_file: Path | None, choices: Mapping[str, str]) -> dict[str, 
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    where = _shown(path)
-    return {where: read_yaml(Path(where))}
+    return {_shown(path): read_yaml(path)}
 
 
 def _choices(defaults: object, where: str) -> dict[str, str | None]:
@@ -267,6 +266,8 @@ def _typed_config(
 
 
 def _shown(path: Path) -> str:
-    absolute = path.resolve()
+    absolute, shipped = path.resolve(), SHIPPED.resolve()
+    if absolute.is_relative_to(shipped):  # by this name it is found from any folder
+        return str(Path("configs") / absolute.relative_to(shipped))
     here = Path.cwd()
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)

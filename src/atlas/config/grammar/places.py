@@ -8,6 +8,8 @@ from pathlib import Path
 from atlas.config.grammar.schema import nearest
 from atlas.errors import AtlasError
 
+SHIPPED = Path(__file__).resolve().parents[2] / "configs"
+"""The folder that comes with the package."""
 ROOT = "train.yaml"
 """The file in ``configs/`` that every run starts from."""
 
@@ -15,10 +17,11 @@ ROOT = "train.yaml"
 def find_config_dir(run_file: Path | None = None) -> Path | None:
     """Return the folder with the shipped YAML files.
 
-    It is the one that ``run_file`` lies in, else ``configs`` in the working directory, else the one
-    beside the source; None where there is none (an installed package, outside a checkout).
+    It is the one that ``run_file`` lies in, else ``configs`` in the working directory, where
+    ``atlas init`` writes it, else the one that ships with the package, which in a checkout is a
+    link to the one there.
     """
-    places = [Path("configs"), Path(__file__).resolve().parents[4] / "configs"]
+    places = [Path("configs"), SHIPPED]
     if run_file is not None:
         places.insert(0, run_file.resolve().parent.parent)
     return next((place.resolve() for place in places if (place / ROOT).is_file()), None)
@@ -37,7 +40,7 @@ def find_run_file(source: str | Path) -> Path:
         raise AtlasError(f"config file {source} is {what}; name a YAML file")
     places = [path]
     if config_dir is not None:
-        places.append(config_dir.parent / path)
+        places += [config_dir.parent / path, config_dir / path]
         if path.parent in (Path(), Path("run")):
             places.append(config_dir / "run" / f"{path.name.removesuffix('.yaml')}.yaml")
     found = first_file(places)

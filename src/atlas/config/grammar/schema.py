@@ -75,6 +75,17 @@ class KeyInfo:
         return self.default is MISSING
 
     @property
+    def default_text(self) -> str:
+        """The default as YAML has it, or that there is none."""
+        if self.is_required:
+            return "must be given"
+        if isinstance(self.default, tuple):
+            return f"[{','.join(map(str, self.default))}]"
+        if self.default is None or isinstance(self.default, bool):
+            return {None: "null", True: "true", False: "false"}[self.default]
+        return str(self.default)
+
+    @property
     def expected(self) -> str:
         """What a value must be, in words that follow "must be"."""
         one = _IN_WORDS[self.base]
