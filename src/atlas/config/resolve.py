@@ -81,7 +81,8 @@ def supervised_lines(
         f"{config.per_device_train_batch_size} × gradient_accumulation_steps "
         f"{config.gradient_accumulation_steps} × processes {world_size}",
         f"optimiser steps: {num_steps:,} = {num_rows:,} {noun} × num_train_epochs "
-        f"{config.num_train_epochs:g} ÷ {per_step}, rounded up",
+        f"{config.num_train_epochs:g} ÷ {per_step}, rounded up"
+        + (f", at most max_steps {config.max_steps}" if config.max_steps else ""),
     )
 
 

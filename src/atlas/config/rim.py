@@ -90,10 +90,9 @@ def load_rim_config(path: str | Path) -> RIMConfig:
         AtlasError: The file isn't there or isn't YAML; a key or a judge is unknown or wrong.
     """
     config_dir = find_config_dir()
-    places = [Path(path), *([config_dir.parent / path] if config_dir else [])]
-    file = first_file(places)
+    file = first_file([Path(path), config_dir.parent / path])
     if file is None:
-        shipped = sorted(config_dir.glob("*rim*.yaml")) if config_dir else []
+        shipped = sorted(config_dir.glob("*rim*.yaml"))
         hint = nearest(str(path), [f"configs/{file.name}" for file in shipped])
         raise AtlasError(f"config file {path} isn't there{hint}")
     return parse_rim_config(read_yaml(file), where=str(path), folder=file.parent)

@@ -20,6 +20,9 @@ class SFTConfig(LossGoalsConfig, PromptsConfig, TrainConfig):
     job: Literal["sft"] = key("sft", "Which job the file is for.")
     output_dir: str = like(TrainConfig, "output_dir", "checkpoints/sft")
     num_train_epochs: float = key(1.0, "Passes over the training examples.", gt=0)
+    max_steps: int = key(
+        0, "Optimiser steps at most, for a try-out; 0: num_train_epochs decides.", ge=0
+    )
     max_seq_length: int = key(
         2048,
         "Longest row, in tokens. An example is never cut: a teaching that would end beyond it is "

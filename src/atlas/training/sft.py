@@ -132,8 +132,9 @@ def _write_final(
 
 
 def num_steps(num_rows: int, config: SFTConfig, *, world_size: int = 1) -> int:
-    """Return the optimiser steps of a run: every epoch takes each row once."""
-    return math.ceil(num_rows / examples_per_step(config, world_size) * config.num_train_epochs)
+    """Return the optimiser steps of a run: every epoch takes each row once, up to max_steps."""
+    epochs = math.ceil(num_rows / examples_per_step(config, world_size) * config.num_train_epochs)
+    return min(epochs, config.max_steps or epochs)
 
 
 def examples_per_step(config: SFTConfig, num_processes: int) -> int:

@@ -29,7 +29,6 @@ def test_known_models_have_the_published_number_of_parameters(name: str) -> None
 
 def test_every_model_that_a_preset_names_is_known() -> None:
     folder = find_config_dir()
-    assert folder is not None
     named = {
         value
         for path in [*folder.glob("model/*.yaml"), *folder.glob("run/*.yaml")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from atlas.prompts.folder import shipped_prompts
 from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
 from atlas.run.stopping import Stopped, StopRequest
-from atlas.training.sft import train_sft
+from atlas.training.sft import num_steps, train_sft
 from atlas.training.supervised import evaluation_loss
 from atlas.types import Task, Tokens
 
@@ -179,3 +180,12 @@ def test_nothing_to_learn_from_is_said(tmp_path: Path, model_folder: Path) -> No
     config = config_for(model_folder, run.path)
     with pytest.raises(AtlasError, match=r"min_reward 0\.8 and status succeeded"):
         train_sft(run, config, [], [], progress=Silent(), stop=StopRequest())
+
+
+def test_max_steps_ends_a_training_before_its_epochs() -> None:
+    config = SFTConfig(
+        num_train_epochs=2, per_device_train_batch_size=2, gradient_accumulation_steps=1
+    )
+    assert num_steps(10, config) == 10
+    assert num_steps(10, replace(config, max_steps=3)) == 3
+    assert num_steps(10, replace(config, max_steps=99)) == 10

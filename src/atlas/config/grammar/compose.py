@@ -147,7 +147,7 @@ def _read_files(run_file: Path | None, choices: Mapping[str, str]) -> dict[str, 
         choices: Those of the command line, which beat the files' own.
     """
     config_dir = find_config_dir(run_file)
-    root = {} if config_dir is None else _read(config_dir / ROOT)
+    root = _read(config_dir / ROOT)
     run = {} if run_file is None else _read(run_file)
     if run_file is not None and not any(run.values()):
         raise AtlasError(f"{_shown(run_file)} is empty; it says nothing of what is to be run")
@@ -189,9 +189,7 @@ def _choices(defaults: object, where: str) -> dict[str, str | None]:
     return choices
 
 
-def _chosen_file(config_dir: Path | None, group: str, name: str) -> Path:
-    if config_dir is None:
-        raise AtlasError(f"{group}={name} needs the folder configs/; run it in a checkout of Atlas")
+def _chosen_file(config_dir: Path, group: str, name: str) -> Path:
     path = config_dir / group / f"{name}.yaml"
     if ".." in path.parts or first_file([path]) is None:
         known = sorted(file.stem for file in (config_dir / group).glob("*.yaml"))

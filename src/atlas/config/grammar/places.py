@@ -14,7 +14,7 @@ ROOT = "train.yaml"
 """The file in ``configs/`` that every run starts from."""
 
 
-def find_config_dir(run_file: Path | None = None) -> Path | None:
+def find_config_dir(run_file: Path | None = None) -> Path:
     """Return the folder with the shipped YAML files.
 
     It is the one that ``run_file`` lies in, else ``configs`` in the working directory, where
@@ -24,7 +24,7 @@ def find_config_dir(run_file: Path | None = None) -> Path | None:
     places = [Path("configs"), SHIPPED]
     if run_file is not None:
         places.insert(0, run_file.resolve().parent.parent)
-    return next((place.resolve() for place in places if (place / ROOT).is_file()), None)
+    return next((place for place in places if (place / ROOT).is_file()), SHIPPED).resolve()
 
 
 def find_run_file(source: str | Path) -> Path:
@@ -38,20 +38,16 @@ def find_run_file(source: str | Path) -> Path:
     if path.suffix and os.path.lexists(path) and not os.path.isfile(path):
         what = "a folder" if os.path.isdir(path) else "no file, nor a link to one"
         raise AtlasError(f"config file {source} is {what}; name a YAML file")
-    places = [path]
-    if config_dir is not None:
-        places += [config_dir.parent / path, config_dir / path]
-        if path.parent in (Path(), Path("run")):
-            places.append(config_dir / "run" / f"{path.name.removesuffix('.yaml')}.yaml")
+    places = [path, config_dir.parent / path, config_dir / path]
+    if path.parent in (Path(), Path("run")):
+        places.append(config_dir / "run" / f"{path.name.removesuffix('.yaml')}.yaml")
     found = first_file(places)
     if found is not None:
         return found
     if os.path.isdir(path):
         raise AtlasError(f"config file {source} is a folder; name a YAML file")
-    runs = sorted(file.stem for file in (config_dir / "run").glob("*.yaml")) if config_dir else []
-    raise AtlasError(
-        f"config file {source} isn't there" + (nearest(path.stem, runs) if runs else "")
-    )
+    runs = sorted(file.stem for file in (config_dir / "run").glob("*.yaml"))
+    raise AtlasError(f"config file {source} isn't there{nearest(path.stem, runs)}")
 
 
 def first_file(places: list[Path]) -> Path | None:

@@ -323,27 +323,6 @@ def test_a_saved_configuration_is_read_again_as_it_was(job: str, tmp_path: Path)
     assert load_config(JOBS[job], tmp_path / "config.yaml") == config
 
 
-def test_works_without_any_configs_folder(tmp_path: Path) -> None:
-    """As installed outside a checkout: defaults and own files work, choices say what they need."""
-    code = (
-        "import atlas.config.grammar.places as p; from atlas.config import *; "
-        "p.__file__ = '/nowhere/a/b/c/places.py'; "
-        "print(load_config(QuickstartConfig, 'mine.yaml', ['eval_tasks=401']).seed); "
-        "load_config(QuickstartConfig, None, ['model=nano'])"
-    )
-    (tmp_path / "mine.yaml").write_text("seed: 9\n")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(CONFIGS.parent / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout == "9\n"
-    assert "model=nano needs the folder configs/" in done.stderr
-
-
 @pytest.mark.parametrize(
     "words", [["teacher_stf"], ["teacher_sft", "data=runtme_pg"], ["teacher_sft", "sed=1"]]
 )
