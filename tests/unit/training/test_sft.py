@@ -184,7 +184,10 @@ def test_nothing_to_learn_from_is_said(tmp_path: Path, model_folder: Path) -> No
 
 def test_max_steps_ends_a_training_before_its_epochs() -> None:
     config = SFTConfig(
-        num_train_epochs=2, per_device_train_batch_size=2, gradient_accumulation_steps=1
+        model_name_or_path="base",
+        num_train_epochs=2,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=1,
     )
     assert num_steps(10, config) == 10
     assert num_steps(10, replace(config, max_steps=3)) == 3
