@@ -132,7 +132,7 @@ def test_sessions_of_an_agent_are_recorded_and_its_failures_kept(tmp_path: Path)
 
     broken = [word.replace("my_agent:answer", "my_agent:broken") for word in agent]
     said = atlas(tmp_path, *words, *broken, "output_dir=other")
-    assert "4 of 4 tasks have no session: the student gave no answer" in said
+    assert "4 of 4 sessions are missing: the student gave no answer" in said
     errors = (tmp_path / "other" / "student_errors.jsonl").read_text().splitlines()
     assert len(errors) == 8
     assert "no tool answers" in json.loads(errors[0])["traceback"]
