@@ -83,7 +83,8 @@ def test_a_warm_up_goes_on_with_its_prompts_and_says_where_they_have_changed(
 ) -> None:
     config = SFTConfig(model_name_or_path="base", chat_template_kwargs={"enable_thinking": False})
     begun = teachers_renderer(config)
-    assert begun.prompts.texts.keys() == {"teaching.txt", "next_step.txt", "teacher.yaml"}
+    kept = {"teaching.txt", "next_step.txt", "review.txt", "next_review.txt", "teacher.yaml"}
+    assert begun.prompts.texts.keys() == kept
     assert begun.template_kwargs == {"enable_thinking": False}
     kept, said = tmp_path / "prompts", list[str]()
     keep_prompts(kept, begun.prompts)

@@ -32,6 +32,9 @@ OWN = Prompts(
         "teaching.txt": "{task} teach",
         "teaching.system.txt": "Teach.",
         "next_step.txt": "{output} next",
+        "review.txt": "{task} {attempt} judge",
+        "next_review.txt": "{attempt} judge again",
+        "revise.txt": "{task} {attempt} {teaching}",
     }
 )
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from atlas.cli.terminal import say
 from atlas.run.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from atlas.evaluation.claims import ClaimsTable
 
 
 def show_claims(run_dir: RunDir) -> None:
@@ -16,8 +21,14 @@ def show_claims(run_dir: RunDir) -> None:
     verdict = conclusion(table)
     say(lead=f"\n{verdict.headline}.", bold=True)
     say(verdict.sentence)
+    arms = ordered_arms(table.arms)
+    names = [arm_name(arm) for arm in arms]
+    shares = [
+        f"with {name} {_share(table, arm, 'taught')}" for name, arm in zip(names, arms, strict=True)
+    ]
+    alone = f"student alone {_share(table, arms[0], 'alone')}"
+    say(f"Measured on {table.num_tasks} held-out tasks, right: {', '.join([alone, *shares])}")
     say()
-    names = [arm_name(arm) for arm in ordered_arms(table.arms)]
     room = max(map(len, names))
     for claims in rows_by_claim(table):
         if claims[0].guide_value is not None:
@@ -25,3 +36,8 @@ def show_claims(run_dir: RunDir) -> None:
             for name, claim in zip(names, claims, strict=True):
                 say(f"  {name:<{room}}  {claim_text(claim)}")
     say()
+
+
+def _share(table: ClaimsTable, arm: str, when: str) -> str:
+    found = {claim.name: claim.value for claim in table.arms[arm]}[f"accuracy_{when}"]
+    return "-" if found is None else f"{found:.1f} %"

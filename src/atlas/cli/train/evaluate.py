@@ -72,7 +72,7 @@ def evaluate(
     keep_config(settings, run.config)
     same = "The same command" if own is None else f"atlas evaluate {own.path}"
     hint = f"{same} goes on from where it stopped; --fresh starts over."
-    for name, folder in {**arms, "student": settings.student_model}.items():
+    for name, folder in {**arms, "student": settings.student_name}.items():
         say(f"{name}: {named(folder)}")
     with run.lock(), working(hint, run) as (stop, bar_of):
         forget_outdated(run, settings, arms, tasks, say=say)
