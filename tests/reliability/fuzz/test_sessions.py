@@ -30,6 +30,7 @@ from atlas.data.sources.hub import get_hub_dataset
 from atlas.data.sources.ranked import get_ranked_dataset
 from atlas.data.sources.runtime_traces import get_runtime_trace_dataset
 from atlas.data.task_file import read_tasks
+from atlas.environments.teaching.review_text import read_review
 from atlas.rewards.verifiers.registry import accepts_reference, verifier_name
 from atlas.session import Session
 from atlas.traces.codec import session_to_record
@@ -64,6 +65,10 @@ EXPORTED: dict[str, Any] = {
         "ground_truth": "5",
         "adaptive_summary": {"adaptive_mode": "paired", "confidence": 0.5, "probe": {}},
         "task": {"answer": "5", "family": "basic_arithmetic", "metadata": {}},
+        "reviews": [
+            {"said": "Add."},
+            {"attempt": "5", "certified": True, "true": True, "said": "Verdict: certified"},
+        ],
     },
     "session_reward": {"score": 0.9, "judges": [{"identifier": "j", "score": 1}]},
     "trajectory_events": [{"event": {"event_type": "LLM_END"}, "created_at": None}],
@@ -253,3 +258,18 @@ def test_a_time(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
         assert session.created_at is None or isinstance(session.created_at, datetime)
         query = SessionQuery(created_after=datetime(2026, 1, 1, tzinfo=UTC))
         query.matches(session)
+
+
+@fuzz(300)
+@given(
+    texts
+    | st.lists(
+        st.sampled_from(
+            ["Verdict:", "certified", "revise", "{", "}", '"verdict":', "\n", "**", " "]
+        )
+    ).map("".join)
+)
+def test_a_review_of_a_model_is_read_whatever_it_wrote(text: str) -> None:
+    found = read_review(text)
+    assert not (found.certified and not found.readable)
+    assert found.readable or found.guidance == text.strip()
