@@ -21,7 +21,7 @@ from atlas.machine.shipped import SHIPPED
 CHECKPOINT, ROLLOUTS = r"mkdir .*step_000002\.partial", r"open .*rollouts/\.step_000002"
 METRICS = r"rename .*step_000001\.partial"
 """The next thing that is written after the first checkpoint has its place is a line of metrics."""
-SIZE = 40 * 2**20
+SIZE = 128 * 2**20
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ class Baselines:
                             alone=_attempt(record["alone"]),
                             approach=Utterance(**record["approach"]),
                         )
-                except (KeyError, TypeError) as error:
+                except (KeyError, TypeError, AttributeError) as error:
                     raise AtlasError(
                         f"{where} doesn't say what the student does alone; remove {file}, and it "
                         "is asked again"
