@@ -13,7 +13,7 @@ from atlas.prompts.folder import shipped_prompts
 from atlas.rewards.verifiers import verified
 from atlas.types import Task
 
-FAMILIES = ("boxes", "pages", "ages", "cents")
+FAMILIES = ("boxes", "pages", "cents", "rows")
 PROMPT_SET, FORMAT = "small", "last_number"
 PROMPTS, GROUP, NEW_TOKENS = 4, 8, 24
 TEMPERATURE, LEARNING_RATE, LORA_R, LORA_ALPHA = 0.8, 2e-4, 16, 32

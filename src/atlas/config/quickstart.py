@@ -80,3 +80,6 @@ class QuickstartConfig(RunConfig):
     float32_matmul_precision: MatmulPrecision = like(GRPOConfig, "float32_matmul_precision", "auto")
 
     eval_tasks: int = key(400, "Held-out tasks that every arm is measured on.", ge=1)
+    eval_temperature: float | None = key(
+        None, "Of the teachers there; 0: they are greedy. null: that of the training.", ge=0
+    )

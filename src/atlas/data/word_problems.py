@@ -1,8 +1,9 @@
-"""Word problems of one step, for small real models: each has one sum or product behind its words.
+"""Word problems of one step, for small real models: each has one product behind its words.
 
 Input: a random number generator. Output: a `Task` with whole numbers, that the verifier ``numeric``
-reads. A model of 100 million weights works ``8 * 4`` and ``14 + 9`` when it is asked just that, and
-mostly fails when it has to find that in a sentence: what a teacher can do for it.
+reads. A model of 100 million weights works ``8 * 4`` when it is asked just that, and mostly fails
+when it has to find that in a sentence: what a teacher can do for it. With sums it is the other way
+round, so that there are none here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,17 @@ from atlas.types import Task
 _ITEMS = ("apples", "books", "cups", "pens", "balls", "eggs", "coins", "cards", "shells", "stamps")
 _HOLDERS = ("boxes", "bags", "baskets", "shelves", "drawers", "jars", "trays", "crates")
 _NAMES = ("Tom", "Ann", "Ben", "Eva", "Max", "Lea", "Sam", "Mia", "Leo", "Zoe", "Jan", "Ida")
-_PARENTS = ("sister", "brother", "cousin", "friend", "neighbour")
+_PLACES = (
+    ("hall", "seats"),
+    ("garden", "trees"),
+    ("car park", "cars"),
+    ("shelf", "books"),
+    ("page", "stamps"),
+    ("wall", "tiles"),
+    ("field", "plants"),
+    ("box", "eggs"),
+)
+_KINDS = ("small", "large", "new", "quiet", "nice", "plain")
 _WORKS = ("reads", "prints", "copies", "translates", "writes", "checks", "types")
 
 
@@ -35,14 +46,6 @@ def pages(rng: random.Random) -> Task:
     return _task("pages", asked, each * days)
 
 
-def ages(rng: random.Random) -> Task:
-    """Return the age of somebody who is some years older."""
-    name, other = rng.choice(_NAMES), rng.choice(_PARENTS)
-    age, older = rng.randint(3, 15), rng.randint(2, 9)
-    asked = f"{name} is {age} years old. The {other} of {name} is {older} years older."
-    return _task("ages", f"{asked} How old is the {other}?", age + older)
-
-
 def cents(rng: random.Random) -> Task:
     """Return what several equal things cost."""
     name, items = rng.choice(_NAMES), rng.choice(_ITEMS)
@@ -51,11 +54,19 @@ def cents(rng: random.Random) -> Task:
     return _task("cents", asked, number * price)
 
 
+def rows(rng: random.Random) -> Task:
+    """Return how many places are in equally long rows."""
+    place, items = rng.choice(_PLACES)
+    number, each = rng.randint(2, 9), rng.randint(2, 9)
+    asked = f"A {rng.choice(_KINDS)} {place} has {number} rows of {each} {items}."
+    return _task("rows", f"{asked} How many {items} does it have?", number * each)
+
+
 WORD_PROBLEMS: Mapping[str, Callable[[random.Random], Task]] = {
     "boxes": boxes,
     "pages": pages,
-    "ages": ages,
     "cents": cents,
+    "rows": rows,
 }
 """By family."""
 

@@ -183,7 +183,9 @@ def measured(job: Quickstart) -> tuple[EvaluateConfig, dict[str, str], list[Task
         teachers=tuple(arms.values()),
         student_model=config.model_name_or_path,
         output_dir=str(job.run.path),
-        temperature=config.grpo_temperature,
+        temperature=config.grpo_temperature
+        if config.eval_temperature is None
+        else config.eval_temperature,
         top_p=config.grpo_top_p,
         chunk_size=_EVAL_CHUNK,
     )

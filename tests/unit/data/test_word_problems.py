@@ -21,16 +21,13 @@ def test_answers_are_accepted_and_questions_enough(family: str) -> None:
     assert {task.family for task in seen} == {family}
 
 
-def test_the_numbers_of_the_question_make_the_answer() -> None:
+@pytest.mark.parametrize("family", WORD_PROBLEMS)
+def test_the_numbers_of_the_question_make_the_answer(family: str) -> None:
     rng = random.Random(0)
     for _ in range(50):
-        for family in ("boxes", "pages", "cents"):
-            task = WORD_PROBLEMS[family](rng)
-            first, second = (int(word) for word in task.question.split() if word.isdigit())
-            assert int(task.answer) == first * second
-        task = WORD_PROBLEMS["ages"](rng)
+        task = WORD_PROBLEMS[family](rng)
         first, second = (int(word) for word in task.question.split() if word.isdigit())
-        assert int(task.answer) == first + second
+        assert int(task.answer) == first * second
 
 
 def test_a_mix_of_ours_and_of_reasoning_gym() -> None:
