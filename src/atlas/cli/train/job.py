@@ -144,13 +144,13 @@ def begin(config: TrainConfig, kind: str, *, fresh: bool, override: bool = False
     from atlas.models.checkpoints import check_model
     from atlas.models.identity import model_digests
 
-    for name in _models_by_key(config).values():
+    named = _models_by_key(config)
+    for name in named.values():
         check_model(name)
     check_disk(config)
     run = RunDir.create(config.output_dir, kind, fresh=fresh)
     if run.stage_done(kind):
         raise AtlasError(f"{run.path} is finished; --fresh trains again, output_dir=… elsewhere")
-    named = _models_by_key(config)
     inputs = model_digests(named)
     if run.config.is_file():
         keep_config(config, run.config, override=override)

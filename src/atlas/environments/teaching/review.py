@@ -198,18 +198,18 @@ class ReviewTeaching(PlanTeaching):
             for task, turn, course in zip(tasks, turns, courses, strict=True)
         ]
         new = {key: i for i, key in enumerate(keys) if key is not None and key not in tried}
-        for plans in (True, False):
-            some = {key: i for key, i in new.items() if (turns[i].reading is None) == plans}
-            if not some:
-                continue
-            asked = [tasks[i] for i in some.values()]
+        if new:
+            asked = [tasks[i] for i in new.values()]
             said = self.student.attempt(
                 asked,
-                [turns[i].shown for i in some.values()],
-                before=None if plans else [courses[i].attempt for i in some.values()],
+                [turns[i].shown for i in new.values()],
+                # The first turn of all is a plan, or none is.
+                before=None
+                if turns[0].reading is None
+                else [courses[i].attempt for i in new.values()],
             )
             found = verified(asked, said, self.student.answer_format)
-            tried |= dict(zip(some, found, strict=True))
+            tried |= dict(zip(new, found, strict=True))
         return [None if key is None else tried[key] for key in keys]
 
     def _scored(self, lesson: Lesson, gain: float) -> Score:
