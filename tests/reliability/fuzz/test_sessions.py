@@ -159,10 +159,7 @@ def test_a_compressed_file_that_is_damaged(
 @fuzz()
 @given(documents(EXPORTED))
 def test_a_document_of_the_database(content: bytes) -> None:
-    try:
-        json.loads(content.decode())
-    except (ValueError, RecursionError):
-        return  # jsonb holds JSON only
+    # jsonb holds JSON only; who speaks PostgreSQL's protocol may send what he likes.
     _JsonbLoader(3802).load(content)
 
 

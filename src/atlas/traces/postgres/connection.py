@@ -185,13 +185,17 @@ class _JsonbLoader(Loader):
 
     ``json.loads`` looks for another encoding and for blanks, in several calls a document; there are
     some thirty documents in a session. What jsonb holds and Python doesn't stays text: a number of
-    more digits than Python reads, or a document nested deeper than Atlas writes.
+    more digits than Python reads, or a document nested deeper than Atlas writes. So does what no
+    PostgreSQL sends: blanks in front, or no JSON at all.
     """
 
     def load(self, data: Buffer) -> Any:
         """Return the value of a document."""
-        text = str(data, "utf-8")
-        return text if is_too_deep(bytes(data)) else _scan_json(text, 0)[0]
+        text = str(data, "utf-8", "replace")
+        try:
+            return text if is_too_deep(bytes(data)) else _scan_json(text, 0)[0]
+        except (StopIteration, ValueError):
+            return text
 
 
 class _InstantLoader(TimestamptzLoader):
@@ -202,7 +206,7 @@ class _InstantLoader(TimestamptzLoader):
         try:
             return super().load(data)
         except psycopg.DataError:
-            return str(data, "utf-8")
+            return str(data, "utf-8", "replace")
 
 
 @contextmanager
