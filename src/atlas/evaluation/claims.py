@@ -169,6 +169,10 @@ class ClaimsTable:
     num_tasks: int
     arms: Mapping[str, tuple[Claim, ...]]
     comparisons: tuple[Comparison, ...]
+    read_by: Mapping[str, Mapping[str, float]]
+    """By which rules of ``answer_format`` the completed answers were read: for ``alone`` and for
+    each arm the share of every rule in percent, the most frequent first; none where the verifier
+    reads no answers of its own."""
 
 
 def claims_table(pairs: Iterable[Lesson]) -> ClaimsTable:
@@ -196,7 +200,20 @@ def claims_table(pairs: Iterable[Lesson]) -> ClaimsTable:
         for earlier in names[:position]
     )
     arms = {name: measure_claims(rows) for name, rows in by_arm.items()}
-    return ClaimsTable(num_tasks=len(by_arm[names[0]]), arms=arms, comparisons=comparisons)
+    answers = {"alone": [pair.alone for pair in by_arm[names[0]]]}
+    answers |= {name: [credited_attempt(pair) for pair in rows] for name, rows in by_arm.items()}
+    return ClaimsTable(
+        num_tasks=len(by_arm[names[0]]),
+        arms=arms,
+        comparisons=comparisons,
+        read_by={name: _rules(attempts) for name, attempts in answers.items()},
+    )
+
+
+def _rules(attempts: Sequence[Attempt]) -> dict[str, float]:
+    done = [one for attempt in attempts for one in (attempt, *attempt.again) if _is_done(one)]
+    counts = Counter(one.verdict.rule for one in done if one.verdict.rule)
+    return {rule: 100 * count / len(done) for rule, count in counts.most_common()}
 
 
 def measure_claims(pairs: Sequence[Lesson]) -> tuple[Claim, ...]:

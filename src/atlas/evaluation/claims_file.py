@@ -7,7 +7,8 @@ Layout::
                        "unit": "points", "guide_value": 15.7, "guide_text": "+15.7 points",
                        "num": 400, "met": true}, ...], "grpo": [...]},
      "comparisons": [{"arm": "grpo", "baseline_arm": "sft", "value": 7.0, "interval": [3.5, 10.5],
-                      "unit": "points", "num": 400}]}
+                      "unit": "points", "num": 400}],
+     "read_by": {"alone": {"answer": 100.0}, "sft": {"answer": 97.5, "boxed": 2.5}, ...}}
 
 ``value`` and ``interval`` are null where a claim can't be measured, ``guide_value`` and ``met``
 where the guide sets no number.
@@ -38,6 +39,7 @@ def claims_to_json(table: ClaimsTable) -> dict[str, Any]:
             for arm, row in table.arms.items()
         },
         "comparisons": [{**_with_interval(row), "unit": "points"} for row in table.comparisons],
+        "read_by": table.read_by,
     }
 
 
@@ -56,6 +58,10 @@ def claims_from_json(record: Mapping[str, Any]) -> ClaimsTable:
                 for arm, row in record["arms"].items()
             },
             comparisons=tuple(_comparison_from_json(row) for row in record["comparisons"]),
+            read_by={
+                _text(name): {_text(rule): float(share) for rule, share in rules.items()}
+                for name, rules in record.get("read_by", {}).items()
+            },
         )
     except KeyError as error:
         raise AtlasError(f"claims: key {error} is missing; evaluate again") from error

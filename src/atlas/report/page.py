@@ -36,6 +36,7 @@ from atlas.report.text import (
     interval_text,
     number_text,
     ordered_arms,
+    reading_text,
     rows_by_claim,
 )
 from atlas.report.transcripts import choose_transcripts
@@ -172,6 +173,7 @@ def _claims_context(table: ClaimsTable | None) -> dict[str, Any]:
         "claim_groups": _claim_groups(table),
         "met_counts": _met_counts(table),
         "comparisons": _comparisons(table),
+        "read_by": reading_text(table.read_by),
         "gain_out_of_reach": _gain_out_of_reach(claims),
     }
 

@@ -78,3 +78,11 @@ def claim_text(claim: Claim) -> str:
         value += f" ({claim_interval(claim)})"
     status = claim_status(claim)
     return f"{value}, {status}" if status else value
+
+
+def reading_text(read_by: Mapping[str, Mapping[str, float]]) -> str:
+    """Return ``student alone: answer 98 %, boxed 2 %; GRPO teacher: answer 100 %``."""
+    arms = ["alone", *ordered_arms(read_by.keys() - {"alone"})]
+    told = {arm: [f"{rule} {share:.0f} %" for rule, share in read_by[arm].items()] for arm in arms}
+    names = {arm: "student alone" if arm == "alone" else arm_name(arm) for arm in arms}
+    return "; ".join(f"{names[arm]}: {', '.join(rules)}" for arm, rules in told.items() if rules)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from atlas.types import Attempt, Leak, Lesson, Task, Utterance, Verdict
 
 
-def outcome(correct: bool, tokens: int = 10, *, done: bool = True, text: str = "") -> Attempt:
-    verdict = Verdict(score=float(correct), parsed=done)
+def outcome(
+    correct: bool, tokens: int = 10, *, done: bool = True, text: str = "", rule: str = ""
+) -> Attempt:
+    verdict = Verdict(score=float(correct), parsed=done, rule=rule)
     return Attempt(text=text, num_tokens=tokens, finished=done, verdict=verdict)
 
 

@@ -265,3 +265,29 @@ def test_where_nobody_counts_tokens_none_are_claimed() -> None:
     claims = {claim.name: claim for claim in measure_claims([lesson])}
     assert claims["student_tokens_saved"].interval is claims["net_tokens_saved"].interval is None
     assert claims["accuracy_taught"].value == 100
+
+
+def test_the_rules_by_which_completed_answers_were_read_are_counted():
+    by_word, boxed = outcome(True, rule="answer"), outcome(False, rule="boxed")
+    cut = outcome(False, done=False, rule="answer")
+    pairs = [
+        pair(1, by_word, by_word),
+        pair(2, boxed, by_word),
+        pair(3, by_word, by_word, leaked=True),
+        pair(4, cut, boxed),
+        pair(5, by_word, by_word),
+    ]
+
+    table = claims_table(pairs)
+
+    # A leak completes nothing, and what was cut off isn't counted either.
+    assert table.read_by["alone"] == pytest.approx({"answer": 75, "boxed": 25})
+    assert table.read_by["grpo"] == pytest.approx({"answer": 75, "boxed": 25})
+    assert list(table.read_by["grpo"]) == ["answer", "boxed"]
+
+
+def test_a_verifier_without_rules_tells_none():
+    assert claims_table([pair(1, outcome(True), outcome(True))]).read_by == {
+        "alone": {},
+        "grpo": {},
+    }

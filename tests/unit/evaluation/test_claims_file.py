@@ -38,7 +38,7 @@ def test_what_cannot_be_measured_is_null_in_the_file_and_comes_back(tmp_path):
 def test_the_layout_is_the_one_that_others_read():
     record = claims_to_json(_table())
 
-    assert set(record) == {"num_tasks", "arms", "comparisons"}
+    assert set(record) == {"num_tasks", "arms", "comparisons", "read_by"}
     uplift = record["arms"]["sft"][0]
     assert uplift["name"] == "uplift"
     assert uplift["value"] == pytest.approx(20)

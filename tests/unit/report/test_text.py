@@ -2,7 +2,13 @@ import pytest
 from tests.unit.evaluation.outcomes import arm_of, outcome, pair
 
 from atlas.evaluation.claims import claims_table
-from atlas.report.text import claim_text, number_text, ordered_arms, rows_by_claim
+from atlas.report.text import (
+    claim_text,
+    number_text,
+    ordered_arms,
+    reading_text,
+    rows_by_claim,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +49,12 @@ def test_what_cannot_be_measured_says_so():
     table = claims_table([pair(1, outcome(False), outcome(True))])
     rows = {row[0].name: row for row in rows_by_claim(table)}
     assert claim_text(rows["degraded_when_right"][0]) == "not measurable"
+
+
+def test_the_rules_of_reading_are_told_for_student_and_arms():
+    read_by = {"grpo": {"answer": 100.0}, "sft": {}, "alone": {"answer": 97.6, "boxed": 2.4}}
+
+    told = reading_text(read_by)
+
+    assert told == "student alone: answer 98 %, boxed 2 %; GRPO teacher: answer 100 %"
+    assert reading_text({"alone": {}, "grpo": {}}) == ""

@@ -15,7 +15,7 @@ def show_claims(run_dir: RunDir) -> None:
     """Print what a finished evaluation says, in lines that fit any terminal."""
     from atlas.evaluation.claims_file import read_claims
     from atlas.report.conclusion import conclusion
-    from atlas.report.text import arm_name, claim_text, ordered_arms, rows_by_claim
+    from atlas.report.text import arm_name, claim_text, ordered_arms, reading_text, rows_by_claim
 
     table = read_claims(run_dir.claims)
     verdict = conclusion(table)
@@ -35,6 +35,8 @@ def show_claims(run_dir: RunDir) -> None:
             say(f"  guide {claims[0].guide_text}", lead=claims[0].label, bold=True)
             for name, claim in zip(names, claims, strict=True):
                 say(f"  {name:<{room}}  {claim_text(claim)}")
+    if any(table.read_by.values()):
+        say(f"  {reading_text(table.read_by)}", lead="Completed answers were read by", bold=True)
     say()
 
 
