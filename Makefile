@@ -8,14 +8,14 @@ export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart proof test peers serving distributed reliability fuzz endurance check audit fix docs bench base-model serve-env clean help
+.PHONY: quickstart proof test peers serving distributed reliability fuzz endurance check audit fix docs bench gpu base-model serve-env clean help
 
 VENV := .venv
 SERVE_VENV := .serve-venv
 AUDIT_VENV := .audit-venv
 BIN := $(VENV)/bin
 CODE := src tests $(wildcard benchmarks scripts trainers *.py)
-BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+BENCHMARKS := $(filter-out benchmarks/gpu.py,$(sort $(wildcard benchmarks/*.py)))
 # A stamp carries the checksum of what was installed, so a change of the pins, and only that, installs again.
 BASE_PINS := requirements/torch.txt requirements/base.txt pyproject.toml
 BASE := $(VENV)/.atlas-base-$(shell cat $(BASE_PINS) | cksum | cut -d ' ' -f 1)
@@ -75,6 +75,9 @@ fix: $(DEV)  ## Mend what ruff can mend
 
 docs: $(BASE)  ## Write configuration.md, metrics.md and api.md of docs/ anew from the code
 	@$(BIN)/python scripts/reference_pages.py
+
+gpu: $(BASE)  ## What only a GPU can show, in at most eight minutes (ARGS=--tiny: that it runs)
+	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 bench: $(BENCH)  ## Every benchmark, one after the other
 	@test -n "$(BENCHMARKS)" || { echo "make bench: there is no benchmarks/*.py here" >&2; exit 1; }

@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from atlas.objectives.logprobs import selected_logprobs
+from atlas.objectives.logprobs import fast_chunk, selected_logprobs
 
 
 def problem(num_tokens, hidden, vocab, seed=0, dtype=torch.float64):
@@ -190,3 +190,9 @@ def test_nonsense_is_refused():
         selected_logprobs(hidden_ND, weight_VD, targets_N, temperature=0.0)
     with pytest.raises(ValueError, match="chunk_tokens is 0"):
         selected_logprobs(hidden_ND, weight_VD, targets_N, chunk_tokens=0)
+
+
+def test_a_gpu_projects_more_tokens_at_once_than_a_processors_cache_holds():
+    assert fast_chunk(128_256, "cpu") == 256
+    assert fast_chunk(128_256, "cuda") == 1046
+    assert fast_chunk(480, "cpu") == fast_chunk(480, "cuda") == 4096

@@ -31,7 +31,7 @@ from pathlib import Path
 import typer
 
 import atlas
-from atlas.errors import AtlasError, OutageError, RankError, printable
+from atlas.errors import AtlasError, OutageError, RankError, printable, reason_of
 
 TRACEBACK = "ATLAS_TRACEBACK"
 """Where it is set, a traceback is shown before the one line."""
@@ -97,8 +97,14 @@ def complain(line: str) -> None:
 
 def _outage(error: Exception) -> OutageError | None:
     """Return what the system did, if that is what ended a command."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return OutageError("the memory of this machine is used up; make what runs smaller")
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which isn't imported for it
+        return OutageError(
+            f"the GPU's memory is used up ({reason_of(error)}); --dry-run shows what takes it: "
+            "gradient_checkpointing=true, fewer max_tokens_per_micro_batch, use_peft=true or "
+            "engine=fsdp on several GPUs make it smaller"
+        )
     if isinstance(error, OSError) and error.errno in _OUTAGES:
         where = f"{error.filename}: " if error.filename else ""
         return OutageError(f"{where}{error.strerror}; the same command goes on when that is mended")

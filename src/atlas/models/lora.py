@@ -86,7 +86,7 @@ def add_adapter(model: PreTrainedModel, shape: LoRA, *, seed: int) -> PreTrained
             f"lora_target_modules: {model.config.model_type} has no layers called "
             f"{', '.join(absent)}; it has {', '.join(_linear_names(names))}"
         )
-    with torch.random.fork_rng(), _quiet():
+    with torch.random.fork_rng(_own_device()), _quiet():
         torch.manual_seed(seed)
         try:
             adapted = get_peft_model(model, config)
@@ -258,7 +258,7 @@ def adapter_dropout(model: PreTrainedModel, seed: int) -> Iterator[None]:
     if not dropouts:
         yield
         return
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(_own_device()):
         torch.manual_seed(seed)
         for dropout in dropouts:
             dropout.train()
@@ -267,6 +267,11 @@ def adapter_dropout(model: PreTrainedModel, seed: int) -> Iterator[None]:
         finally:
             for dropout in dropouts:
                 dropout.eval()
+
+
+def _own_device() -> list[int]:
+    """Return the GPU of this process: without a word, all of the machine's would be touched."""
+    return [torch.cuda.current_device()] if torch.cuda.is_available() else []
 
 
 def trained_share(model: nn.Module) -> tuple[int, int]:

@@ -64,7 +64,7 @@ def load_policy(
     policy = _loaded(config, checkpoint, device or training_device())
     lines = list(policy.lines)
     if config.torch_compile:
-        lines.append(compile_training(policy.model))
+        lines.append(compile_training(policy.model, autocast=policy.autocast))
     if config.dataloader_num_workers:
         lines.append(_NO_WORKERS.format(config.dataloader_num_workers))
     return replace(policy, lines=tuple(lines))
@@ -73,6 +73,11 @@ def load_policy(
 def _loaded(config: TrainConfig, checkpoint: Path | None, device: torch.device) -> Policy:
     attention = checked_attention(config.attn_implementation)
     autocast = trains_in_bf16(config)
+    if attention == "flash_attention_2" and not autocast:
+        raise AtlasError(
+            "attn_implementation=flash_attention_2 computes in half precision only, and this "
+            "training computes in float32; set precision=bf16, or attn_implementation=sdpa"
+        )
     if not config.use_peft:
         model = load_model(
             checkpoint or config.model_name_or_path, attention=attention, device=device

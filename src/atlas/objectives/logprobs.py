@@ -19,9 +19,10 @@ from torch import Tensor
 from atlas.objectives.head import LogitChange
 from atlas.objectives.projection import ChunkedProjection
 
-CHUNK_LOGITS = 2**22
+CHUNK_LOGITS, GPU_CHUNK_LOGITS = 2**22, 2**27
 """Numbers in the logits of one chunk unless the caller says otherwise: 16 MiB in float32, which a
-processor's cache holds."""
+processor's cache holds, or 512 MiB: a GPU wants a thousand tokens of a vocabulary of 128,000 at
+once, since every chunk of the backward pass adds to the gradient of the whole vocabulary."""
 MIN_CHUNK_TOKENS, MAX_CHUNK_TOKENS = 256, 4096
 """Fewer would multiply slowly."""
 KEPT_LOGITS = 2**24
@@ -73,8 +74,7 @@ def selected_logprobs(
     keep = False
     if chunk_tokens is None:
         keep = len(targets_N) * lm_head_weight_VD.shape[0] <= KEPT_LOGITS
-        fitting = CHUNK_LOGITS // lm_head_weight_VD.shape[0]
-        chunk_tokens = min(MAX_CHUNK_TOKENS, max(MIN_CHUNK_TOKENS, fitting))
+        chunk_tokens = fast_chunk(lm_head_weight_VD.shape[0], hidden_ND.device.type)
     if chunk_tokens < 1:
         raise ValueError(f"chunk_tokens is {chunk_tokens}; it must be at least 1")
     device_type = hidden_ND.device.type
@@ -94,3 +94,9 @@ def selected_logprobs(
         keep and torch.is_grad_enabled(),
     )
     return SelectedLogprobs(logprobs_N=logprobs_N, entropy_N=entropy_N if with_entropy else None)
+
+
+def fast_chunk(vocab_size: int, device_type: str) -> int:
+    """Return how many tokens are projected at once on a kind of device."""
+    logits = CHUNK_LOGITS if device_type == "cpu" else GPU_CHUNK_LOGITS
+    return min(MAX_CHUNK_TOKENS, max(MIN_CHUNK_TOKENS, logits // vocab_size))

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from atlas.errors import AtlasError, OutageError, RankError
 from atlas.machine.accelerator import name_accelerator
@@ -98,6 +99,20 @@ class Ranks:
         with self._waiting(what):
             dist.broadcast_object_list(held, src=0, group=self._control)
         return held[0]
+
+    def broadcast_tensor(self, tensor: Tensor, what: str) -> None:
+        """Give every rank the values of rank 0's tensor, in place.
+
+        Args:
+            tensor: In CPU memory, contiguous, everywhere of one shape and dtype.
+
+        Raises:
+            RankError: As for `gather`.
+        """
+        if self.size > 1 and tensor.numel():
+            with self._waiting(what):
+                # As bytes, since gloo doesn't know every dtype.
+                dist.broadcast(tensor.view(-1).view(torch.uint8), src=0, group=self._control)
 
     def on_main(self, work: Callable[[], T], what: str) -> T:
         """Let rank 0 do something; return what came of it on every rank.
@@ -272,13 +287,28 @@ def _device(place: World) -> torch.device:
     if not torch.cuda.is_available():
         name_accelerator()
         return torch.device("cpu")
-    if place.local_size > torch.cuda.device_count():
+    own = gpu_of(place, torch.cuda.device_count())
+    torch.cuda.set_device(own)
+    return torch.device("cuda", own)
+
+
+def gpu_of(place: World, visible: int, environment: Mapping[str, str] = os.environ) -> int:
+    """Return the number of this process's GPU among those that it can see.
+
+    A scheduler that starts each process by itself (SLURM with ``--gpus-per-task=1``) may show it
+    its own only. torchrun shows all processes of a machine the same.
+
+    Raises:
+        AtlasError: There are fewer than processes.
+    """
+    if visible == 1 and "TORCHELASTIC_RUN_ID" not in environment:
+        return 0
+    if place.local_size > visible:
         raise AtlasError(
-            f"{place.local_size} processes on this machine, but {torch.cuda.device_count()} GPUs; "
-            "start one process a GPU"
+            f"{place.local_size} processes on this machine, but {visible} GPUs; start one process "
+            "a GPU"
         )
-    torch.cuda.set_device(place.local_rank)
-    return torch.device("cuda", place.local_rank)
+    return place.local_rank
 
 
 def _reason(error: Exception) -> str:

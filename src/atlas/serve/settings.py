@@ -136,7 +136,11 @@ def server_environ(
         token: The file with the control token.
         environ: The environment here. What it says about vLLM is kept.
     """
-    inherited = {name: text for name, text in environ.items() if name not in _NOT_INHERITED}
+    inherited = {
+        name: text
+        for name, text in environ.items()
+        if name not in _NOT_INHERITED and not name.startswith(_TORCHRUN)
+    }
     given = {"PYTHONPATH": str(code), "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     given |= {"VLLM_SERVER_DEV_MODE": "1", TOKEN_FILE: str(token)}
     if settings.lora_rank is not None:
@@ -173,8 +177,15 @@ def cpu_notes(settings: ServerSettings, environ: Mapping[str, str] = os.environ)
     return notes
 
 
-_NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "VLLM_ALLOW_INSECURE_SERIALIZATION")
-"""The last would let the server unpickle what it is sent."""
+_NOT_INHERITED = {
+    *("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "VLLM_ALLOW_INSECURE_SERIALIZATION"),
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "ROLE_NAME"),
+    *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE"),
+    *("MASTER_ADDR", "MASTER_PORT"),
+}
+"""The fourth would let the server unpickle what it is sent. Those after it are torchrun's, of the
+training's processes: a server that is started by one of them would look for the others."""
+_TORCHRUN = ("TORCHELASTIC_", "TORCH_NCCL_")
 
 
 def _binds_threads(environ: Mapping[str, str]) -> bool:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from atlas.cli import faults
 from atlas.cli.options import command_app
@@ -58,6 +59,18 @@ def ended(error: BaseException, run: RunDir | None = None) -> int | str | None:
         ),
         (OSError(errno.ELOOP, "Too many", b"l"), 2, "atlas: l: Too many; name another place"),
         (MemoryError(), 3, "atlas: the memory of this machine is used up"),
+        (
+            RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            ),
+            3,
+            "atlas: the memory of this machine is used up",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            3,
+            "atlas: the GPU's memory is used up (OutOfMemoryError: CUDA out of memory. Tried",
+        ),
         (Stopped(), 130, ""),
         (KeyboardInterrupt(), 130, ""),
     ],

@@ -80,7 +80,13 @@ def test_compiling_is_asked_for_and_told(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled = []
-    monkeypatch.setattr(policy, "compile_training", lambda model: compiled.append(model) or "done")
+
+    def compile_training(model: object, *, autocast: bool) -> str:
+        assert not autocast  # as the training computes: the compiler makes other code under it
+        compiled.append(model)
+        return "done"
+
+    monkeypatch.setattr(policy, "compile_training", compile_training)
     assert load_policy(config_for(model_folder)).lines == ()
     assert not compiled
     found = load_policy(config_for(model_folder, torch_compile=True, dataloader_num_workers=4))

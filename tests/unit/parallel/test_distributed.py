@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atlas.errors import AtlasError, RankError
-from atlas.parallel.distributed import ALONE, Ranks, agreed, is_lost, joined
+from atlas.parallel.distributed import ALONE, Ranks, agreed, gpu_of, is_lost, joined
 from atlas.parallel.world import World
 from atlas.run.stopping import StopRequest
 
@@ -66,3 +66,13 @@ def test_a_group_of_one_is_made_where_an_engine_needs_it(monkeypatch: pytest.Mon
         assert ranks.gather(5, "a value") == [5]
     with joined(10) as ranks:
         assert (ranks.size, ranks.rank) == (1, 0)
+
+
+def test_each_process_has_the_gpu_of_its_number_or_the_only_one_that_it_is_shown() -> None:
+    second = World(rank=1, size=2, local_rank=1, local_size=2)
+    assert gpu_of(second, 2, {}) == 1
+    assert gpu_of(second, 1, {}) == 0  # SLURM with --gpus-per-task=1
+    with pytest.raises(AtlasError, match="2 processes on this machine, but 1 GPUs"):
+        gpu_of(second, 1, {"TORCHELASTIC_RUN_ID": "none"})
+    with pytest.raises(AtlasError, match="but 0 GPUs"):
+        gpu_of(second, 0, {})

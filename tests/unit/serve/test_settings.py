@@ -67,6 +67,10 @@ def test_the_servers_environment(tmp_path: Path) -> None:
         "PYTHONPATH": "trainer",
         "VLLM_CPU_KVCACHE_SPACE": "4",
         "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
+        "RANK": "0",
+        "WORLD_SIZE": "8",
+        "MASTER_PORT": "29500",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
     }
     settings = ServerSettings(model=str(tmp_path), gpus="2,3")
     environ = server_environ(
@@ -79,6 +83,8 @@ def test_the_servers_environment(tmp_path: Path) -> None:
     assert environ["HF_HUB_OFFLINE"] == "1"
     assert "VLLM_ALLOW_INSECURE_SERIALIZATION" not in environ
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in environ
+    # A training under torchrun may start it, and it is none of its processes.
+    assert not any(name.startswith(("RANK", "WORLD", "MASTER", "TORCH")) for name in environ)
 
 
 def test_every_server_has_the_gate_and_the_extension() -> None:

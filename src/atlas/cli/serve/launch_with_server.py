@@ -93,16 +93,16 @@ def launch_with_server(request: LaunchOptions) -> None:
         stop_on_signal(lambda: say("Stopping the training, then the servers")) as stop,
         contextlib.ExitStack() as started,
     ):
-        servers = [
-            started.enter_context(
-                Supervisor(
-                    settings, planned.interpreter, policy=policy, ready_s=request.ready_timeout
-                )
+        servers: list[Supervisor] = []
+        for settings in planned.servers:
+            if shares_gpu(settings, servers):
+                # While it loads, vLLM takes whatever else comes onto its GPU for its own.
+                _wait_until_ready(servers, stop)
+            server = Supervisor(
+                settings, planned.interpreter, policy=policy, ready_s=request.ready_timeout
             )
-            for settings in planned.servers
-        ]
-        for server in servers:
-            say(f"Starting a server of {server.settings.model}: {server.process.log}")
+            servers.append(started.enter_context(server))
+            say(f"Starting a server of {settings.model}: {server.process.log}")
         _wait_until_ready(servers, stop)
         for server in servers:
             greet(server.settings)
@@ -111,6 +111,12 @@ def launch_with_server(request: LaunchOptions) -> None:
         )
         sys.exit(exit_code(watch(job, servers, stop)))
     sys.exit(_STOPPED)
+
+
+def shares_gpu(settings: ServerSettings, servers: Sequence[Supervisor]) -> bool:
+    """Return whether a server gets a GPU that one of the others has."""
+    own = set((settings.gpus or "").split(",")) - {""}
+    return any(own & set((server.settings.gpus or "").split(",")) for server in servers)
 
 
 def _wait_until_ready(servers: Sequence[Supervisor], stop: StopRequest) -> None:

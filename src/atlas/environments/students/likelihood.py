@@ -6,7 +6,7 @@ each answer right after its prompt, from a prefill alone; nothing is sampled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from transformers import PreTrainedModel
@@ -15,7 +15,8 @@ from atlas.models.passes.forward import logprobs
 from atlas.prompts.renderer import Renderer
 from atlas.types import Task, Tokens
 
-_ROWS = 256
+_ROWS, _TOKENS = 256, 2**15
+"""Of one pass, at most."""
 _LEAD = "Answer:"
 
 
@@ -51,16 +52,33 @@ class AnswerLikelihood:
     @torch.inference_mode()
     def _score(self, asked: Sequence[tuple[Task, list[int]]]) -> list[float]:
         lead = self.renderer.text(_LEAD)
+        rows = [
+            # With its end: "1" is no part of "14".
+            Tokens.of(
+                [*prompt, *self.renderer.lead(prompt), *lead],
+                self.renderer.answer(f" {task.answer}"),
+            )
+            for task, prompt in asked
+        ]
         values: list[float] = []
-        for start in range(0, len(asked), _ROWS):
-            rows = [
-                # With its end: "1" is no part of "14".
-                Tokens.of(
-                    [*prompt, *self.renderer.lead(prompt), *lead],
-                    self.renderer.answer(f" {task.answer}"),
-                )
-                for task, prompt in asked[start : start + _ROWS]
-            ]
-            found = logprobs(self.model, rows)
+        for lot in lots(rows):
+            found = logprobs(self.model, lot)
             values += (found.logprobs_BT.sum(dim=1) / found.mask_BT.sum(dim=1)).tolist()
         return values
+
+
+def lots(rows: Sequence[Tokens]) -> Iterator[Sequence[Tokens]]:
+    """Yield rows in their order, as many at a time as one pass has room for.
+
+    Of long prompts fewer: 256 rows of 700 tokens would be 180,000, more beside a model of 4 billion
+    weights than all that is trained.
+    """
+    start = longest = 0
+    for place, row in enumerate(rows):
+        longest = max(longest, len(row.ids))
+        taken = place - start
+        if taken and (taken == _ROWS or (taken + 1) * longest > _TOKENS):
+            yield rows[start:place]
+            start, longest = place, len(row.ids)
+    if start < len(rows):
+        yield rows[start:]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from atlas.machine.precision import computing
 from atlas.models.passes.compiled import compile_layers, forget_compiled
 from atlas.models.passes.padded import padded_hidden
 from atlas.models.passes.proof import disagreement, evaluating, few_rows
@@ -24,10 +25,15 @@ from atlas.models.passes.shared_prefix import (
 )
 
 
-def compile_training(model: PreTrainedModel) -> str:
-    """Compile the layers of a model for its training passes; returns what a person should read."""
+def compile_training(model: PreTrainedModel, *, autocast: bool = False) -> str:
+    """Compile the layers of a model for its training passes; returns what a person should read.
+
+    Args:
+        autocast: The training computes in bfloat16. The compiler makes other code then, so that
+            what is checked here has to be that.
+    """
     started = time.monotonic()
-    with evaluating(model):
+    with evaluating(model), computing(model.device, autocast):
         wanted = _passes(model)
         keep_attention_uncompiled()
         num_layers = compile_layers(model)
@@ -37,7 +43,7 @@ def compile_training(model: PreTrainedModel) -> str:
             forget_compiled(model)
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             return f"torch_compile: layers run as they are, compiling failed: {first}"
-    differences = [disagreement(a, b) for a, b in zip(found, wanted, strict=True)]
+        differences = [disagreement(a, b) for a, b in zip(found, wanted, strict=True)]
     seconds = time.monotonic() - started
     if any(differences):
         forget_compiled(model)

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
-from atlas.models.passes.proof import disagreement, evaluating, few_ids
+from atlas.models.passes.proof import disagreement, few_ids, proving
 from atlas.objectives.head import LogitChange
 from atlas.objectives.logprobs import selected_logprobs
 
@@ -54,14 +54,15 @@ def _check(model: PreTrainedModel, change: LogitChange) -> None:
     whole: Any = model
     ids_BT = torch.tensor([few_ids(model, 8)], device=model.device)
     targets_N = ids_BT[0].flip(0)
-    with evaluating(model):
+    with proving(model):
         hidden_ND = decoder(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
         logits_NV = whole(input_ids=ids_BT, use_cache=False).logits[0].float()
-    ours_N = selected_logprobs(
-        hidden_ND, head.weight, targets_N, bias_V=head.bias, change=change
-    ).logprobs_N
-    theirs_N = logits_NV.log_softmax(-1).gather(-1, targets_N.unsqueeze(-1)).squeeze(-1)
-    if disagreement(ours_N.float(), theirs_N, hidden_ND.dtype) is not None:
+        ours_N = selected_logprobs(
+            hidden_ND, head.weight, targets_N, bias_V=head.bias, change=change
+        ).logprobs_N
+        theirs_N = logits_NV.log_softmax(-1).gather(-1, targets_N.unsqueeze(-1)).squeeze(-1)
+        difference = disagreement(ours_N.float(), theirs_N, hidden_ND.dtype)
+    if difference is not None:
         raise AtlasError(
             f"a model of type '{model.config.model_type}' computes its logits in a way that "
             "training can't reproduce; choose another model"

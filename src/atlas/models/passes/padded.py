@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
-from atlas.models.passes.proof import disagreement, evaluating, few_ids
+from atlas.models.passes.proof import disagreement, few_ids, proving
 from atlas.models.passes.recomputing import recomputing
 from atlas.types import Tokens
 
@@ -122,10 +122,10 @@ def check_keeps_apart(model: PreTrainedModel) -> None:
     """
     ids = few_ids(model, 12)
     first, second = (Tokens(ids=tuple(some), trained=((1, 6),)) for some in (ids[:6], ids[6:]))
-    with evaluating(model):
+    with proving(model):
         together_MD = padded_hidden(model, [join([first, second])], model.device)
         alone_MD = padded_hidden(model, [second], model.device)
-    difference = disagreement(together_MD[5:], alone_MD)
+        difference = disagreement(together_MD[5:], alone_MD)
     if difference is not None:
         raise AtlasError(
             f"packing=true can't be used with {type(model).__name__}: an example would see the one "

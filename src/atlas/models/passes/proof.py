@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from atlas.machine.precision import computing
 from atlas.types import Tokens
 
 # A float64 model's norms and rotations compute in float32.
@@ -30,14 +31,30 @@ def disagreement(found: Tensor, expected: Tensor, dtype: torch.dtype | None = No
     Args:
         found: What the fast way made.
         expected: What the slow one made.
-        dtype: Of what they were computed in; None: that of ``expected``.
+        dtype: Of what they were computed in; None: that of ``expected``, or autocast's where this
+            is called under it, since norms give float32 there.
     """
+    device = expected.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
     dtype = dtype or expected.dtype
     rounded = dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
     tolerance = _TOLERANCE_BELOW if rounded else _TOLERANCES.get(dtype, _TOLERANCE_BELOW)
     size = expected.float().norm().clamp(min=1e-12)
     difference = float((found - expected).float().norm() / size)
     return None if difference <= tolerance else difference
+
+
+@contextlib.contextmanager
+def proving(model: PreTrainedModel) -> Iterator[None]:
+    """Compute as a training does, without dropout; in float32 where the model can.
+
+    A difference shows best in float32, which flash attention has no kernel for: a model of float32
+    weights runs with it under autocast only.
+    """
+    flash = model.config._attn_implementation == "flash_attention_2"
+    with evaluating(model), computing(model.device, flash and model.dtype == torch.float32):
+        yield
 
 
 def few_ids(model: PreTrainedModel, count: int) -> list[int]:

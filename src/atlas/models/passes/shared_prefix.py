@@ -30,7 +30,7 @@ from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 
 from atlas.models.passes.padded import padded_hidden
 from atlas.models.passes.prefix_attention import PrefixLayout, prefix_attention, prefix_layout
-from atlas.models.passes.proof import disagreement, evaluating, few_rows
+from atlas.models.passes.proof import disagreement, few_rows, proving
 from atlas.models.passes.recomputing import recomputing
 from atlas.types import Tokens
 
@@ -135,14 +135,14 @@ def _why_not(model: PreTrainedModel, decoder: Any) -> str | None:
     rows = few_rows(model)
     packed = pack(rows, model.device)
     try:
-        with evaluating(model), torch.no_grad():
+        with proving(model), torch.no_grad():
             shared_MD = packed_hidden(model, packed)
             plain_MD = padded_hidden(model, rows, model.device)
+            difference = disagreement(shared_MD, plain_MD)
     except Exception as error:  # whatever a foreign model raises, the plain forward is there
         return f"{type(error).__name__}: {error}"
     if packed.layout.windows != _windows(decoder.config):
         return "the windows of its attention are not those of its configuration"
-    difference = disagreement(shared_MD, plain_MD)
     if difference is not None:
         return f"hidden states would differ by {difference:.1g} of their size"
     return None

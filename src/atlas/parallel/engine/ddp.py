@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from atlas.parallel.distributed import Ranks
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.parallel.engine.runner import Runner
+from atlas.parallel.state_transfer import from_main
 
 T = TypeVar("T")
 
@@ -30,7 +31,10 @@ class DDPEngine(PlainEngine):
         super().__init__(model, **recipe)
         self.world_size = ranks.size
         self._ranks = ranks
-        self._net = DistributedDataParallel(Runner(model), forward_sync_buffers=False)
+        # Views, since a second copy of all gradients would take as much memory as the weights.
+        self._net = DistributedDataParallel(
+            Runner(model), forward_sync_buffers=False, gradient_as_bucket_view=True
+        )
 
     def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
         """Return what ``compute`` makes of the model; gradients add up over ranks in the last."""
@@ -43,4 +47,6 @@ class DDPEngine(PlainEngine):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up rank 0's state."""
-        super().load_state(self._ranks.broadcast(state, "state of the optimiser"))
+        super().load_state(
+            from_main(self._ranks, state, lambda path, whole: whole, "state of the optimiser")
+        )

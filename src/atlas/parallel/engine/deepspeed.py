@@ -26,6 +26,7 @@ from atlas.parallel.distributed import Ranks
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.parallel.engine.protocol import StepInfo
 from atlas.parallel.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
+from atlas.parallel.state_transfer import from_main
 
 T = TypeVar("T")
 
@@ -127,13 +128,18 @@ class DeepSpeedEngine(PlainEngine):
     @torch.no_grad()
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up rank 0's state: each rank its share."""
-        state = self._ranks.broadcast(state, "state of the optimiser")
         utils = _library().utils
+
+        def give(path: tuple[Any, ...], whole: Tensor) -> Tensor | None:
+            if path[:2] != ("optimizer", "state") or path[3] not in _MOMENTS:
+                return whole
+            parameter = self._parameters[path[2]]
+            value = whole.to(parameter.device)
+            utils.safe_set_full_optimizer_state(parameter, value, path[3])
+            return None
+
+        state = from_main(self._ranks, state, give, "state of the optimiser")
         moments = state["optimizer"]["state"]
-        for index, parameter in enumerate(self._parameters):
-            for name in _MOMENTS:
-                value = moments[index][name].to(parameter.device)
-                utils.safe_set_full_optimizer_state(parameter, value, name)
         for kept in self._optimizer.state.values():
             if "step" in kept:
                 place = kept[_MOMENTS[0]].device

@@ -24,8 +24,11 @@ from atlas.machine.precision import training_device
 from atlas.parallel.distributed import Ranks
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.parallel.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
+from atlas.parallel.state_transfer import from_main
 
 T = TypeVar("T")
+_MOMENTS = ("optimizer", "state")
+"""Keys of a saved state that lead to the moments of every parameter."""
 
 
 class FSDPEngine(PlainEngine):
@@ -89,14 +92,12 @@ class FSDPEngine(PlainEngine):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up rank 0's state: each rank its share."""
-        state = self._ranks.broadcast(state, "state of the optimiser")
-        optimizer = state["optimizer"]
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        shares = {
-            index: {name: _share(value, parameters[index]) for name, value in moments.items()}
-            for index, moments in optimizer["state"].items()
-        }
-        super().load_state({**state, "optimizer": {**optimizer, "state": shares}})
+
+        def share(path: tuple[Any, ...], whole: Tensor) -> Tensor:
+            return _share(whole, parameters[path[2]]) if path[:2] == _MOMENTS else whole
+
+        super().load_state(from_main(self._ranks, state, share, "state of the optimiser"))
 
     def _clip(self) -> Tensor:
         return _whole(super()._clip())

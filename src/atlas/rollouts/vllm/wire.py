@@ -10,6 +10,7 @@ Example: ``{"token_ids": [5, 6], "sampling_params": {"n": 2, "logprobs": 0, …}
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +23,8 @@ GENERATE: Final = "/inference/v1/generate"
 COMPLETIONS: Final = "/v1/completions"
 LEAST_TEMPERATURE: Final = 0.01
 """vLLM silently samples at this temperature where it is asked for a lower one that isn't 0."""
+_NOTHING: Final = -9000.0
+"""vLLM sends -9999 for a log-probability that it doesn't have, and for NaN."""
 
 
 class UnusableAnswer(Exception):
@@ -195,4 +198,7 @@ def read_scores(answer: Any, token_ids: Sequence[int]) -> tuple[float, ...]:
 
 
 def _are_numbers(logprobs: Sequence[object]) -> bool:
-    return all(type(one) in (int, float) and one == one for one in logprobs)  # nor NaN
+    return all(
+        isinstance(one, (int, float)) and not isinstance(one, bool) and _NOTHING < one < math.inf
+        for one in logprobs
+    )

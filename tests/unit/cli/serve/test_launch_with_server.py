@@ -6,6 +6,7 @@ import json
 import os
 import socket
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from tests.unit.serve.fake_server import fake_interpreter
@@ -14,6 +15,7 @@ from atlas.cli.serve import launch_with_server as command
 from atlas.cli.serve.launch_with_server import LaunchOptions, LaunchPlan, parse, plan
 from atlas.errors import AtlasError
 from atlas.serve.settings import ServerSettings
+from atlas.serve.supervisor import Supervisor
 
 RCL = "configs/run/teacher_rcl.yaml"
 
@@ -196,3 +198,37 @@ def test_a_server_that_dies_twice_ends_the_training(
     )
     with pytest.raises(AtlasError, match=r"ended by signal 9 .* s after it was started again"):
         started(tmp_path, monkeypatch, kill_twice)
+
+
+@pytest.mark.parametrize(("gpus", "one_after_the_other"), [(("3", "3"), True), (("3", "5"), False)])
+@pytest.mark.usefixtures("fake")
+def test_servers_on_one_gpu_start_one_after_the_other(
+    gpus: tuple[str, str],
+    one_after_the_other: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """vLLM takes for its own whatever comes onto its GPU while it loads."""
+    others: list[list[bool]] = []
+
+    class Watched(Supervisor):
+        known: ClassVar[list[Supervisor]] = []
+
+        def start(self) -> None:
+            others.append([other.ready for other in self.known])
+            self.known.append(self)
+            super().start()
+
+    monkeypatch.setattr("atlas.serve.supervisor.Supervisor", Watched)
+    settings = [ServerSettings(model=f"m{gpu}", port=0, gpus=gpu) for gpu in gpus]
+    planned = LaunchPlan(
+        servers=(settings[0], settings[1]),
+        interpreter=fake_interpreter(tmp_path),
+        command=("true",),
+        train_gpus="",
+    )
+    monkeypatch.setattr(command, "plan", lambda request: planned)
+    with pytest.raises(SystemExit) as ended:
+        command.launch_with_server(words=[])
+    assert ended.value.code == 0
+    assert others == [[], [one_after_the_other]]

@@ -7,8 +7,8 @@ import torch
 from tests.unit.tiny_models import other_end, tiny_renderer
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from atlas.environments.students.likelihood import AnswerLikelihood
-from atlas.types import Task
+from atlas.environments.students.likelihood import AnswerLikelihood, lots
+from atlas.types import Task, Tokens
 
 
 def by_hand(
@@ -42,3 +42,23 @@ def test_gain_is_the_difference_of_mean_loglikelihoods(
             model, tokenizer, alone, task.answer
         )
         assert gain == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sizes"),
+    [
+        ([60] * 600, [256, 256, 88]),
+        ([700] * 100, [46, 46, 8]),
+        ([60] * 40 + [20_000] + [60] * 2, [40, 1, 2]),
+        ([40_000, 40_000], [1, 1]),
+        ([], []),
+    ],
+)
+def test_long_prompts_are_scored_fewer_at_a_time(lengths: list[int], sizes: list[int]) -> None:
+    rows = [Tokens.of([5] * (length - 1), [6]) for length in lengths]
+    found = list(lots(rows))
+    assert [len(lot) for lot in found] == sizes
+    assert [row for lot in found for row in lot] == rows
+    assert all(
+        len(lot) * max(len(row.ids) for row in lot) <= 2**15 for lot in found if len(lot) > 1
+    )

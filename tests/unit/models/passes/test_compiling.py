@@ -77,3 +77,17 @@ def test_layers_that_come_out_otherwise_are_not_used(monkeypatch: pytest.MonkeyP
     found = gradients(model, BATCHES[0])
     assert all(torch.equal(found[name], gradient) for name, gradient in wanted.items())
     assert not any(module in compiled._calls for module in model.modules())
+
+
+def test_what_is_checked_is_what_runs_in_bfloat16_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler makes other code under autocast; all of it is made by the check."""
+    monkeypatch.setattr(compiled, "BACKEND", "eager")
+    model = tiny_model("llama")
+    line = compile_training(model, autocast=True)
+    assert line.startswith("torch_compile: 2 layers compiled for training in ")
+    counters: Any = torch._dynamo.utils.counters["stats"]
+    graphs = counters["unique_graphs"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for batch in BATCHES:
+            gradients(model, batch)
+    assert counters["unique_graphs"] == graphs

@@ -130,6 +130,8 @@ def test_scores_are_those_of_the_given_tokens() -> None:
     assert read_scores({"prompt_logprobs": scored}, (5, 6, 7)) == (-2.0, -3.0)
     with pytest.raises(UnusableAnswer):
         read_scores({"prompt_logprobs": scored}, (5, 6, 8))
-    scored[1] = {"6": {"logprob": None}}
-    with pytest.raises(UnusableAnswer, match="no numbers"):
-        read_scores({"prompt_logprobs": scored}, (5, 6, 7))
+    # -9999 is what vLLM sends where it has none, or a NaN.
+    for none in (None, -9999.0, NAN):
+        scored[1] = {"6": {"logprob": none}}
+        with pytest.raises(UnusableAnswer, match="no numbers"):
+            read_scores({"prompt_logprobs": scored}, (5, 6, 7))

@@ -6,6 +6,7 @@ engine, which drives the server through our calls.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,3 +183,35 @@ def test_no_file_stays(tmp_path: Path) -> None:
     with pytest.raises(AtlasError, match="no weights to send"):
         way.send(connection, [], 2, 5.0)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_in_the_precision_that_the_server_computes_in(tmp_path: Path) -> None:
+    """Half the bytes, and rounded as the server would round them."""
+    worker = FakeWorker(tmp_path)
+    worker.model_config.dtype = torch.bfloat16
+    FileTransfer(tmp_path).send(FakeConnection(worker), TENSORS.items(), 1, 5.0)  # type: ignore[arg-type]
+    for name, tensor in TENSORS.items():
+        assert worker.loaded[name].dtype == torch.bfloat16
+        assert torch.equal(worker.loaded[name], tensor.to(torch.bfloat16))
+
+
+@pytest.mark.parametrize(("free", "in_memory"), [(10**6, True), (200, False)])
+def test_memory_without_room_is_not_written_to(
+    free: int, in_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's /dev/shm has 64 MB by default."""
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    folders: list[Path] = []
+
+    class Looking(FakeConnection):
+        def workers(self, method: str, *arguments: Any, phase: str, deadline_s: float) -> Any:
+            if method == "atlas_load_file":
+                folders.append(Path(arguments[1]).parent)
+            return super().workers(method, *arguments, phase=phase, deadline_s=deadline_s)
+
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    worker = FakeWorker(tmp_path)
+    FileTransfer(memory=memory).send(Looking(worker), TENSORS.items(), 1, 5.0)  # type: ignore[arg-type]
+    assert folders == [memory if in_memory else Path(tempfile.gettempdir())]
+    assert worker.atlas_state()["version"] == 1

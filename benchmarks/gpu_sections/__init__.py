@@ -1,0 +1,1 @@
+"""What `benchmarks/gpu.py` looks at, section by section."""
