@@ -11,7 +11,8 @@ if ours is None or not Path(str(ours.origin)).with_name("yaml_file.py").exists()
     if venv.exists() and Path(sys.executable) != venv:
         os.execv(venv, [str(venv), *sys.argv])
     # Without Atlas there is nobody else to say it; the Atlas SDK's module has the same name.
-    sys.stderr.write(f"atlas: Atlas isn't here; run: {sys.executable} -m pip install -e {here}\n")
+    command = f"{sys.executable} -m pip install -e '{here}[train]'"
+    sys.stderr.write(f"atlas: Atlas isn't here; run: {command}\n")
     sys.exit(2)
 
 if __name__ == "__main__":

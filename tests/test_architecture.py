@@ -29,12 +29,17 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "misc", "common"}
 HEAVY = ("torch", "transformers", "vllm", "deepspeed")
 LIGHT = (
     *("config", "types", "errors", "session", "json_file", "yaml_file", "training_data"),
-    *("cli.app", "report"),
+    *("cli.app", "report", "installing", "machine.checks"),
 )
 """Rooms that must import without anything heavy."""
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"types", "errors", "session", "json_file", "yaml_file", "masking", "objectives"}),
+    frozenset(
+        {
+            *("types", "errors", "session", "json_file", "yaml_file", "masking", "installing"),
+            "objectives",
+        }
+    ),
     frozenset({"config", "prompts"}),
     frozenset({"machine", "run"}),
     frozenset({"endpoint", "models", "parallel", "planning", "serve", "traces"}),
@@ -56,6 +61,7 @@ NARROWER = {
     "json_file": {"errors"},
     "yaml_file": {"errors"},
     "masking": set(),
+    "installing": {"errors", "json_file"},
     "training_data": {"types", "errors", "session", "traces"},
     "report": {
         *("types", "errors", "session", "json_file", "yaml_file", "masking", "config"),

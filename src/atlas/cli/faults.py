@@ -32,6 +32,7 @@ import typer
 
 import atlas
 from atlas.errors import AtlasError, OutageError, RankError, printable, reason_of
+from atlas.installing import TRAIN, install_command
 
 TRACEBACK = "ATLAS_TRACEBACK"
 """Where it is set, a traceback is shown before the one line."""
@@ -77,7 +78,11 @@ def _told(error: Exception) -> int:
     """Say in one line what went wrong, and return the exit code."""
     if os.environ.get(TRACEBACK):
         sys.stderr.write(printable(_traceback(error)))
-    known = error if isinstance(error, AtlasError) else _outage(error) or _misplaced(error)
+    known = (
+        error
+        if isinstance(error, AtlasError)
+        else _outage(error) or _misplaced(error) or _not_installed(error)
+    )
     if known is None:
         from atlas.masking import mask_secrets
 
@@ -117,6 +122,17 @@ def _misplaced(error: Exception) -> AtlasError | None:
         name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
         shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
         return AtlasError(f"{shown}: {error.strerror}; name another place")
+    return None
+
+
+def _not_installed(error: Exception) -> AtlasError | None:
+    """Return what to install, where Atlas is here without what it trains with."""
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package in TRAIN:
+        return AtlasError(
+            f"this needs {package}, which isn't installed, as Atlas is here without what it trains "
+            f"with; run: {install_command('train')}"
+        )
     return None
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 import psutil
-import torch
 from huggingface_hub import constants
 
+from atlas.installing import install_command
 from atlas.machine.hub import hub_answers
-from atlas.machine.precision import computes_bf16
 
 State = Literal["ok", "note", "problem"]
 
@@ -27,7 +26,7 @@ _ENOUGH_DISK: Final = 5 * _GB
 _ENOUGH_MEMORY: Final = 4 * _GB
 _PACKAGES: Final = ("torch", "transformers", "peft", "datasets", "tokenizers", "safetensors")
 _OPTIONAL: Final = {
-    "deepspeed": "deepspeed=… (pip install 'atlas-teacher[deepspeed]')",
+    "deepspeed": "deepspeed=…",
     "flash-attn": "attn_implementation=flash_attention_2",
     "bitsandbytes": "load_in_4bit=true",
 }
@@ -46,13 +45,18 @@ class Check:
 def machine_checks(folder: Path) -> Iterator[Check]:
     """Look at interpreter, packages, devices, memory, disk and hub."""
     yield _check("python", f"{platform.python_version()} on {platform.platform()}")
-    versions = ", ".join(f"{name} {_version(name)}" for name in _PACKAGES)
-    missing = [name for name in _PACKAGES if _version(name) is None]
-    yield _check("packages", versions, "problem" if missing else "ok")
+    versions = {name: _version(name) for name in _PACKAGES}
+    missing = [name for name, version in versions.items() if version is None]
+    there = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    yield _check("packages", there)
+    if missing:
+        text = f"needs {', '.join(missing)}: {install_command('train')}"
+        yield _check("training", f"{text}; traces, data, atlas ask and reports don't", "problem")
     if sdk := _version("arc-atlas"):
         text = f"arc-atlas {sdk} is in this environment; its module is called atlas, too: uninstall"
         yield _check("atlas sdk", f"{text} it, and give it an environment of its own", "problem")
-    yield from _devices()
+    if "torch" not in missing:
+        yield from _devices()
     memory = psutil.virtual_memory()
     yield _check(
         "memory",
@@ -67,7 +71,8 @@ def machine_checks(folder: Path) -> Iterator[Check]:
     )
     for name, need in _OPTIONAL.items():
         version = _version(name)
-        text = version or f"not installed; needed for {need} only"
+        extra = f" ({install_command(name)})" if name == "deepspeed" else ""
+        text = version or f"not installed; needed for {need} only{extra}"
         yield _check(name, text, "ok" if version else "note")
     answers = hub_answers(constants.ENDPOINT)
     yield _check(
@@ -78,6 +83,10 @@ def machine_checks(folder: Path) -> Iterator[Check]:
 
 
 def _devices() -> Iterator[Check]:
+    import torch  # noqa: PLC0415 - it may be missing, which is one of the checks
+
+    from atlas.machine.precision import computes_bf16  # noqa: PLC0415
+
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         yield _check(f"gpu {index}", f"{properties.name}, {properties.total_memory / _GB:.0f} GB")

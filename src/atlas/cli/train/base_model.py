@@ -19,12 +19,12 @@ def base_model(overrides: Overrides, config: Config = "base_model", fresh: Fresh
     from atlas.run.config_file import keep_config
 
     settings = load_config(BaseModelConfig, config, overrides)
+    import torch  # before a run is begun: it may be missing
+
     run = RunDir.create(settings.output_dir, "base_model", fresh=fresh)
     if run.stage_done("base_model"):
         raise AtlasError(f"{run.path} is finished; --fresh trains again from random weights")
     keep_config(settings, run.config)
-
-    import torch
 
     from atlas.from_scratch.training.base_model import train_base_model
 

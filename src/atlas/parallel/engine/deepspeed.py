@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from atlas.errors import AtlasError
+from atlas.installing import install_command
 from atlas.machine.precision import training_device
 from atlas.parallel.distributed import Ranks
 from atlas.parallel.engine.plain import PlainEngine
@@ -182,7 +183,7 @@ def _library() -> Any:
     """
     if find_spec("deepspeed") is None:
         raise AtlasError(
-            "engine=deepspeed needs the package deepspeed: pip install 'atlas-teacher[deepspeed]'; "
+            f"engine=deepspeed needs the package deepspeed: {install_command('deepspeed')}; "
             "engine=fsdp shares weights and states without it"
         )
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from atlas.config.resolve import shown_values
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
+from atlas.installing import install_command
 
 TRACKERS: Mapping[str, str] = {
     "wandb": "atlas.run.trackers.wandb_run.WandbRun",
@@ -76,7 +77,7 @@ def check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if name in TRACKERS and find_spec(name) is None:
             raise AtlasError(
-                f"report_to={name} needs the package {name}: pip install 'atlas-teacher[trackers]'"
+                f"report_to={name} needs the package {name}: {install_command('trackers')}"
             )
 
 
