@@ -1,8 +1,8 @@
 """Where the lines of the guides are run: one folder, in which both trainings are done once, tiny.
 
 The literal words of a line go to the real command, in this process; what follows them makes it
-small. What needs eight GPUs is planned (``--dry-run``), what needs a server of vLLM is refused here
-in one line and runs in tests/serving.
+small. What needs eight GPUs is planned for such ones (``--dry-run``), what needs a server of vLLM
+is refused here in one line and runs in tests/serving.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ SMALL_GRPO = (
     "student_max_new_tokens=16",
     "approach_max_new_tokens=8",
 )
-PRODUCTION = ("memory_limit_gb=1000",)
-"""A device that everything fits into: the plan is then printed to its end."""
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+"""What the guide's first step trains, and its third goes on with."""
+H100 = ("memory_limit_gb=80",)
+"""The guide's GPUs. It names a 40 GB one as well, into which less fits."""
 
 
 @dataclass(frozen=True, kw_only=True)

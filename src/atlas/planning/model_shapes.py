@@ -7,6 +7,7 @@ listed in ``known_models.json``, any other one has to lie in a folder or in the 
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,12 @@ def shape_of_model(name: str) -> ModelShape:
         AtlasError: Nothing is known of it here.
     """
     config = _config(name)
+    there = name not in known_models() or Path(name).is_dir()
     text = config.get_text_config()
     heads = text.num_attention_heads
     head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
     return ModelShape(
-        num_parameters=_num_parameters(config),
+        num_parameters=_num_parameters(config) if there else _num_parameters_of(name),
         num_layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
@@ -61,6 +63,12 @@ def _config(name: str) -> PreTrainedConfig:
             "and a plan asks no hub; name a folder, or a model of the same shape: "
             f"{', '.join(known_models())}"
         ) from error
+
+
+@cache
+def _num_parameters_of(name: str) -> int:
+    """Return the same of one of the presets' models, whose shape never changes."""
+    return _num_parameters(_config(name))
 
 
 def _num_parameters(config: PreTrainedConfig) -> int:

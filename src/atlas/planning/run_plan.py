@@ -82,7 +82,7 @@ def fitting_settings(config: SFTConfig | GRPOConfig, plan: RunPlan) -> list[str]
     student = _student_of(config)
     limit = plan.limit, plan.limit_is
     found: list[str] = []
-    for words, changed in _changes(config):
+    for words, changed in _changes(config, num_devices):
         does_more = any(set(fewer.split()) <= set(words.split()) for fewer in found)
         if does_more or unshareable(changed, num_devices):
             continue
@@ -119,13 +119,19 @@ def _student_of(config: SFTConfig | GRPOConfig) -> ModelShape | None:
     return shape_of_model(config.student_here) if config.student_here else None
 
 
-def _changes(config: C) -> Iterator[tuple[str, C]]:
+def _changes(config: C, num_devices: int) -> Iterator[tuple[str, C]]:
     """Yield changes that save memory with their words, each alone and then together."""
     small = _smallest_pass(config)
+    shared: list[dict[str, Any]] = [
+        {"engine": "fsdp"},
+        {"engine": "fsdp", "gradient_checkpointing": True},
+        {"engine": "fsdp", "gradient_checkpointing": True, **small},
+    ]
     single: list[dict[str, Any]] = [
         {"gradient_checkpointing": True},
         small,
         {"gradient_checkpointing": True, **small},
+        *(shared if num_devices > 1 else ()),
         {"offload": True},
         {"gradient_checkpointing": True, **small, "offload": True},
         {"use_peft": True},

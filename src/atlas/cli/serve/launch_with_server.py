@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atlas.cli.options import Fresh, command_app, spread
+from atlas.cli.options import DryRun, Fresh, command_app, spread
 from atlas.cli.serve.serve import Cooldown, MaxModelLen, Port, exit_code, greet
 from atlas.cli.terminal import say
 from atlas.cli.train.launch import visible_gpus
@@ -65,6 +65,7 @@ class LaunchOptions:
     ] = 1800.0
     restart_cooldown: Cooldown = 600.0
     fresh: Fresh = False
+    dry_run: DryRun = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +87,9 @@ def launch_with_server(request: LaunchOptions) -> None:
     from atlas.serve.job import Job
     from atlas.serve.supervisor import RestartPolicy, Supervisor
 
+    if request.dry_run:
+        show_training(request)
+        return
     planned = plan(request)
     policy = RestartPolicy(cooldown_s=request.restart_cooldown)
     with (
@@ -149,6 +153,34 @@ def watch(job: Job, servers: Sequence[Supervisor], stop: StopRequest) -> int:
     return code
 
 
+def show_training(request: LaunchOptions) -> None:
+    """Print the plan of the training, for as many GPUs as the command line asks for.
+
+    Raises:
+        AtlasError: A setting is wrong, or the training doesn't fit.
+    """
+    from atlas.cli.train.dry_run import show_plan
+    from atlas.parallel.world import World
+    from atlas.serve.gpus import numbers_of
+
+    numbers, source, overrides = parse(request.words)
+    num_server, num_train = numbers_of(numbers, request.server_gpus, request.train_gpus)
+    say(f"{num_server} GPUs for the two servers, {num_train} for the training")
+    urls = [f"http://127.0.0.1:{request.port + place}" for place in (0, 1)]
+    processes = max(1, num_train)
+    place = World(size=processes, local_size=processes)
+    show_plan("grpo", source, [*overrides, *_served_by(*urls)], place)
+
+
+def _served_by(teacher: str, student: str) -> list[str]:
+    """Return the settings of a training whose teacher and student are served there."""
+    return [
+        "rollout_engine=vllm",
+        f"vllm_server_url={teacher}",
+        f"student_server_url={student}",
+    ]
+
+
 def plan(request: LaunchOptions) -> LaunchPlan:
     """Return what will be started, once it is known to make sense.
 
@@ -186,9 +218,7 @@ def plan(request: LaunchOptions) -> LaunchPlan:
     command = [
         *(sys.executable, "-m", "atlas", "launch", *train, str(processes), source, "--"),
         *overrides,
-        "rollout_engine=vllm",
-        f"vllm_server_url={teacher.url}",
-        f"student_server_url={student.url}",
+        *_served_by(teacher.url, student.url),
     ]
     return LaunchPlan(
         servers=servers,
