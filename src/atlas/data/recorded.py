@@ -21,7 +21,7 @@ RECORDED: Final = "recorded"
 """Key of a task's metadata."""
 SHOWN: Final = ("dossier", "persona", "evidence")
 """Blanks of the teacher's prompt."""
-FACTS: Final = ("lane", "confidence", "certified")
+FACTS: Final = ("lane", "confidence", "certified", "personas")
 _LONGEST: Final = 2000
 """Characters of one of the texts; what is behind them is left out."""
 _TEXTS: Final = ("text", "content", "append", "description", "rationale", "note", "instruction")
@@ -34,6 +34,7 @@ def recorded_of(session: Session) -> dict[str, Any]:
         "lane": summary and summary.lane,
         "confidence": summary and summary.confidence,
         "certified": summary and summary.certification_run,
+        "personas": _names(session.personas_used),
     }
     found = {name: value for name, value in facts.items() if value is not None and value != ""}
     return {name: value for name, value in {**found, **shown_of(session)}.items() if _said(value)}
@@ -58,7 +59,9 @@ def shown_in(task: Task) -> dict[str, str]:
 
 
 def facts_in(task: Task) -> dict[str, Any]:
-    """Return lane, confidence and certification of a task's session; None where it has none."""
+    """Return lane, confidence, certification and the names of the personas in use, of a task's
+    session; None where it has none.
+    """
     recorded = task.metadata.get(RECORDED)
     recorded = recorded if isinstance(recorded, Mapping) else {}
     return {name: recorded.get(name) for name in FACTS}
@@ -109,8 +112,15 @@ def _listed(value: Any) -> str:
     return ""
 
 
+def _names(used: Any) -> str:
+    """Return the personas' names, each once, in the order of the alphabet."""
+    names = {str(one.get("persona") or one.get("name") or "") for one in _objects(used)}
+    return ", ".join(sorted(names - {""}))
+
+
 def _objects(value: Any) -> list[Mapping[str, Any]]:
-    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+    many = isinstance(value, list | tuple)
+    return [one for one in value if isinstance(one, Mapping)] if many else []
 
 
 def _said(value: object) -> bool:

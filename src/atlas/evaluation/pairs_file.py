@@ -2,7 +2,8 @@
 
 Input: ``Lesson``s of all arms. Output: their texts, numbers and verdicts, read back by the claims,
 the report and anyone who wants to look at single tasks. A task is stored as ``{"id", "question",
-"answer", "family"}``; its metadata is the verifier's business and stays out.
+"answer", "family"}``, and ``recorded`` where a session says in which lane, with which confidence
+and personas it ran; the rest of its metadata is the verifier's business and stays out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from atlas.data.recorded import RECORDED, facts_in
 from atlas.errors import AtlasError
 from atlas.json_file import parse_json
 from atlas.run.files import write_atomic
@@ -57,12 +59,14 @@ def read_pairs(path: Path) -> tuple[Lesson, ...]:
 
 def _pair_to_json(pair: Lesson) -> dict[str, Any]:
     task = pair.task
+    facts = {name: value for name, value in facts_in(task).items() if value is not None}
     return {
         "task": {
             "id": task.id,
             "question": task.question,
             "answer": task.answer,
             "family": task.family,
+            **({RECORDED: facts} if facts else {}),
         },
         "arm": pair.arm,
         "alone": _attempt_to_json(pair.alone),
@@ -119,10 +123,12 @@ def _review_from_json(record: Mapping[str, Any], where: str) -> Review:
 
 
 def _task_from_json(record: Mapping[str, Any], where: str) -> Task:
+    facts = _field({RECORDED: {}, **record}, RECORDED, dict, where)
     task = Task(
         question=_field(record, "question", str, where),
         answer=_field(record, "answer", str, where),
         family=_field(record, "family", str, where),
+        metadata={RECORDED: facts} if facts else {},
     )
     stored = _field(record, "id", str, where)
     if stored != task.id:

@@ -7,6 +7,7 @@ from typing import Any
 from tests.unit.data.sources.recorded import recorded, recorded_by_sdk
 
 from atlas.data.recorded import (
+    FACTS,
     RECORDED,
     facts_in,
     judged,
@@ -26,8 +27,11 @@ def test_what_the_sdk_knows_is_put_into_words() -> None:
         "persona": "student: Show your work.",
         "evidence": "It forgets carries.\nIt is quick.",
     }
-    facts = {name: recorded_of(session)[name] for name in ("lane", "confidence", "certified")}
-    assert facts == {"lane": "coach", "confidence": 0.4, "certified": True}
+    facts = {name: recorded_of(session)[name] for name in FACTS}
+    known = {"lane": "coach", "confidence": 0.4, "certified": True, "personas": "student"}
+    assert facts == known
+    two = [{"name": "critic"}, {"persona": "coach"}, {"persona": "critic"}, {"persona": None}, 7]
+    assert recorded_of(recorded_by_sdk(1, personas_used=two))["personas"] == "coach, critic"
 
 
 def test_what_is_not_there_or_has_another_shape_is_nothing() -> None:
@@ -42,7 +46,10 @@ def test_a_task_keeps_it_in_its_metadata() -> None:
     kept = {RECORDED: recorded_of(recorded_by_sdk(1))}
     task = Task(question="q", answer="1", family="f", metadata=kept)
     assert shown_in(task)["persona"] == "student: Show your work."
-    assert facts_in(task) == {"lane": "coach", "confidence": 0.4, "certified": True}
+    assert facts_in(task) == {
+        **{"lane": "coach", "confidence": 0.4, "certified": True},
+        "personas": "student",
+    }
     plain = Task(question="q", answer="1", family="f", metadata={RECORDED: "somebody else's"})
     assert (shown_in(plain), set(facts_in(plain).values())) == ({}, {None})
 

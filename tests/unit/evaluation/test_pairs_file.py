@@ -19,6 +19,16 @@ def test_pairs_come_back_as_they_were_written(tmp_path):
     assert read_pairs(path) == tuple(pairs)
 
 
+def test_what_the_session_of_a_task_says_is_kept(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    plain = pair(3, outcome(False), outcome(True))
+    facts = {"lane": "coach", "personas": "critic"}
+    metadata = {"recorded": {**facts, "dossier": "A sum."}, "entry": "f"}
+    write_pairs(path, [replace(plain, task=replace(plain.task, metadata=metadata)), plain])
+    read = [one.task.metadata for one in read_pairs(path)]
+    assert read == [{"recorded": facts}, {}]
+
+
 def test_thoughts_stand_apart(tmp_path):
     path = tmp_path / "pairs.jsonl"
     alone = replace(outcome(False, text="5"), thoughts="Two? Three?")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from atlas.data.recorded import FACTS
 from atlas.environments.teaching.metrics import teaching_metrics
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.samples import train_samples
@@ -139,11 +140,11 @@ def test_a_group_of_right_answers_is_dead_for_a_good_reason() -> None:
 
 
 def test_what_was_recorded_of_a_task_has_columns(tmp_path: Path) -> None:
-    recorded = {"recorded": {"lane": "coach", "confidence": 0.4}}
+    recorded = {"recorded": {"lane": "coach", "confidence": 0.4, "personas": "critic"}}
     known = replace(GROUPS[0][0], task=replace(GROUPS[0][0].task, metadata=recorded))
     groups = [(known, GROUPS[0][1])]
     _, result = train_samples(groups, scale="none", mask_truncated=False)
     write_rollouts(tmp_path / "step.parquet", groups, result, 1)
     rows = pyarrow.parquet.read_table(tmp_path / "step.parquet").to_pylist()
-    shown = [tuple(row[name] for name in ("lane", "confidence", "certified")) for row in rows]
-    assert shown == [("coach", 0.4, None), (None, None, None)]
+    shown = [tuple(row[name] for name in FACTS) for row in rows]
+    assert shown == [("coach", 0.4, None, "critic"), (None, None, None, None)]
