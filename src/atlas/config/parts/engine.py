@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from atlas.config.grammar.places import find_config_dir, first_file
 from atlas.config.grammar.schema import Part, key
 from atlas.errors import AtlasError
 from atlas.json_file import read_json
@@ -107,12 +108,12 @@ def zero_stage(path: str) -> int:
 
 
 def read_deepspeed_file(path: str) -> dict[str, Any]:
-    """Return the content of DeepSpeed's file.
+    """Return the content of DeepSpeed's file: as given, or beside the shipped ``configs/``.
 
     Raises:
         AtlasError: It isn't there, or isn't JSON.
     """
     try:
-        return read_json(Path(path))
+        return read_json(first_file([Path(path), find_config_dir().parent / path]) or Path(path))
     except AtlasError as error:
         raise AtlasError(f"deepspeed={error}; comments are not allowed in it") from error

@@ -56,3 +56,13 @@ def test_a_file_of_deepspeed_must_be_json(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(AtlasError, match="expected an object, found a list"):
         read_deepspeed_file(str(path))
+
+
+def test_the_guide_s_file_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_deepspeed_file(ZERO2)["zero_optimization"]["stage"] == 2
+    Path(ZERO2).parent.mkdir(parents=True)
+    Path(ZERO2).write_text('{"zero_optimization": {"stage": 1}}')
+    assert read_deepspeed_file(ZERO2)["zero_optimization"]["stage"] == 1
