@@ -133,6 +133,18 @@ class GRPOConfig(
             )
         return replace(self, gradient_accumulation_steps=accumulation)
 
+    @property
+    def steps_of_the_end(self) -> float:
+        """How many steps the measurement at the end takes about as long as.
+
+        A task that is measured costs a teaching and two answers; a member of a group a teaching, an
+        answer and its share of the update.
+        """
+        if self.environment != "teaching":
+            return 0.0
+        tasks = min(self.evaluate_tasks, self.max_steps * self.prompts_per_step)
+        return tasks / (self.prompts_per_step * self.num_generations)
+
     def _unverified(self) -> bool | None:
         """Return whether tasks without a reference are kept: where the reward does without one."""
         judged = self.environment == "teaching" and self.reward == "rim_offline"

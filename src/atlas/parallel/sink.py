@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from atlas.config.train import TrainConfig
 from atlas.parallel.distributed import Ranks
-from atlas.run.metrics import MetricSink, sink_for
+from atlas.run.metrics import MetricSink, StageSteps, sink_for
 from atlas.run.run_dir import RunDir
 
 
@@ -33,9 +33,7 @@ class SilentSink(MetricSink):
 
 
 def sink_on(
-    ranks: Ranks, run: RunDir, config: TrainConfig, *, stage: str, total_steps: int, first_step: int
+    ranks: Ranks, run: RunDir, config: TrainConfig, **steps: Unpack[StageSteps]
 ) -> MetricSink:
     """Return this rank's sink: `sink_for` on rank 0."""
-    if not ranks.is_main:
-        return SilentSink(run)
-    return sink_for(run, config, stage=stage, total_steps=total_steps, first_step=first_step)
+    return sink_for(run, config, **steps) if ranks.is_main else SilentSink(run)

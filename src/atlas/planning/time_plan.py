@@ -7,8 +7,8 @@ The speed is measured, in a third of a second. What a token costs, with P parame
     the same, activations recomputed      2 P more
 
 It is a bound from below: attention, optimiser, sampling one token after the other and whatever
-else a step does come on top, and small models are mostly that. The log's ETA says more after the
-first step.
+else a step does come on top, and small models are mostly that. What earlier runs have recorded
+(recorded_rate.py) and the log's ETA say more.
 """
 
 from __future__ import annotations
@@ -71,5 +71,6 @@ def time_line(products: float, speed: float, num_devices: int = 1) -> str:
     least = timedelta(seconds=max(1, round(products / speed / num_devices)))
     return (
         f"time: at least {least}: {products:.1e} operations at the {speed:.1e} a second that "
-        "matrix products reach here (tried now); the log's ETA is from measured steps"
+        "matrix products reach here (tried now); a try-out of three steps makes it an estimate: "
+        "max_steps=3 logging_steps=1 and an output_dir beside this one"
     )

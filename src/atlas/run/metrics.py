@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
+from typing import NotRequired, TypedDict, Unpack
 
 from torch.utils.tensorboard import SummaryWriter
 
@@ -42,19 +43,25 @@ KEY_FIGURES = (
 """What a line of ``training.log`` shows, in this order, of what was logged."""
 
 
-def sink_for(
-    run: RunDir, config: TrainConfig, *, stage: str, total_steps: int, first_step: int
-) -> MetricSink:
-    """Return the sink of a configured training, with its trackers.
+class StageSteps(TypedDict):
+    """The stage that is logged, and how long it is."""
 
-    Args:
-        first_step: Steps that were done before, by a run that this one goes on from; 0 for none.
-    """
+    stage: str
+    total_steps: int
+    first_step: int
+    """Steps that were done before, by a run that this one goes on from; 0 for none."""
+    later_steps: NotRequired[float]
+    """As `MetricSink` says."""
+
+
+def sink_for(run: RunDir, config: TrainConfig, **steps: Unpack[StageSteps]) -> MetricSink:
+    """Return the sink of a configured training, with its trackers."""
     return MetricSink(
         run,
-        stage=stage,
-        total_steps=total_steps,
-        resume_step=first_step or None,
+        stage=steps["stage"],
+        total_steps=steps["total_steps"],
+        resume_step=steps["first_step"] or None,
+        later_steps=steps.get("later_steps", 0.0),
         trackers=open_trackers(config),
     )
 
@@ -191,7 +198,7 @@ class MetricSink:
         eta = f"ETA {timedelta(seconds=round(left))}"
         if self._later_steps:
             eta += (
-                f", with later stages {timedelta(seconds=round(left + a_step * self._later_steps))}"
+                f", with what follows {timedelta(seconds=round(left + a_step * self._later_steps))}"
             )
         return eta
 

@@ -126,6 +126,7 @@ def train_grpo(
                 stage="grpo",
                 total_steps=config.max_steps,
                 first_step=saved.first,
+                later_steps=config.steps_of_the_end,
             )
         )
         for line in said:

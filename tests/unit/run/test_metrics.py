@@ -13,8 +13,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
+from atlas.config import SFTConfig
 from atlas.errors import AtlasError
-from atlas.run.metrics import MetricSink
+from atlas.run.metrics import MetricSink, sink_for
 from atlas.run.run_dir import RunDir
 
 DIE = """
@@ -145,6 +146,18 @@ def test_the_log_reads_well(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> Non
     assert start.endswith("  grpo  go on after step 2")
     # Four steps of 15 s are done, 54 are left.
     assert line[21:] == "grpo   6/60  loss -0.01235  learning_rate 5e-07  ETA 0:13:30"
+
+
+def test_what_follows_the_steps_is_in_the_eta_of_all(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 100.0 + 4 * 15.0])
+    monkeypatch.setattr("atlas.run.metrics.time.monotonic", lambda: next(clock))
+    config = SFTConfig(model_name_or_path="m")
+    with sink_for(run, config, stage="grpo", total_steps=8, first_step=0, later_steps=10) as sink:
+        sink.log(4, {})
+    line = run.log.read_text().splitlines()[-1]
+    assert line.endswith("4/8  ETA 0:01:00, with what follows 0:03:30")
 
 
 def test_the_log_keeps_what_earlier_attempts_wrote(run: RunDir) -> None:

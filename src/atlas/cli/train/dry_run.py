@@ -142,8 +142,12 @@ def _dataset(config: DataConfig, use: Use) -> TraceDataset:
 def _show_disk_and_time(
     config: SFTConfig | GRPOConfig, made: SFTSet | AtlasError | None, plan: RunPlan
 ) -> None:
-    """Say what will be written, and how long it takes at least on the device that is here."""
+    """Say what will be written, and how long it takes on the device that is here.
+
+    That is an estimate where an earlier run has recorded its speed, else a bound from below.
+    """
     from atlas.planning.disk_plan import disk_plan
+    from atlas.planning.recorded_rate import recorded_line, recorded_rate
     from atlas.planning.time_plan import products_per_second, time_line
     from atlas.run.files import require_free_space
 
@@ -154,15 +158,18 @@ def _show_disk_and_time(
         say("time: not told, since memory_limit_gb plans for a device that isn't this one")
         return
     require_free_space(Path(config.output_dir), sum(disk.values()))
-    products = _products(config, made, plan)
-    if products:
+    if isinstance(made, AtlasError):
+        return  # its data can't be read, which has been said
+    tokens = config.num_train_epochs * sum(len(row.ids) for row in made.train) if made else 0
+    if (rate := recorded_rate(config)) is not None:
+        say(recorded_line(config, rate, tokens))
+    else:
+        products = _products(config, tokens, plan)
         say(time_line(products, products_per_second(), plan.setup.num_devices))
 
 
-def _products(
-    config: SFTConfig | GRPOConfig, made: SFTSet | AtlasError | None, plan: RunPlan
-) -> float:
-    """Return the operations of a training; 0 where its data can't be read, which has been said."""
+def _products(config: SFTConfig | GRPOConfig, num_tokens: float, plan: RunPlan) -> float:
+    """Return the operations of a training."""
     from atlas.config import GRPOConfig
     from atlas.planning.model_shapes import shape_of_model
     from atlas.planning.time_plan import grpo_products, learning_products
@@ -172,10 +179,7 @@ def _products(
         here = config.student_here if config.environment == "teaching" else None
         student = shape_of_model(here).num_parameters if here else 0
         return grpo_products(config, parameters, student)
-    if made is None or isinstance(made, AtlasError):
-        return 0.0
-    tokens = config.num_train_epochs * sum(len(row.ids) for row in made.train)
-    return learning_products(config, parameters, tokens)
+    return learning_products(config, parameters, num_tokens)
 
 
 def _show_memory(plan: RunPlan) -> None:

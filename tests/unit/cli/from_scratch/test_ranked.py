@@ -133,8 +133,8 @@ def test_doctor_and_report_understand_the_run(folder: Path) -> None:
 def test_the_eta_of_a_stage_counts_the_later_ones(folder: Path) -> None:
     train(*TINY, "logging_steps=1")
     log = (folder / "logs/training.log").read_text()
-    assert re.search(r"pretrain\s+1/\d+  loss .* ETA 0:00:\d\d, with later stages 0:0", log)
-    assert not re.search(r"ranked\s+\d+/.* with later stages", log)
+    assert re.search(r"pretrain\s+1/\d+  loss .* ETA 0:00:\d\d, with what follows 0:0", log)
+    assert not re.search(r"ranked\s+\d+/.* with what follows", log)
 
 
 def test_a_model_folder_is_never_taken_from_anybody(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from tests.unit.data.sources.recorded import recorded
 from typer.testing import CliRunner, Result
 
 from atlas.cli.app import app
+from atlas.config import SFTConfig, load_config
 from atlas.errors import AtlasError
+from atlas.run.config_file import keep_config
+from atlas.run.run_dir import RunDir
 from atlas.traces.jsonl import write_jsonl
 
 DATA = ("data=runtime_traces", "export_path=traces.jsonl", "eval_split_ratio=0.2")
@@ -106,6 +110,15 @@ def test_disk_and_time_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     said = dry("sft", *words).output
     assert re.search(r"disk: at most 0\.\d\d GB at checkpoints/sft \(final/ 0\.01, check", said)
     assert "time: at least 0:00:0" in said
+
+    run = RunDir.create("checkpoints/short", "sft")
+    keep_config(load_config(SFTConfig, words[0], [*words[1:], "max_steps=3"]), run.config)
+    line = {"stage": "sft", "time": 1.0, "train/tokens_per_second": 7.0}
+    lines = [json.dumps({**line, "step": step}) for step in (1, 2, 3)]
+    run.metrics.write_text("".join(f"{line}\n" for line in lines))
+    said = dry("sft", *words).output
+    took = r"time: about \d:\d\d:\d\d, at 7 tokens a second, which checkpoints/short"
+    assert re.search(took, said), said
     elsewhere = dry("sft", *words, "memory_limit_gb=80").output
     assert "time: not told" in elsewhere
 

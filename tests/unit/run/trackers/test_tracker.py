@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from atlas.config import SFTConfig
 from atlas.errors import AtlasError
+from atlas.installing import install_command
 from atlas.run.metrics import MetricSink
 from atlas.run.run_dir import RunDir
 from atlas.run.trackers import tracker
@@ -45,7 +47,7 @@ def test_tensorboard_and_none_are_no_trackers() -> None:
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_missing_package_names_the_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracker, "find_spec", lambda package: None)
-    install = r"pip install 'atlas-teacher\[trackers\]'"
+    install = re.escape(install_command("trackers"))
     with pytest.raises(AtlasError, match=rf"report_to={name} needs the package {name}: {install}"):
         check_trackers([name])
 
