@@ -64,6 +64,27 @@ def test_what_is_named_would_fit_and_the_smallest_change_comes_first() -> None:
         assert planned(sft(*words, f"memory_limit_gb={limit}", *way.split())).fits
 
 
+def test_the_guide_s_remedy_lowers_what_is_held() -> None:
+    """``per_device_train_batch_size=1``: SFT's pass, and the rows that GRPO samples at a time."""
+    two, one = (planned(sft(f"per_device_train_batch_size={n}")).device for n in (2, 1))
+    assert two.update["activations"] == 2 * one.update["activations"]
+    four, one = (planned(grpo(f"per_device_train_batch_size={n}")).device for n in (4, 1))
+    name = "key/value cache of the teacher"
+    assert four.rollouts[name] == 4 * one.rollouts[name]
+    assert four.update == one.update  # which max_tokens_per_micro_batch bounds
+    small = planned(grpo("max_tokens_per_micro_batch=2048")).device
+    assert one.update["activations"] == 8 * small.update["activations"]
+
+
+def test_a_refusal_begins_with_sharing_among_the_devices_that_are_there() -> None:
+    config = sft("memory_limit_gb=80")
+    assert fitting_settings(config, planned(config, 8))[0] == "engine=fsdp"
+    four = fitting_settings(config, planned(config, 4))
+    assert four[0] == "engine=fsdp gradient_checkpointing=true"
+    alone = fitting_settings(config, planned(config, 1))
+    assert not any(way.startswith("engine=fsdp") for way in alone)
+
+
 def test_one_device_for_grpo_of_eight_billion_wants_an_adapter_and_servers() -> None:
     config = grpo("memory_limit_gb=40")
     ways = fitting_settings(config, planned(config))
