@@ -110,15 +110,6 @@ def test_disk_and_time_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     said = dry("sft", *words).output
     assert re.search(r"disk: at most 0\.\d\d GB at checkpoints/sft \(final/ 0\.01, check", said)
     assert "time: at least 0:00:0" in said
-
-    run = RunDir.create("checkpoints/short", "sft")
-    keep_config(load_config(SFTConfig, words[0], [*words[1:], "max_steps=3"]), run.config)
-    line = {"stage": "sft", "time": 1.0, "train/tokens_per_second": 7.0}
-    lines = [json.dumps({**line, "step": step}) for step in (1, 2, 3)]
-    run.metrics.write_text("".join(f"{line}\n" for line in lines))
-    said = dry("sft", *words).output
-    took = r"time: about \d:\d\d:\d\d, at 7 tokens a second, which checkpoints/short"
-    assert re.search(took, said), said
     elsewhere = dry("sft", *words, "memory_limit_gb=80").output
     assert "time: not told" in elsewhere
 
@@ -127,3 +118,15 @@ def test_disk_and_time_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(run.exception, AtlasError)
         assert re.search(r"checkpoints/sft needs .* of disk, but .* is free", str(run.exception))
     assert not Path("checkpoints").exists()
+
+
+def test_time_is_estimated_from_what_a_run_beside_it_recorded() -> None:
+    words = ("teacher_sft", *DATA, "model_name_or_path=base")
+    run = RunDir.create("checkpoints/short", "sft")
+    keep_config(load_config(SFTConfig, words[0], [*words[1:], "max_steps=3"]), run.config)
+    line = {"stage": "sft", "time": 1.0, "train/tokens_per_second": 7.0}
+    lines = [json.dumps({**line, "step": step}) for step in (1, 2, 3)]
+    run.metrics.write_text("".join(f"{line}\n" for line in lines))
+    said = dry("sft", *words).output
+    took = r"time: about \d:\d\d:\d\d, at 7 tokens a second, which checkpoints/short"
+    assert re.search(took, said), said
