@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from atlas.rewards.sql import server
 from atlas.traces.embedded.server import EmbeddedPostgres
 from atlas.traces.postgres.writing import ensure_schema
 
@@ -35,12 +36,25 @@ def embedded_db_url() -> Iterator[str]:
     """The ``db_url`` of a server without tables; what a test writes there, the next one sees."""
     folder = _make_folder()
     try:
-        with EmbeddedPostgres.start(folder / "pg") as server:
-            with psycopg.connect(server.db_url, autocommit=True) as connection:
+        with EmbeddedPostgres.start(folder / "pg") as running:
+            with psycopg.connect(running.db_url, autocommit=True) as connection:
                 # Nothing here must survive a power cut.
                 connection.execute("ALTER SYSTEM SET fsync = off")
                 connection.execute("SELECT pg_reload_conf()")
-            yield server.db_url
+            yield running.db_url
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shops() -> Iterator[None]:
+    """The databases that questions of the sql families are about, on a server of the tests' own."""
+    folder = _make_folder()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server, "cache_folder", lambda: folder)
+            yield
+            server.close_servers()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

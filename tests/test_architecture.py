@@ -83,6 +83,7 @@ PARSERS = {
     "traces/postgres/connection.py": "jsonb, which the server has checked",
     "rewards/judges/verdict.py": "finds objects in a judge's prose",
     "rewards/verifiers/answers.py": "finds objects in a model's answer",
+    "environments/tools/calls.py": "finds objects in what a model wrote",
     "rewards/verifiers/schema_worker.py": "lines between our own processes, limited there",
     "rewards/judges/quoting.py": "the test of what quoting promises",
     "serve/connection.py": "replies of the server that we started",

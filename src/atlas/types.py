@@ -166,9 +166,42 @@ class Utterance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCall:
+    """A tool that a student called, and what it was told."""
+
+    name: str
+    arguments: str
+    """As it wrote them: JSON, mostly."""
+    result: str = ""
+    failed: bool = False
+    """The result says why there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudentTurn:
+    """One turn of a student that acts with tools."""
+
+    text: str
+    """What it said besides its calls."""
+    calls: tuple[ToolCall, ...] = ()
+    """None in the last turn, which is the answer."""
+    num_tokens: int = 0
+    guidance: str = ""
+    """The teacher's, before this turn; the first one's stands in the prompt."""
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> StudentTurn:
+        """Return a turn again that `dataclasses.asdict` wrote; TypeError where it is none."""
+        calls = tuple(ToolCall(**call) for call in record.get("calls", ()))
+        return cls(**{**record, "calls": calls})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt(Utterance):
     """What was done with a task, by a model, an endpoint or a program, and how it turned out."""
 
+    turns: tuple[StudentTurn, ...] = ()
+    """Of a student that acts with tools, from first to last; the text is the last one's."""
     abstained: str = ""
     """Why there is no answer that could be judged, as an outage; it is then never a wrong one."""
     verdict: Verdict = Verdict(score=None, parsed=False, reason="not verified")

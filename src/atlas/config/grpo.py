@@ -102,6 +102,10 @@ class GRPOConfig(
                 "student_model is missing; give it as student_model=… (the student, which stays "
                 "frozen: a folder or a hub id)"
             )
+        if self.environment == "solve" and self.has_tools:
+            raise AtlasError(
+                "tools are a student's, and environment=solve has none; leave them out"
+            )
         if self.student != "model" and self.student_server_url:
             raise AtlasError(
                 f"student_server_url and student={self.student} contradict each other; leave one "

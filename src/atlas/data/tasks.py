@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from atlas.data.split import place_in_range
+from atlas.data.sql_questions import SQL_QUESTIONS
 from atlas.data.word_problems import WORD_PROBLEMS
 from atlas.errors import AtlasError
 from atlas.types import Task, task_id
@@ -44,6 +45,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "max_instances": 9,
     },
 }
+
+OWN_FAMILIES = {**WORD_PROBLEMS, **SQL_QUESTIONS}
+"""Families that reasoning-gym has not."""
 
 _CHUNK = 512
 # Ten chunks in a row without one new task: the family is exhausted, not unlucky.
@@ -138,13 +142,13 @@ def _in_last_part(identity: str) -> bool:
 
 def check_family(family: str) -> None:
     """Raise AtlasError, naming the nearest, when neither we nor reasoning-gym have the family."""
-    if family in WORD_PROBLEMS:
+    if family in OWN_FAMILIES:
         return
     import reasoning_gym  # noqa: PLC0415 - slow to import
 
     known = reasoning_gym.factory.DATASETS
     if family not in known:
-        near = difflib.get_close_matches(family, [*known, *WORD_PROBLEMS], n=1)
+        near = difflib.get_close_matches(family, [*known, *OWN_FAMILIES], n=1)
         hint = f"did you mean '{near[0]}'?" if near else "see reasoning_gym.factory.DATASETS"
         raise AtlasError(f"task family '{family}' does not exist in reasoning-gym; {hint}")
 
@@ -153,8 +157,8 @@ def task_stream(family: str, seed: int) -> Iterator[Task]:
     """Yield tasks without end; reasoning-gym draws task i from seed + i."""
     check_family(family)
     rng = random.Random(f"{family}/{seed}")
-    while family in WORD_PROBLEMS:
-        yield WORD_PROBLEMS[family](rng)
+    while family in OWN_FAMILIES:
+        yield OWN_FAMILIES[family](rng)
     import reasoning_gym  # noqa: PLC0415 - slow to import
 
     # Each seed gets a stretch of its own, so that seeds 0 and 1 don't overlap but for one task.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import os
 import random
 import time
@@ -26,7 +27,6 @@ from atlas.endpoint.failures import CallError, Failure, failure_of, message_of
 from atlas.endpoint.owner import JUDGES, Owner
 from atlas.endpoint.pacing import RateLimitGate, asked_delay, retry_delay
 from atlas.errors import AtlasError
-from atlas.prompts import Message
 
 _NO_KEY = "none"
 """The client insists on a key, and would take OPENAI_API_KEY, which may be another address's."""
@@ -45,13 +45,15 @@ class Reply:
     """What the endpoint gives of them, apart from the text."""
     num_tokens: int | None = None
     """That it took to say, thoughts included; None where the endpoint doesn't tell."""
+    calls: Sequence[Sequence[str]] = ()
+    """Of tools: name and arguments each, as they were written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
     """What is asked."""
 
-    messages: Sequence[Message]
+    messages: Sequence[Mapping[str, Any]]
     temperature: float
     max_tokens: int
     schema: Mapping[str, Any] | None = None
@@ -63,6 +65,10 @@ class Call:
     def estimate(self) -> int:
         """Tokens that the messages have, until the endpoint says."""
         return sum(len(message["content"]) for message in self.messages) // _CHARS_PER_TOKEN
+
+
+class ToolsRefused(Exception):
+    """The endpoint takes no tools, and says so; what is asked has to say it in words."""
 
 
 class Endpoint:
@@ -131,6 +137,7 @@ class Endpoint:
 
         Raises:
             CallError: There is none.
+            ToolsRefused: It takes no tools.
             AtlasError: No call would get one (wrong key, unknown model), or the budget is used up.
         """
         await self.model()
@@ -201,6 +208,8 @@ class Endpoint:
             except openai.APIStatusError as error:
                 if self._dialect.learn(error.status_code, message_of(error), arguments):
                     continue
+                if "tools" in call.extra and _is_about_tools(error):
+                    raise ToolsRefused(message_of(error)) from error
                 raise
             self._has_answered = True
             return answer
@@ -294,7 +303,25 @@ def _read(answer: object) -> Reply | Failure:
         finished=choice.get("finish_reason") != "length",
         thoughts=thoughts if isinstance(thoughts, str) else "",
         num_tokens=_told(answer, "completion_tokens"),
+        calls=_calls(message.get("tool_calls")),
     )
+
+
+def _calls(found: object) -> tuple[tuple[str, str], ...]:
+    """Return the calls of tools in a message; what is no call is none."""
+    calls = found if isinstance(found, list) else ()
+    functions = [_mapping(_mapping(call).get("function")) for call in calls]
+    return tuple(
+        (name, given if isinstance(given, str) else json.dumps(given))
+        for function in functions
+        if isinstance(name := function.get("name"), str)
+        for given in (function.get("arguments", "{}"),)
+    )
+
+
+def _is_about_tools(error: openai.APIStatusError) -> bool:
+    refuses = error.status_code in (400, 404, 415, 422, 500, 501)
+    return refuses and "tool" in message_of(error).lower()
 
 
 def _text(content: object) -> str:

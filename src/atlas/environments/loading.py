@@ -13,6 +13,7 @@ from atlas.config.collect import CollectConfig
 from atlas.config.evaluate import EvaluateConfig
 from atlas.config.grpo import GRPOConfig
 from atlas.config.parts.answers import AUTO
+from atlas.config.parts.student import ToolFormat
 from atlas.endpoint.budget import Usage
 from atlas.environments.actor import Actor
 from atlas.environments.students.agent import AgentStudent
@@ -20,6 +21,8 @@ from atlas.environments.students.endpoint import EndpointStudent
 from atlas.environments.students.likelihood import AnswerLikelihood
 from atlas.environments.students.model import ModelStudent
 from atlas.environments.students.student import Student
+from atlas.environments.tools.acting import Acting
+from atlas.environments.tools.loading import configured_acting
 from atlas.machine.precision import training_device
 from atlas.models.checkpoints import load_model
 from atlas.models.prompts import load_renderer, warn
@@ -39,6 +42,8 @@ def load_student(
     dtype: torch.dtype = torch.float32,
     likelihood: bool = False,
     servers: GRPOConfig | None = None,
+    acting: Acting | None = None,
+    tool_format: ToolFormat = "auto",
     say: Callable[[str], None] = warn,
 ) -> ModelStudent:
     """Load a student, which answers greedily.
@@ -52,6 +57,8 @@ def load_student(
         dtype: Of its weights.
         likelihood: It says how likely it finds reference answers, too.
         servers: Names the servers that it runs on, if any.
+        acting: Its way with tools, where it has some.
+        tool_format: How it is told of them.
         say: Told where prompts don't reach it as they are written.
 
     Raises:
@@ -72,7 +79,10 @@ def load_student(
         ),
         approach_tokens=approach_tokens,
         answer_format=answer_format,
-        likelihood=AnswerLikelihood(model, renderer) if likelihood else None,
+        # How likely an answer is before anything was looked up says nothing.
+        likelihood=AnswerLikelihood(model, renderer) if likelihood and acting is None else None,
+        acting=acting,
+        roles=acting is not None and tool_format == "auto" and renderer.knows_tools,
     )
 
 
@@ -104,6 +114,7 @@ def configured_student(
     """
     if config.student == "agent":
         return AgentStudent(config, answer_format=config.answer_format, errors=errors, say=say)
+    acting = configured_acting(config, prompts)
     if config.student == "endpoint":
         return EndpointStudent(
             config,
@@ -113,6 +124,7 @@ def configured_student(
             answer_format=config.answer_format,
             spent=spent,
             parts=parts,
+            acting=acting,
             say=say,
         )
     assert config.student_model is not None  # resolved
@@ -125,6 +137,8 @@ def configured_student(
         dtype=dtype,
         likelihood=likelihood,
         servers=config if isinstance(config, GRPOConfig) else None,
+        acting=acting,
+        tool_format=config.tool_format,
         say=say,
     )
 

@@ -14,14 +14,18 @@ Input: a kind of prompt and the values of its placeholders. Output: chat message
 - ``next_review.txt``: the teacher again, on what came of what it said. ``{attempt}``.
 - ``revise.txt``: the student again, after its attempt. ``{task}``, ``{teaching}``; it may show the
   ``{attempt}``.
+- ``tools.txt``: behind what the student is asked, where it can't be told of its tools otherwise.
+  ``{tools}``; it may show in how many ``{turns}`` it has to be done.
+- ``tool_result.txt``: the student again, after its call. ``{output}``, which is quoted, and the
+  ``{teaching}`` where there is one at every step.
 
 ``teacher.yaml`` and ``student.yaml`` say what else belongs to speaking with them:
 ``chat_template_kwargs``, and the teacher's ``teaching_tag``.
 
-Each prompt that begins a dialogue, which ``next_step`` and ``next_review`` don't, may have a system
-prompt beside it, ``KIND.system.txt``, with the same placeholders. A paragraph whose placeholders
-all stay empty is left out. Lines ``--- assistant ---`` and ``--- user ---`` begin another turn, for
-examples and for what was said before.
+Each prompt that begins a dialogue may have a system prompt beside it, ``KIND.system.txt``, with the
+same placeholders; ``next_step``, ``next_review``, ``tools`` and ``tool_result`` begin none. A
+paragraph whose placeholders all stay empty is left out. Lines ``--- assistant ---`` and ``--- user
+---`` begin another turn, for examples and for what was said before.
 """
 
 from __future__ import annotations
@@ -43,13 +47,17 @@ PromptKind = Literal[
     "review",
     "next_review",
     "revise",
+    "tools",
+    "tool_result",
 ]
 Message = dict[str, str]
 
 TEACHERS: Final = frozenset[PromptKind]({"teaching", "next_step", "review", "next_review"})
 """The kinds that a teacher reads; the others are a student's."""
-STUDENTS: Final = frozenset[PromptKind]({"baseline", "approach", "attempt", "revise"})
-WITHIN: Final = frozenset[PromptKind]({"next_step", "next_review"})
+STUDENTS: Final = frozenset[PromptKind](
+    {"baseline", "approach", "attempt", "revise", "tools", "tool_result"}
+)
+WITHIN: Final = frozenset[PromptKind]({"next_step", "next_review", "tools", "tool_result"})
 """The kinds that are asked in the middle of a dialogue, where no system prompt can stand."""
 REQUIRED: Final[Mapping[PromptKind, frozenset[str]]] = {
     "baseline": frozenset({"task"}),
@@ -60,12 +68,15 @@ REQUIRED: Final[Mapping[PromptKind, frozenset[str]]] = {
     "review": frozenset({"task", "attempt"}),
     "next_review": frozenset({"attempt"}),
     "revise": frozenset({"task", "teaching"}),
+    "tools": frozenset({"tools"}),
+    "tool_result": frozenset({"output", "teaching"}),
 }
 """Placeholders that a prompt must have."""
 OPTIONAL: Final[Mapping[PromptKind, frozenset[str]]] = {
     "teaching": frozenset({"approach", "alone", "dossier", "persona", "evidence"}),
     "next_step": frozenset({"step"}),
     "revise": frozenset({"attempt"}),
+    "tools": frozenset({"turns"}),
 }
 """Placeholders that it may have."""
 

@@ -9,6 +9,7 @@ between them, which are encoded without reading marks. Any other message is enco
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from atlas.errors import AtlasError
+from atlas.json_file import json_value
 from atlas.prompts import Message
-from atlas.prompts.template_shape import PRIVATE, Shape, find_shape
+from atlas.prompts.template_shape import OTHER, PRIVATE, Shape, find_shape
 from atlas.prompts.templates import NOTHING, through_template
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ _ANSWERED: Message = {"role": "assistant", "content": "b"}
 @through_template
 def encode(
     tokenizer: PreTrainedTokenizerBase,
-    messages: Sequence[Message],
+    messages: Sequence[Mapping[str, Any]],
     *,
     given: Mapping[str, Any] = NOTHING,
 ) -> list[int]:
@@ -47,6 +49,7 @@ def encode(
         AtlasError: the tokenizer has no chat template, or one that fails.
     """
     marks = _marks(tokenizer, given)
+    messages = [_broken(message, marks.pattern) for message in messages]
     if not any(marks.pattern.search(message["content"]) for message in messages):
         return _ids(tokenizer, marks.shape.fit(messages), given, opened=True)
     words: list[str] = []
@@ -71,6 +74,19 @@ def encode(
             ids += [*as_text(text[begin:start], first=not begin), id]
             begin = end
     return [*ids, *as_text(text[begin:], first=not begin)]
+
+
+def _broken(message: Mapping[str, Any], pattern: re.Pattern[str]) -> Mapping[str, Any]:
+    """Return a message in whose calls of tools what looks like a mark is none.
+
+    A template writes them as it likes, so that they can't be put back as words are.
+    """
+    calls = message.get("tool_calls")
+    text = json.dumps(calls, ensure_ascii=False) if calls else ""
+    if not pattern.search(text):
+        return message
+    broken = pattern.sub(lambda mark: f"{mark[0][:1]} {mark[0][1:]}", text)
+    return {**message, "tool_calls": json_value(broken, list)}
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -114,6 +130,39 @@ def has_system_role(
         AtlasError: The tokenizer has no chat template, or one that fails.
     """
     return _marks(tokenizer, given).shape.system
+
+
+@through_template
+def has_tool_role(
+    tokenizer: PreTrainedTokenizerBase, *, given: Mapping[str, Any] = NOTHING
+) -> bool:
+    """Tell whether the chat template shows tools, calls of them, and what these return.
+
+    Raises:
+        AtlasError: The tokenizer has no chat template, or one that fails at any dialogue.
+    """
+    schema = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"]}
+    about = {"name": f"f{PRIVATE[1:]}", "description": "d", "parameters": schema}
+    called = {"name": about["name"], "arguments": {"x": OTHER}}
+    call = {"id": "call00000", "type": "function", "function": called}
+    messages: list[dict[str, Any]] = [
+        _ASKED,
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call["id"], "name": about["name"], "content": PRIVATE},
+    ]
+    try:
+        text: Any = tokenizer.apply_chat_template(
+            _marks(tokenizer, given).shape.fit(messages),
+            tokenize=False,
+            add_generation_prompt=True,
+            **{**given, "tools": [{"type": "function", "function": about}]},
+        )
+    except MemoryError:
+        raise
+    except Exception:  # whatever a template that knows none makes of it
+        return False
+    # Once where it is told of, once where it is called.
+    return text.count(about["name"]) >= 2 and OTHER[1:] in text and PRIVATE in text
 
 
 @through_template

@@ -6,8 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from atlas.prompts import Message, PromptKind, Prompts
-from atlas.prompts.chat import answer_ids, encode, has_system_role, reply_ids, text_ids
+from atlas.prompts import PromptKind, Prompts
+from atlas.prompts.chat import (
+    answer_ids,
+    encode,
+    has_system_role,
+    has_tool_role,
+    reply_ids,
+    text_ids,
+)
 from atlas.prompts.thinking import lead_ids, said
 from atlas.types import Completion
 
@@ -31,11 +38,16 @@ class Renderer:
         systems = [name for name in self.prompts.texts if name.endswith(".system.txt")]
         return bool(systems) and not has_system_role(self.tokenizer, given=self.template_kwargs)
 
+    @property
+    def knows_tools(self) -> bool:
+        """The chat template shows the tools that it is given, and what they return."""
+        return has_tool_role(self.tokenizer, given=self.template_kwargs)
+
     def prompt(self, kind: PromptKind, **values: str) -> list[int]:
         """Return the ids of one prompt, up to where the assistant's answer begins."""
         return self.encode(self.prompts.render(kind, **values))
 
-    def encode(self, messages: Sequence[Message]) -> list[int]:
+    def encode(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """Return the ids of messages with the template's opening of the assistant's turn."""
         return encode(self.tokenizer, messages, given=self.template_kwargs)
 

@@ -7,7 +7,7 @@ turns of one role in a row. Some, of models that see, write only content that is
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ class Shape:
     parts: bool = False
     """Content as a list of parts, and not as text."""
 
-    def fit(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+    def fit(self, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Return messages that say the same in this shape.
 
         A system prompt goes into the user's message behind it; turns that can't follow one another

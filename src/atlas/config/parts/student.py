@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any, Final, Literal, Self, TypeVar
 
 from atlas.config.address import parse_address
 from atlas.config.grammar.own_code import require_allowed
-from atlas.config.grammar.schema import key, keys_of, like
+from atlas.config.grammar.schema import key, keys_of, like, nearest
 from atlas.config.parts.endpoint import EndpointConfig, LimitsConfig, check_variable
 from atlas.config.parts.own_code import OwnCodeConfig
 from atlas.errors import AtlasError
@@ -20,6 +21,9 @@ from atlas.masking import mask_secrets
 
 T = TypeVar("T")
 StudentKind = Literal["model", "endpoint", "agent"]
+ToolFormat = Literal["auto", "text"]
+TeachingAt = Literal["start", "every_step"]
+SHIPPED_TOOLS: Final = ("sql",)
 _PREFIX = "student_"
 
 
@@ -53,6 +57,41 @@ class StudentConfig(OwnCodeConfig):
         "doesn't answer alike each time; their mean counts.",
         ge=1,
     )
+
+    # What it may use. A model here, or an endpoint; an agent has its own.
+    tools: tuple[str, ...] | None = key(
+        None,
+        "Tools that the student may use, in several turns: sql (read-only, of the task's own "
+        "database), or functions of yours as my_tools:search, which allow_targets on the command "
+        "line must name, too.",
+    )
+    mcp_servers: tuple[str, ...] | None = key(
+        None,
+        "Command lines of MCP servers whose tools the student may use as well; allow_targets on "
+        "the command line must name each, too.",
+    )
+    tool_format: ToolFormat = key(
+        "auto",
+        "How the student is told of its tools. auto: by the API, or the model's chat template, "
+        "where these know tools. text: in words (the prompts tools and tool_result).",
+    )
+    max_turns: int = key(
+        8,
+        "Most turns of an attempt with tools, its answer included; each has "
+        "student_max_new_tokens.",
+        ge=2,
+    )
+    tool_timeout_s: float = key(10.0, "Seconds that one call of a tool may take.", gt=0)
+    tool_max_chars: int = key(
+        2000, "Characters of a tool's result that the student is shown.", ge=20
+    )
+    teaching_at: TeachingAt = key(
+        "start",
+        "When a teacher by plan speaks to a student with tools. start: before its first turn. "
+        "every_step: before each of its turns, having read what it did.",
+    )
+
+    # How it is asked, and what that may cost.
     student_concurrency: int = key(
         16, "Calls of an endpoint, or attempts of an agent, that are on their way at a time.", ge=1
     )
@@ -95,9 +134,11 @@ class StudentConfig(OwnCodeConfig):
             if self.student not in _OF_KINDS[name] and getattr(self, name) != _default(name):
                 kinds = " or ".join(f"student={kind}" for kind in _OF_KINDS[name])
                 raise AtlasError(f"{name} is read with {kinds} only; set that, or leave {name} out")
+        allowed = self.allow_targets or ()
         if self.student == "agent":
             assert self.student_function is not None
-            require_allowed("student_function", self.student_function, self.allow_targets or ())
+            require_allowed("student_function", self.student_function, allowed)
+        self._check_tools(allowed)
         if self.student_max_cost is not None and self.student_endpoint.is_free:
             raise AtlasError(
                 "student_max_cost needs prices; give student_price_per_million_input_tokens and "
@@ -106,6 +147,43 @@ class StudentConfig(OwnCodeConfig):
         if self.student != "model" and "student_model" not in given:
             return replace(self, student_model=None)  # the default names one that lies here
         return self
+
+    def _check_tools(self, allowed: Collection[str]) -> None:
+        """Refuse tools that an agent is given, that aren't there, or that nobody allowed."""
+        for name in _TOOLS:
+            if self.student == "agent" and getattr(self, name) != _default(name):
+                raise AtlasError(
+                    f"{name} is read with student=model or student=endpoint only; an "
+                    f"agent brings its own, so leave {name} out"
+                )
+            if not self.has_tools and getattr(self, name) != _default(name):
+                raise AtlasError(
+                    f"{name} is read with tools or mcp_servers only; give one, or leave {name} out"
+                )
+        for name in self.tools or ():
+            if name in SHIPPED_TOOLS:
+                continue
+            if not {".", ":"} & set(name):
+                raise AtlasError(
+                    f"tools: there is no tool '{name}'{nearest(name, SHIPPED_TOOLS)}; one of your "
+                    "own is named as my_tools:search"
+                )
+            require_allowed("tools", name, allowed)
+        for command in self.mcp_servers or ():
+            require_allowed("mcp_servers", command, allowed)
+        taught, samples = getattr(self, "teaching", "plan"), self.student_samples
+        if self.teaching_at == "every_step" and (taught != "plan" or samples > 1):
+            other = f"teaching={taught}" if taught != "plan" else f"student_samples={samples}"
+            raise AtlasError(
+                f"teaching_at=every_step and {other} contradict each other; leave one of them out"
+            )
+        if self.mcp_servers and find_spec("mcp") is None:
+            raise AtlasError("mcp_servers needs a package that isn't here; run: pip install mcp")
+
+    @property
+    def has_tools(self) -> bool:
+        """The student acts in several turns."""
+        return bool(self.tools or self.mcp_servers)
 
     @property
     def student_here(self) -> str | None:
@@ -173,7 +251,13 @@ _OF_KINDS: Final[dict[str, tuple[StudentKind, ...]]] = {
     if name.startswith(_PREFIX)
 }
 """Key -> the kinds that read it."""
-DECISIVE: Final = frozenset(
+_TOOLS: Final = (
+    *("tools", "mcp_servers", "tool_format", "max_turns", "tool_timeout_s", "tool_max_chars"),
+    "teaching_at",
+)
+ACTING: Final = frozenset(_TOOLS)
+"""Keys about tools."""
+DECISIVE: Final = ACTING | frozenset(
     {"student", "student_model", "student_function", "student_temperature", "student_samples"}
 )
 """Keys that decide what a student answers."""

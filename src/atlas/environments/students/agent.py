@@ -34,7 +34,7 @@ from atlas.environments.students.elsewhere import Elsewhere
 from atlas.errors import AtlasError
 from atlas.masking import mask_secrets
 from atlas.run.files import disk_errors
-from atlas.types import Attempt, Task, Utterance
+from atlas.types import Attempt, StudentTurn, Task, Utterance
 
 _LONGEST = 20_000
 _SHOWN = 200
@@ -117,7 +117,9 @@ class AgentStudent(Elsewhere):
         if isinstance(found, Attempt):
             count = found.num_tokens
             texts = (found.text, found.thoughts, found.abstained, found.withheld)
-            if all(isinstance(text, str) for text in texts) and type(count) is int and count >= 0:
+            whole = all(isinstance(turn, StudentTurn) for turn in found.turns)
+            texts_are = whole and all(isinstance(text, str) for text in texts)
+            if texts_are and type(count) is int and count >= 0:
                 return replace(found, verdict=Attempt().verdict, again=())
         raise AtlasError(
             f"student_function '{self._config.student_name}' returned "

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from atlas.config.parts.answers import AUTO
 from atlas.environments.actor import Actor
 from atlas.environments.lengths import LengthProbe, longest_first, probed
 from atlas.environments.students.likelihood import AnswerLikelihood
 from atlas.environments.students.student import Student
-from atlas.types import Attempt, Task, Utterance
+from atlas.environments.tools.acting import Acting, Form, is_over
+from atlas.errors import AtlasError
+from atlas.machine.background_loop import BackgroundLoop, side_by_side
+from atlas.prompts import Message
+from atlas.run.seeding import derive_seed
+from atlas.types import Attempt, StudentTurn, Task, Utterance
+
+PATIENCE_S = 90.0
+"""Beyond the time of a call of a tool: what checks its arguments has to start first."""
 
 
 class ModelStudent(Student):
@@ -19,6 +29,8 @@ class ModelStudent(Student):
         actor: The model, how it answers, and the engine that runs it.
         approach_tokens: Most tokens of the stated approach.
         likelihood: Of reference answers, where it is wanted.
+        acting: Its way with tools, where it has some.
+        roles: Its chat template is told of tools; else words tell of them.
     """
 
     def __init__(
@@ -28,11 +40,22 @@ class ModelStudent(Student):
         approach_tokens: int = 32,
         answer_format: str = AUTO,
         likelihood: AnswerLikelihood | None = None,
+        acting: Acting | None = None,
+        roles: bool = False,
     ) -> None:
         self.actor, self.answer_format = actor, answer_format
         self.max_new_tokens = actor.sampling.max_new_tokens
         self._approach_tokens = approach_tokens
         self._likelihood, self.has_likelihood = likelihood, likelihood is not None
+        self._acting = acting
+        self._form: Form = "template" if roles else "text"
+        self._loop = BackgroundLoop("tools")
+        self._with_tools = actor.renderer
+        if acting is not None:
+            self.max_turns = acting.max_turns
+            if roles:
+                given = {**actor.renderer.template_kwargs, "tools": acting.toolbox.specs}
+                self._with_tools = replace(actor.renderer, template_kwargs=given)
 
     def attempt(
         self,
@@ -43,7 +66,90 @@ class ModelStudent(Student):
         before: Sequence[Attempt] | None = None,
     ) -> list[Attempt]:
         """See `Student.attempt`."""
-        ids = self._prompts(tasks, teachings, before)
+        openings = self._openings(tasks, teachings, before)
+        if self._acting is None:
+            ids = [tuple(self.actor.renderer.encode(opening)) for opening in openings]
+            return self._said(ids, seed)
+        attempts, turn = [Attempt()] * len(tasks), 0
+        while going := [place for place, one in enumerate(attempts) if not is_over(one)]:
+            made = self._turn(
+                [tasks[place] for place in going],
+                [openings[place] for place in going],
+                [attempts[place] for place in going],
+                [""] * len(going),
+                seed=derive_seed(seed, "turn", turn) if turn else seed,
+            )
+            for place, attempt in zip(going, made, strict=True):
+                attempts[place] = attempt
+            turn += 1
+        return attempts
+
+    def go_on(
+        self,
+        tasks: Sequence[Task],
+        teachings: Sequence[str | None],
+        attempts: Sequence[Attempt],
+        guidance: Sequence[str],
+        *,
+        seed: int = 0,
+    ) -> list[Attempt]:
+        """See `Student.go_on`."""
+        return self._turn(tasks, self._openings(tasks, teachings), attempts, guidance, seed=seed)
+
+    def close(self) -> None:
+        """Close the tools."""
+        self._loop.close()
+        if self._acting is not None:
+            self._acting.toolbox.close()
+
+    def _turn(
+        self,
+        tasks: Sequence[Task],
+        openings: Sequence[list[Message]],
+        attempts: Sequence[Attempt],
+        guidance: Sequence[str],
+        *,
+        seed: int,
+    ) -> list[Attempt]:
+        """Let all take one turn; an attempt that no turn more has room for ends without answer."""
+        acting = self._acting
+        assert acting is not None
+        ids = [
+            tuple(self._with_tools.encode(acting.messages(opening, so_far, said, self._form)))
+            for opening, so_far, said in zip(openings, attempts, guidance, strict=True)
+        ]
+        fits = [place for place, prompt in enumerate(ids) if self.actor.has_room(len(prompt))]
+        made = self._said([ids[place] for place in fits], seed)
+        read = [acting.read(one.text) for one in made]
+        after = self._wait(
+            acting.after(
+                tasks[place],
+                attempts[place],
+                replace(one, text=said.text),
+                said.calls,
+                guidance[place],
+            )
+            for place, one, said in zip(fits, made, read, strict=True)
+        )
+        grown = [
+            replace(one, text="", finished=False, turns=(*one.turns, StudentTurn(text="")))
+            for one in attempts
+        ]
+        for place, attempt in zip(fits, after, strict=True):
+            grown[place] = attempt
+        return grown
+
+    def _wait(self, work: Iterable[Coroutine[Any, Any, Attempt]]) -> list[Attempt]:
+        patience = PATIENCE_S + (self._acting.toolbox.timeout_s if self._acting else 0)
+        try:
+            return self._loop.submit(side_by_side(work)).result(patience)
+        except TimeoutError as error:
+            raise AtlasError(
+                f"tools: one keeps everything else waiting for more than {patience:g} s; it must "
+                "await what takes long, or not be async"
+            ) from error
+
+    def _said(self, ids: list[tuple[int, ...]], seed: int) -> list[Attempt]:
         # Equal prompts get equal answers when the student is greedy: compute each once.
         distinct = list(dict.fromkeys(ids)) if self.actor.sampling.temperature == 0 else ids
         made = self.actor.complete(distinct, seed=seed)
@@ -78,21 +184,31 @@ class ModelStudent(Student):
         return [probed(self.actor, prompts, seed=seed, who=who, key=key)[0]]
 
     def _prompts(
+        self, tasks: Sequence[Task], teachings: Sequence[str | None]
+    ) -> list[tuple[int, ...]]:
+        """Return what it is asked first."""
+        openings = self._openings(tasks, teachings)
+        if self._acting is not None:
+            new = Attempt()
+            openings = [self._acting.messages(one, new, "", self._form) for one in openings]
+        return [tuple(self._with_tools.encode(opening)) for opening in openings]
+
+    def _openings(
         self,
         tasks: Sequence[Task],
         teachings: Sequence[str | None],
         before: Sequence[Attempt] | None = None,
-    ) -> list[tuple[int, ...]]:
+    ) -> list[list[Message]]:
         shown = [None] * len(tasks) if before is None else [one.text for one in before]
         return [
-            tuple(self._prompt(task.question, teaching, text))
+            self._opening(task.question, teaching, text)
             for task, teaching, text in zip(tasks, teachings, shown, strict=True)
         ]
 
-    def _prompt(self, task: str, teaching: str | None, attempt: str | None) -> list[int]:
-        prompt = self.actor.renderer.prompt
+    def _opening(self, task: str, teaching: str | None, attempt: str | None) -> list[Message]:
+        render = self.actor.renderer.prompts.render
         if teaching is None:
-            return prompt("baseline", task=task)
+            return render("baseline", task=task)
         if attempt is None:
-            return prompt("attempt", task=task, teaching=teaching)
-        return prompt("revise", task=task, teaching=teaching, attempt=attempt)
+            return render("attempt", task=task, teaching=teaching)
+        return render("revise", task=task, teaching=teaching, attempt=attempt)

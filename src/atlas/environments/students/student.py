@@ -22,6 +22,8 @@ class Student(Protocol):
     """It answers elsewhere: the policy may be sampled from meanwhile."""
     has_likelihood: bool = False
     """It says how likely it finds reference answers (`gains`)."""
+    max_turns: int = 1
+    """Most turns of an attempt; above 1 it acts with tools, and a teacher may speak between."""
 
     def attempt(
         self,
@@ -37,6 +39,25 @@ class Student(Protocol):
             before: An earlier attempt at each, which the student looks at once more.
         """
         ...
+
+    def go_on(
+        self,
+        tasks: Sequence[Task],
+        teachings: Sequence[str | None],
+        attempts: Sequence[Attempt],
+        guidance: Sequence[str],
+        *,
+        seed: int = 0,
+    ) -> list[Attempt]:
+        """Return each attempt with one turn more, of a student that acts in several.
+
+        Args:
+            tasks: That it works on.
+            teachings: Before its first turn; None: it works alone.
+            attempts: So far; none of them is over.
+            guidance: Before this turn; empty for none, and for the first one.
+        """
+        return list(attempts)  # of one that has said all in its only turn
 
     def approach(self, tasks: Sequence[Task], *, seed: int = 0) -> list[Utterance]:
         """Return how the student would go about each task."""

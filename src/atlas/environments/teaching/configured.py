@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from atlas.config.parts.student import DECISIVE
+from atlas.config.parts.student import ACTING, DECISIVE
 from atlas.endpoint.budget import Usage
 from atlas.environments.environment import Context
 from atlas.environments.loading import configured_student
@@ -46,9 +46,10 @@ def teaching(context: Context) -> PlanTeaching:
     )
     weights = uplift_weights(config)
     if weights.dense and not student.has_likelihood:
+        who = "with tools" if config.has_tools else f"of the kind {config.student}"
         context.say(
-            f"a student of the kind {config.student} has no log-probabilities: the dense part of "
-            "the reward (reward_dense_weight) is off"
+            f"a student {who} has no log-probabilities of answers: the dense part of the reward "
+            "(reward_dense_weight) is off"
         )
         weights = replace(weights, dense=0.0)
     return teaching_by(
@@ -74,6 +75,8 @@ def _key(context: Context) -> str:
     }
     if config.student == "model":
         settings["dtype"] = str(context.dtype)
+        if config.has_tools:
+            settings |= {name: getattr(config, name) for name in sorted(ACTING)}
     else:
         decisive = {name: getattr(config, name) for name in sorted(DECISIVE)}
         kwargs = context.renderer.prompts.template_kwargs("student")

@@ -17,7 +17,7 @@ _OTHER = {
     "regex": "regex",
     "python_tests": "python_tests",
 }
-_OTHER |= {"json_schema": "json_schema"}
+_OTHER |= {"json_schema": "json_schema", "sql": "sql"}
 """Where nothing else can tell, the same one."""
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+")
 

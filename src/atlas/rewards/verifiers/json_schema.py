@@ -28,17 +28,12 @@ def json_verdict(task: Task, answer: str) -> Verdict:
         value = _strict(answer.strip().strip("`"))
     except (ValueError, RecursionError) as error:
         return unread(f"the answer isn't JSON: {error}")
-    question = {"schema": task.metadata.get("schema", True), "value": value}
     try:
-        found = _worker.ask(question, time_limit=TIME_LIMIT)
-    except TimeoutError:
-        return cannot_tell(f"the task's schema took more than {TIME_LIMIT:g} s")
-    except (ConnectionError, TypeError, ValueError, RecursionError) as error:
-        return cannot_tell(f"the task's schema can't be used: {error}")
-    if found["unusable"]:
-        return cannot_tell(f"the task's schema can't be used: {found['unusable']}")
-    if found["fault"]:
-        return right_or_wrong(False, found["fault"])
+        fault = schema_fault(task.metadata.get("schema", True), value)
+    except ValueError as error:
+        return cannot_tell(f"the task's schema {error}")
+    if fault:
+        return right_or_wrong(False, fault)
     if not task.answer.strip():
         return right_or_wrong(True)
     try:
@@ -46,6 +41,23 @@ def json_verdict(task: Task, answer: str) -> Verdict:
     except (ValueError, RecursionError) as error:
         return cannot_tell(f"the task's reference isn't JSON: {error}")
     return right_or_wrong(_equal(value, reference), "it isn't the reference")
+
+
+def schema_fault(schema: Any, value: Any) -> str:
+    """Return what a JSON Schema finds wrong with a value; nothing where it accepts it.
+
+    Raises:
+        ValueError: The schema can't be used; the words go on after "the schema".
+    """
+    try:
+        found = _worker.ask({"schema": schema, "value": value}, time_limit=TIME_LIMIT)
+    except TimeoutError as error:
+        raise ValueError(f"took more than {TIME_LIMIT:g} s") from error
+    except (ConnectionError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"can't be used: {error}") from error
+    if found["unusable"]:
+        raise ValueError(f"can't be used: {found['unusable']}")
+    return found["fault"]
 
 
 def _strict(text: str) -> Any:

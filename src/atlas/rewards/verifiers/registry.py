@@ -20,6 +20,7 @@ from atlas.rewards.verifiers.pattern import regex_verdict
 from atlas.rewards.verifiers.python_tests import python_verdict
 from atlas.rewards.verifiers.reasoning import has_scorer, reasoning_verdicts
 from atlas.rewards.verifiers.reference import reference_verdict
+from atlas.rewards.verifiers.sql import sql_verdict
 from atlas.rewards.verifiers.verdict import Verifier, cannot_tell, unread
 from atlas.types import REFERENCE, Attempt, Task, Verdict
 
@@ -47,6 +48,7 @@ VERIFIERS: Mapping[str, Verifier] = {
     "python_tests": in_threads(python_verdict),
     "reference": one_by_one(reference_verdict),
     "regex": one_by_one(regex_verdict),
+    "sql": in_threads(sql_verdict),
 }
 """By name. Any data set of reasoning-gym is a name too, with reasoning-gym's own scorer."""
 _BLOCKS = {"json_schema": ("json",), "python_tests": ("python", "py", "python3")}

@@ -1,0 +1,1 @@
+"""Small relational databases made from a seed, and queries of them that can do no harm."""

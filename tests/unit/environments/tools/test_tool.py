@@ -1,0 +1,44 @@
+"""Functions of the user's as tools."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pytest
+
+from atlas.environments.tools.tool import tool_of
+from atlas.errors import AtlasError
+
+
+def search(query: str, most: int = 3, kind: Literal["a", "b"] = "a", tags: list[str] | None = None):
+    """Look something up.
+
+    Not shown.
+    """
+
+
+def test_a_function_says_what_it_takes() -> None:
+    tool = tool_of("m:search", search)
+    assert (tool.name, tool.description, tool.only_text) == (
+        "search",
+        "Look something up.",
+        "query",
+    )
+    assert tool.parameters["properties"]["most"] == {"default": 3, "type": "integer"}
+    assert tool.parameters["required"] == ["query"]
+    assert tool.parameters["additionalProperties"] is False
+    assert tool.line == (
+        "search(query: string, most: integer = 3, kind: 'a' | 'b' = 'a', "
+        "tags: array | null = None): Look something up."
+    )
+    assert tool.spec["function"]["name"] == "search"
+
+
+def test_what_cant_be_given_by_name_is_no_tool() -> None:
+    def bare(*things: str) -> None: ...
+
+    def odd(thing: Any, other: object(), /) -> None: ...  # pyright: ignore
+
+    for function in (bare, odd):
+        with pytest.raises(AtlasError, match=r"tools: 'm:f' can't be a tool: "):
+            tool_of("m:f", function)
