@@ -246,6 +246,11 @@ class Attempt(Utterance):
         return self.share(lambda one: one.correct)
 
     @property
+    def spread(self) -> float:
+        """Deviation of right among the attempts, 0 to 0.5; 0 for a single one."""
+        return (self.right * (1 - self.right)) ** 0.5
+
+    @property
     def tokens(self) -> float:
         """Mean length of the attempts, in tokens; 0 where nobody knows."""
         return self.share(lambda one: one.num_tokens)

@@ -99,10 +99,15 @@ def teach(
 
 
 def _show(title: str, said: Utterance, *, thoughts: bool) -> None:
+    from atlas.environments.tools.acting import shown
+
     if thoughts and said.thoughts:
         say(lead=f"{title}: thoughts", bold=True)
         say(f"  {said.thoughts}")
     say(lead=title, bold=True)
+    for turn in getattr(said, "turns", ())[:-1]:
+        for line in shown(turn).splitlines():
+            say(f"  {line}")
     missing = getattr(said, "abstained", "")
     say(f"  {said.text or (f'(nothing: {missing})' if missing else _NOTHING[said.withheld])}")
 

@@ -33,6 +33,7 @@ from typing import Literal
 import numpy as np
 
 from atlas.errors import AtlasError
+from atlas.evaluation.spread_claims import SPREAD_LABELS, spreads
 from atlas.evaluation.stats import (
     FloatArray,
     Interval,
@@ -47,6 +48,7 @@ from atlas.types import Attempt, Lesson, Verdict
 
 Unit = Literal["%", "points", "tokens", "score"]
 
+_MORE_LABELS = {**VERDICT_LABELS, **SPREAD_LABELS}
 _ROUNDING = 1e-9
 """``97 / 100 * 100`` may land a hair below 97 in binary; that isn't a claim missed."""
 
@@ -219,7 +221,8 @@ def _rules(attempts: Sequence[Attempt]) -> dict[str, float]:
 def measure_claims(pairs: Sequence[Lesson]) -> tuple[Claim, ...]:
     """Return every claim of ``DEFINITIONS`` for the pairs of one arm, in that order.
 
-    Behind them come those on the verdicts of a verifying teacher, where it gave some.
+    Behind them come those on the verdicts of a verifying teacher, where it gave some, and on how
+    alike attempts are, where each task was attempted several times.
 
     A leaking teaching earns nothing, see ``credited_attempt``.
 
@@ -248,17 +251,18 @@ def measure_claims(pairs: Sequence[Lesson]) -> tuple[Claim, ...]:
         )
         for name, definition in DEFINITIONS.items()
     ]
+    more = verdict_rates(pairs) | spreads(pairs)
     rows += [
         Claim(
             name=name,
-            label=VERDICT_LABELS[name],
+            label=_MORE_LABELS[name],
             interval=interval,
-            unit="%",
+            unit="points" if name in SPREAD_LABELS else "%",
             guide_value=None,
             guide_text="—",
             num=num,
         )
-        for name, (interval, num) in verdict_rates(pairs).items()
+        for name, (interval, num) in more.items()
     ]
     return tuple(rows)
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from atlas.errors import AtlasError
 from atlas.evaluation.claims import DEFINITIONS, Claim, ClaimsTable, Comparison
+from atlas.evaluation.spread_claims import SPREAD_LABELS
 from atlas.evaluation.stats import Interval
 from atlas.evaluation.verdict_claims import VERDICT_LABELS
 from atlas.json_file import read_json
@@ -71,8 +72,9 @@ def claims_from_json(record: Mapping[str, Any]) -> ClaimsTable:
         raise AtlasError("claims: there is no arm; evaluate again")
     for arm, row in table.arms.items():
         names = {claim.name for claim in row}
-        # Claims on verdicts are there for teachers that give some.
-        different = names ^ (DEFINITIONS.keys() | (names & VERDICT_LABELS.keys()))
+        # Claims on verdicts are there for teachers that give some, on spread for several attempts.
+        sometimes = VERDICT_LABELS.keys() | SPREAD_LABELS.keys()
+        different = names ^ (DEFINITIONS.keys() | (names & sometimes))
         if different or len(row) != len(names):
             raise AtlasError(
                 f"claims: arm {arm!r} has other claims than this Atlas measures "

@@ -9,7 +9,8 @@ and personas it ran; the rest of its metadata is the verifier's business and sta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from atlas.data.recorded import RECORDED, facts_in
 from atlas.errors import AtlasError
 from atlas.json_file import parse_json
 from atlas.run.files import write_atomic
-from atlas.types import Attempt, Leak, Lesson, Review, Task, Utterance, Verdict
+from atlas.types import Attempt, Leak, Lesson, Review, StudentTurn, Task, Utterance, Verdict
 
 _LEAK = Leak(kind="recorded", reason="the evaluation found one")
 Value = TypeVar("Value", str, int, bool, dict, list)
@@ -147,6 +148,7 @@ def _attempt_to_json(attempt: Attempt) -> dict[str, Any]:
         "parsed": attempt.parsed,
         **({"rule": attempt.verdict.rule} if attempt.verdict.rule else {}),
         **({"unverified": verdict.reason} if verdict.score is None else {}),
+        **({"turns": [asdict(turn) for turn in attempt.turns]} if attempt.turns else {}),
         **({"again": list(map(_attempt_to_json, attempt.again))} if attempt.again else {}),
     }
 
@@ -165,11 +167,19 @@ def _attempt_from_json(record: Mapping[str, Any], where: str) -> Attempt:
             reason=unverified,
             rule=_field({"rule": "", **record}, "rule", str, where),
         ),
+        turns=_turns(_field({"turns": [], **record}, "turns", list, where), where),
         again=tuple(
             _attempt_from_json(one, f"{where}, again")
             for one in _field({"again": [], **record}, "again", list, where)
         ),
     )
+
+
+def _turns(records: Sequence[Any], where: str) -> tuple[StudentTurn, ...]:
+    try:
+        return tuple(map(StudentTurn.read, records))
+    except (TypeError, AttributeError) as error:
+        raise AtlasError(f"{where}: 'turns' must hold a student's turns; evaluate again") from error
 
 
 def _field(record: Mapping[str, Any], key: str, kind: type[Value], where: str) -> Value:

@@ -7,6 +7,7 @@ and back, the `Task` of a session that was recorded here.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +22,7 @@ from atlas.session import (
     StepEvaluation,
     TrajectoryEvent,
 )
-from atlas.types import Lesson, Task, Utterance
+from atlas.types import Attempt, Lesson, Task, Utterance
 
 _STEP = "Answer the task with the teacher's plan."
 
@@ -114,9 +115,11 @@ def _session(lesson: Lesson, learning_key: str) -> Session:
 
 def _guidance(lesson: Lesson) -> tuple[GuidanceNote, ...]:
     """Return what the student was shown; a note on each attempt that was sent back."""
-    if not lesson.reviews:
+    later = [turn.guidance for turn in lesson.attempt.turns[1:] if turn.guidance]
+    if not lesson.reviews and not later:
         return (GuidanceNote(note=lesson.teaching.text),)
-    notes = [review.guidance for review in lesson.reviews if review.tried_again]
+    notes = [lesson.turns[0].text, *later] if later else []
+    notes += [review.guidance for review in lesson.reviews if review.tried_again]
     return tuple(GuidanceNote(note=note, sequence=n) for n, note in enumerate(notes, start=1))
 
 
@@ -156,6 +159,7 @@ def _unshown(lesson: Lesson) -> dict[str, str]:
 
 
 def _event(phase: str, said: Utterance, version: int, now: datetime) -> TrajectoryEvent:
+    turns = said.turns if isinstance(said, Attempt) else ()
     return TrajectoryEvent(
         event={
             "event_type": "LLM_END",
@@ -166,6 +170,7 @@ def _event(phase: str, said: Utterance, version: int, now: datetime) -> Trajecto
             "tokens": said.num_tokens,
             "finish_reason": "stop" if said.finished else "length",
             "policy_version": version,
+            **({"turns": [asdict(turn) for turn in turns]} if turns else {}),
         },
         created_at=now,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,9 @@ def write_rollouts(path: Path, groups: Groups, result: AdvantageResult, step: in
     # Arrow takes the columns of the first row; a part that only some scores have must be there too.
     parts = dict.fromkeys(name for one in episodes for name in one.score.parts)
     weighted = dict.fromkeys(name for one in episodes for name in one.score.weighted)
+    acts = any(
+        isinstance(one, Lesson) and (one.alone.turns or one.attempt.turns) for one in episodes
+    )
     advantages, used = result.advantages_PG.tolist(), result.used_PG.tolist()
     rows = [
         {
@@ -105,6 +110,7 @@ def write_rollouts(path: Path, groups: Groups, result: AdvantageResult, step: in
             "answer": one.task.answer,
             **facts_in(one.task),
             **_said(one),
+            **(_turns(one) if acts else {}),
             "reward": one.score.value,
             "reason": one.score.reason,
             "policy_version": one.turns[-1].policy_version,
@@ -134,6 +140,17 @@ def _said(episode: Episode) -> Mapping[str, Any]:
         "attempt": episode.attempt.text,
         "thoughts": episode.teaching.thoughts,
         "attempt_thoughts": episode.attempt.thoughts,
+    }
+
+
+def _turns(episode: Episode) -> Mapping[str, str]:
+    """Return every turn of a student that acts with tools, as JSON: what it called, what it got."""
+    alone, attempt = (
+        (episode.alone, episode.attempt) if isinstance(episode, Lesson) else (None, None)
+    )
+    return {
+        name: json.dumps([asdict(turn) for turn in one.turns] if one else [])
+        for name, one in (("baseline_turns", alone), ("attempt_turns", attempt))
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from atlas.prompts import Prompts
 from atlas.rewards.verifiers import verified
 from atlas.run.files import write_atomic
 from atlas.run.progress import Progress
-from atlas.types import Attempt, Task, Utterance
+from atlas.types import Attempt, StudentTurn, Task, Utterance
 
 _LOT = 256
 """Tasks that are asked about, and written down, at a time."""
@@ -158,10 +158,14 @@ def _utterance(one: Utterance) -> dict[str, Any]:
 
 
 def _record(one: Attempt) -> dict[str, Any]:
-    again = list(map(_utterance, one.again))
-    return {**_utterance(one), **({"again": again} if again else {})}
+    more: dict[str, Any] = {
+        "turns": [asdict(turn) for turn in one.turns],
+        "again": list(map(_record, one.again)),
+    }
+    return {**_utterance(one), **{name: value for name, value in more.items() if value}}
 
 
 def _attempt(record: Mapping[str, Any]) -> Attempt:
-    again = tuple(Attempt(**one) for one in record.get("again", ()))
-    return Attempt(**{**record, "again": again})
+    turns = tuple(map(StudentTurn.read, record.get("turns", ())))
+    again = tuple(map(_attempt, record.get("again", ())))
+    return Attempt(**{**record, "turns": turns, "again": again})

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from atlas.environments.metrics import mean, part
 from atlas.rewards.leaks.find import LEAK_KINDS
-from atlas.types import Lesson, Review
+from atlas.types import Attempt, Lesson, Review
 
 
 def teaching_metrics(lessons: Sequence[Lesson]) -> Mapping[str, float]:
@@ -39,7 +39,27 @@ def teaching_metrics(lessons: Sequence[Lesson]) -> Mapping[str, float]:
         ),
         "train/teaching_tokens": mean(one.teaching.num_tokens for one in lessons),
         "train/attempt_tokens": mean(one.attempt.tokens for one in lessons),
+        **_acts([one.attempt for one in lessons]),
         **_verdicts([review for one in lessons for review in one.reviews]),
+    }
+
+
+def _acts(attempts: Sequence[Attempt]) -> Mapping[str, float]:
+    """Return how students act with tools, and how alike their attempts are; nothing for others."""
+    acting = [one.turns for one in attempts if one.turns]
+    calls = [call for turns in acting for turn in turns for call in turn.calls]
+    several = [one.spread for one in attempts if len(one.told) > 1]
+    return {
+        **({"train/attempt_spread": mean(several)} if several else {}),
+        **(
+            {
+                "train/student_turns": mean(float(len(turns)) for turns in acting),
+                "train/tool_calls": len(calls) / len(acting),
+                "train/tool_failures": mean(float(call.failed) for call in calls),
+            }
+            if acting
+            else {}
+        ),
     }
 
 

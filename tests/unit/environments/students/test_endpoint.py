@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.unit.endpoint.chat_server import FAULTS, Answer, ChatServer, fault_of, says
+from tests.unit.environments.students import kinds_acting
 from tests.unit.environments.students.kinds import endpoint, endpoint_settings, reply
 
 from atlas.endpoint.budget import Usage
@@ -144,3 +145,65 @@ def test_tokens_that_nobody_counts_are_none_and_said_once(tmp_path: Path) -> Non
             attempts = student.attempt(TASKS, [None] * len(TASKS))
     assert {one.num_tokens for one in attempts} == {0}
     assert said == ["the student's endpoint doesn't count tokens, so that none can be saved"]
+
+
+def test_tools_go_along_in_the_request_and_their_results_in_their_own_role() -> None:
+    with ChatServer(kinds_acting.reply) as server:
+        config = endpoint_settings(server.url)
+        student = EndpointStudent(config, PLAIN, max_new_tokens=50, acting=kinds_acting.acting())
+        with contextlib.closing(student):
+            student.attempt(TASKS[:1], ["Look into box 2."])
+    first, second = server.requests
+    (tool,) = first["tools"]
+    assert tool["function"]["parameters"]["properties"] == {"box": {"type": "integer"}}
+    assert first["messages"] == PLAIN.render("attempt", task="0 + 1 =", teaching="Look into box 2.")
+    asked, called, told = second["messages"]
+    assert [asked] == first["messages"]
+    assert called["tool_calls"][0]["function"] == {"name": "look", "arguments": '{"box": 2}'}
+    assert told == {
+        "role": "tool",
+        "tool_call_id": called["tool_calls"][0]["id"],
+        "name": "look",
+        "content": "there are 14 coins",
+    }
+
+
+def test_an_endpoint_that_takes_no_tools_is_told_in_words_and_it_is_said_once() -> None:
+    said: list[str] = []
+    with ChatServer(kinds_acting.refusing_reply) as server:
+        config = endpoint_settings(server.url, student_concurrency=1)
+        student = EndpointStudent(
+            config, PLAIN, max_new_tokens=50, acting=kinds_acting.acting(), say=said.append
+        )
+        with contextlib.closing(student):
+            attempts = student.attempt(TASKS[:2], ["Look into box 2."] * 2)
+    assert [one.text for one in attempts] == ["Answer: 14"] * 2
+    assert len([line for line in said if "takes no tools" in line]) == 1
+    assert "tools" not in server.requests[-1]
+    assert "> there are 14 coins" in server.requests[-1]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("calls", [7, [7], [{"function": 7}], [{"function": {"name": 7}}], {}])
+def test_calls_that_are_none_are_none(calls: Any, tmp_path: Path) -> None:
+    answer = says("Answer: 1", message={"tool_calls": calls})
+    with kinds_acting.api(lambda *_: answer) as student:
+        (attempt,) = student.attempt(TASKS[:1], [None])
+    assert (attempt.text, len(attempt.turns)) == ("Answer: 1", 1)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault["name"] for fault in FAULTS])
+def test_a_fault_in_the_second_turn_is_an_abstention_that_keeps_the_first(
+    fault: dict[str, Any],
+) -> None:
+    def answer(request: Mapping[str, Any], number: int) -> Answer:
+        return fault_of(fault) if number else kinds_acting.reply(request, number)
+
+    settings = {"student_timeout_s": fault.get("timeout_s", 60)}
+    with kinds_acting.api(answer, settings) as student:
+        try:
+            (attempt,) = student.attempt(TASKS[:1], ["Look into box 2."])
+        except AtlasError:
+            assert fault["outcome"] in ("stops", "refused")
+            return
+    assert attempt.turns[0].calls[0].result == "there are 14 coins"
+    assert bool(attempt.abstained) is (fault["outcome"] != "answered")

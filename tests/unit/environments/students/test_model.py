@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.unit.environments.scripted import Scripted, actor
+from tests.unit.environments.students.kinds_acting import acting, said, template, tool_renderer
 from tests.unit.tiny_models import tiny_renderer
 
 from atlas.environments.students.model import ModelStudent
@@ -53,3 +54,32 @@ def test_equal_prompts_are_computed_once_only_by_a_greedy_student(
 def test_as_many_teachings_as_tasks_are_needed() -> None:
     with pytest.raises(ValueError, match="shorter"):
         ModelStudent(actor(Scripted(str))).attempt(TASKS, ["one"])
+
+
+def test_a_template_that_knows_tools_is_told_of_them_and_text_in_calls_is_no_mark() -> None:
+    assert tool_renderer().knows_tools
+    assert not tiny_renderer().knows_tools
+    with template() as student:
+        student.attempt(TASKS[:1], ["Look into box 2."])
+        assert isinstance(student, ModelStudent)
+        engine = student.actor.generator
+    assert isinstance(engine, Scripted)
+    first, second = (decoded(call.prompts[0]) for call in engine.calls)
+    assert '<tools>[{"type": "function", "function": {"name": "look"' in first
+    assert '<call>{"name": "look", "arguments": {"box": 2}}</call>' in second
+    assert "[tool]there are 14 coins" in second
+
+
+def test_an_attempt_without_room_for_another_turn_ends_without_an_answer() -> None:
+    wide = Scripted(said)
+    ModelStudent(actor(wide), acting=acting()).attempt(TASKS[:1], ["Look into box 2."])
+    second = len(wide.calls[1].prompts[0])
+    student = ModelStudent(actor(Scripted(said), window=second + 49), acting=acting())
+    (attempt,) = student.attempt(TASKS[:1], ["Look into box 2."])
+    student.close()
+    assert [len(turn.calls) for turn in attempt.turns] == [1, 0]
+    assert (attempt.text, attempt.finished) == ("", False)
+
+
+def decoded(prompt: tuple[int, ...]) -> str:
+    return str(tiny_renderer().tokenizer.decode(list(prompt)))

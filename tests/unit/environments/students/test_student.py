@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.environments.scripted import Scripted, actor
 from tests.unit.environments.students.kinds import DOWN, KINDS
+from tests.unit.environments.students.kinds_acting import KINDS as ACTING
 from tests.unit.tiny_models import tiny_renderer
 
 from atlas.environments.rollout import roll_out
@@ -15,7 +16,7 @@ from atlas.environments.students.baselines import Baselines
 from atlas.environments.students.student import Student
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.rewards.verifiers import verified
-from atlas.types import Lesson, Task
+from atlas.types import Attempt, Lesson, Task
 
 HARD = Task(question="Calculate 2 + 3 * 4.", answer="14", family="basic_arithmetic")
 EASY = Task(question="An easy one: 2 * 7 =", answer="14", family="reference")
@@ -85,3 +86,41 @@ def test_one_that_gives_no_answer_abstains_and_is_no_zero(student: Student) -> N
     metrics = student.metrics()
     assert metrics["student/abstention_rate"] == pytest.approx(0.5, abs=0.2)
     assert student.metrics()["student/calls"] == 0  # since the last time
+
+
+@pytest.fixture(params=ACTING)
+def acting(request: pytest.FixtureRequest) -> Iterator[Student]:
+    """A student with a tool, of each kind and told of it in each way."""
+    with ACTING[request.param]() as student:
+        yield student
+
+
+def test_one_with_tools_looks_and_answers_what_it_is_told(acting: Student) -> None:
+    tasks, teachings = [HARD, HARD, EASY], [None, "Look into box 2.", "Look into box 2."]
+    alone, taught, _ = verified(tasks, acting.attempt(tasks, teachings))
+    assert (alone.correct, len(alone.turns)) == (False, 1)
+    assert (taught.correct, taught.text, taught.finished) == (True, "Answer: 14", True)
+    looked, answered = taught.turns
+    (call,) = looked.calls
+    assert (call.name, call.arguments) == ("look", '{"box": 2}')
+    assert (call.result, call.failed) == ("there are 14 coins", False)
+    assert answered.calls == ()
+    assert taught.num_tokens == looked.num_tokens + answered.num_tokens > 0
+
+
+def test_one_with_tools_goes_on_by_single_turns_with_guidance_between(acting: Student) -> None:
+    (one,) = acting.go_on([HARD], ["Think."], [Attempt()], [""])
+    assert len(one.turns) == 1
+    (first,) = acting.go_on([HARD], ["Look into box 2."], [Attempt()], [""])
+    (second,) = acting.go_on([HARD], ["Look into box 2."], [first], ["Now answer."])
+    assert [turn.guidance for turn in second.turns] == ["", "Now answer."]
+    assert second.text == "Answer: 14"
+
+
+@pytest.mark.parametrize("kind", ACTING)
+def test_one_that_never_answers_ends_at_its_last_turn(kind: str) -> None:
+    task = Task(question="Don't answer.", answer="14", family="reference")
+    with ACTING[kind](max_turns=3) as student:
+        (attempt,) = verified([task], student.attempt([task], [None]))
+    assert [len(turn.calls) for turn in attempt.turns] == [1, 1, 0]
+    assert (attempt.finished, attempt.parsed) == (False, False)
