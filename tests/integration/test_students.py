@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow.parquet import read_table
 from tests.integration.test_training_commands import GRPO, refusal, sessions
 from tests.unit.endpoint.chat_server import Answer, ChatServer, error, says
 from typer.testing import CliRunner
@@ -40,6 +41,32 @@ async def broken(task, teaching):
 '''
 
 
+TOOL = '''
+def add_up(sum: str) -> int:
+    """Work out a sum."""
+    return eval(sum)
+'''
+
+
+def acting(request: Mapping[str, Any], number: int) -> Answer:
+    """Work a sum out with the tool, where a teacher speaks; ask the database what it is asked."""
+    first, last = request["messages"][0]["content"], request["messages"][-1]
+    told = [one["content"] for one in request["messages"] if one["role"] == "tool"]
+    found = SUM.search(str(request["messages"]))
+    if "go about it" in str(first) + str(last["content"]):
+        return says("I use a tool.")
+    if told:
+        rows = told[-1].splitlines()
+        return says(f"Answer: {rows[1] if len(rows) > 2 else rows[0]}")
+    if "tools" not in request or not ("advice" in str(request["messages"]) or "shop" in str(first)):
+        return says("Answer: 0")
+    name = request["tools"][0]["function"]["name"]
+    query = "SELECT count(*) FROM customers" if name == "sql" else found and found[0]
+    arguments = json.dumps({"query" if name == "sql" else "sum": query})
+    call = {"id": "1", "type": "function", "function": {"name": name, "arguments": arguments}}
+    return says("", message={"tool_calls": [call]}, finish_reason="tool_calls")
+
+
 def student(request: Mapping[str, Any], number: int) -> Answer:
     """Add up with a teaching, half of the time; every ninth call fails."""
     text = request["messages"][-1]["content"]
@@ -59,12 +86,12 @@ def server() -> Iterator[ChatServer]:
         yield server
 
 
-def atlas(folder: Path, *words: str) -> str:
+def atlas(folder: Path, *words: str, **environment: str) -> str:
     """Run a command in a folder, to its end; return all that it said."""
     done = subprocess.run(
         [sys.executable, "-m", "atlas", *words],
         cwd=folder,
-        env={**os.environ, "STUDENT_KEY": KEY, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "STUDENT_KEY": KEY, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -138,6 +165,64 @@ def test_sessions_of_an_agent_are_recorded_and_its_failures_kept(tmp_path: Path)
     assert "no tool answers" in json.loads(errors[0])["traceback"]
 
 
+def test_a_teacher_is_trained_and_measured_with_a_student_that_acts(tmp_path: Path) -> None:
+    """It speaks before each of the student's turns."""
+    write_jsonl(tmp_path / "traces.jsonl", sessions())
+    (tmp_path / "my_tools.py").write_text(TOOL)
+    left = ("student_model", "evaluate_tasks")
+    words = [word for word in GRPO if not word.startswith(left)]
+    words += ["data=runtime_traces", "export_path=traces.jsonl", "output_dir=run"]
+    words += ["evaluate_tasks=3", "tools=[my_tools:add_up]", "allow_targets=[my_tools:add_up]"]
+    with ChatServer(acting) as server:
+        words += ["teaching_at=every_step", *endpoint(server), "student_cache_path=null"]
+        said = atlas(tmp_path, "grpo", "teacher_rcl", *words)
+    assert "a student with tools has no log-probabilities" in said
+    lines = [json.loads(one) for one in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["train/student_turns"] for line in lines] == [2, 2]
+    assert [line["train/tool_calls"] for line in lines] == [1, 1]
+    assert all(line["train/accuracy_alone"] == 0 for line in lines)
+    rows = read_table(tmp_path / "run/rollouts/step_000002.parquet").to_pylist()
+    for row in rows:
+        looked, answered = json.loads(row["attempt_turns"])
+        worked = str(eval(SUM.search(row["question"])[0]))
+        assert looked["calls"][0]["result"] == worked
+        assert answered["text"] == row["attempt"] == f"Answer: {worked}"
+        assert [len(turn["calls"]) for turn in json.loads(row["baseline_turns"])] == [0]
+    assert "Measured on 3 held-out tasks" in said
+    assert "add_up" in (tmp_path / "run/report.html").read_text()
+
+
+def test_sessions_with_the_tool_sql_are_recorded_with_every_turn(
+    tmp_path: Path, server_folder: Path
+) -> None:
+    words = ("collect", "families=[sql_lookup]", "num_tasks=6", *SIZES, "output=s.jsonl")
+    with ChatServer(acting) as server:
+        kept = ("tools=[sql]", "tool_timeout_s=60", "student_cache_path=null")
+        atlas(tmp_path, *words, *endpoint(server), *kept, XDG_CACHE_HOME=str(server_folder))
+    recorded = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert len(recorded) == 6
+    for session in recorded:
+        events = [one["event"] for one in session["trajectory_events"]]
+        looked, answered = next(one["turns"] for one in events if one["phase"] == "attempt")
+        assert looked["calls"][0]["result"] == "count\n12\n(1 rows)"
+        assert answered["text"] == session["final_answer"] == "Answer: 12"
+
+
+def test_one_lesson_with_a_tool_shows_every_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDENT_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_tools.py").write_text(TOOL)
+    tools = ("tools=[my_tools:add_up]", "allow_targets=[my_tools:add_up]")
+    with ChatServer(acting) as server:
+        words = ("--teacher", "base", *endpoint(server), *tools, "student_cache_path=null")
+        done = CliRunner().invoke(app, ["teach", "Calculate 2 + 5.", *words])
+    assert done.exit_code == 0, done.output
+    taught = done.output.partition("student taught")[2].split("\n")
+    assert taught[1:4] == ['  Call: add_up {"sum": "2 + 5"}', "  > 7", "  Answer: 7"]
+
+
 def test_one_lesson_with_an_endpoint(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDENT_KEY", KEY)
     words = ("--teacher", "base", "--max-new-tokens", "8", *endpoint(server))
@@ -165,6 +250,19 @@ def test_one_lesson_with_an_endpoint(server: ChatServer, monkeypatch: pytest.Mon
         (
             ("student=endpoint", "student_base_url=http://h/v1", "student_max_cost=1"),
             "student_max_cost needs prices",
+        ),
+        (("tools=[a:b]",), "'allow_targets=\\[a:b\\]'"),
+        (("tools=[sq]",), "there is no tool 'sq'; did you mean 'sql'"),
+        (('mcp_servers=["x y"]',), "mcp_servers 'x y' is code of your own"),
+        (("max_turns=3",), "max_turns is read with tools or mcp_servers only"),
+        (("teaching_at=every_step",), "teaching_at is read with tools or mcp_servers only"),
+        (
+            ("tools=[sql]", "teaching_at=every_step", "teaching=review"),
+            "teaching_at=every_step and teaching=review contradict",
+        ),
+        (
+            ("student=agent", "student_function=a:b", "allow_targets=[a:b]", "tools=[sql]"),
+            "an agent brings its own",
         ),
     ],
 )

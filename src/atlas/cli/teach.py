@@ -121,8 +121,8 @@ def _elsewhere(overrides: list[str]) -> StudentConfig | None:
     if not overrides:
         return None
     from atlas.config import EvaluateConfig, load_config
-    from atlas.config.parts.student import refuse_keyless
+    from atlas.config.parts.student import refuse_unready
 
     given = load_config(EvaluateConfig, None, [*overrides, "teachers=[unused]"])
-    refuse_keyless(given)
+    refuse_unready(given)
     return given

@@ -24,7 +24,7 @@ app = command_app()
 def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = False) -> None:
     """Let a teacher and a student work through tasks, and record the sessions."""
     from atlas.config import CollectConfig, load_config
-    from atlas.config.parts.student import refuse_keyless
+    from atlas.config.parts.student import refuse_unready
     from atlas.models.presence import refuse_missing
     from atlas.run.config_file import keep_config
     from atlas.run.prompts_kept import check_prompts, keep_prompts, run_prompts
@@ -34,7 +34,7 @@ def collect(overrides: Overrides, config: Config = "collect", fresh: Fresh = Fal
     models = {key: model for key, model in models.items() if model}
     for model in models.values():
         refuse_missing(model)
-    refuse_keyless(settings)
+    refuse_unready(settings)
     check_prompts(settings.prompts, settings.output_dir)
     if settings.tasks and not Path(settings.tasks).is_file():
         raise AtlasError(f"{settings.tasks} isn't there; name a JSONL file of tasks")

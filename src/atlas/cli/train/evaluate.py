@@ -41,7 +41,7 @@ def evaluate(
 ) -> None:
     """Measure teachers on held-out tasks: the student alone, and with each of them."""
     from atlas.config import EvaluateConfig, load_config
-    from atlas.config.parts.student import refuse_keyless
+    from atlas.config.parts.student import refuse_unready
     from atlas.models.presence import refuse_missing
     from atlas.run.config_file import keep_config
     from atlas.run.prompts_kept import check_prompts
@@ -54,7 +54,7 @@ def evaluate(
     models = [*settings.teachers, *filter(None, [settings.student_here])]
     for folder in models:
         refuse_missing(folder)
-    refuse_keyless(settings)
+    refuse_unready(settings)
     check_prompts(settings.prompts, settings.output_dir)
 
     import torch

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from atlas.cli.terminal import say, working
 from atlas.config.grpo import GRPOConfig
 from atlas.config.parts.engine import chosen_engine
-from atlas.config.parts.student import refuse_keyless
+from atlas.config.parts.student import refuse_unready
 from atlas.config.sft import SFTConfig
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
@@ -62,7 +62,7 @@ def check(config: SFTConfig | GRPOConfig, kind: str) -> None:
         refuse_missing(name)
     check_deepspeed(config, world().size)
     if isinstance(config, GRPOConfig) and config.environment == "teaching":
-        refuse_keyless(config)
+        refuse_unready(config)
     check_prompts(config.prompts, config.output_dir)
     check_trackers(config.report_to or ())
     if config.results_dir:

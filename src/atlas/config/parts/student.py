@@ -177,8 +177,6 @@ class StudentConfig(OwnCodeConfig):
             raise AtlasError(
                 f"teaching_at=every_step and {other} contradict each other; leave one of them out"
             )
-        if self.mcp_servers and find_spec("mcp") is None:
-            raise AtlasError("mcp_servers needs a package that isn't here; run: pip install mcp")
 
     @property
     def has_tools(self) -> bool:
@@ -217,12 +215,15 @@ class StudentConfig(OwnCodeConfig):
         )
 
 
-def refuse_keyless(config: StudentConfig) -> None:
+def refuse_unready(config: StudentConfig) -> None:
     """Refuse an endpoint whose key isn't there, before anything heavy is loaded.
 
     Raises:
-        AtlasError: The environment variable that holds it isn't set.
+        AtlasError: The environment variable that holds it isn't set; or the package of MCP servers
+            isn't installed.
     """
+    if config.mcp_servers and find_spec("mcp") is None:
+        raise AtlasError("mcp_servers needs a package that isn't here; run: pip install mcp")
     name = config.student_api_key_env
     if config.student == "endpoint" and name is not None and not os.environ.get(name):
         raise AtlasError(
