@@ -17,6 +17,9 @@ from atlas.config.parts.student import StudentConfig
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 
+_CHARS_PER_TOKEN = 3
+"""Of what tools return, on the safe side."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GRPOConfig(
@@ -148,6 +151,20 @@ class GRPOConfig(
             return 0.0
         tasks = min(self.evaluate_tasks, self.max_steps * self.prompts_per_step)
         return tasks / (self.prompts_per_step * self.num_generations)
+
+    @property
+    def attempt_tokens(self) -> int:
+        """Most tokens of an attempt, with what tools return."""
+        turns = self.max_turns if self.has_tools else 1
+        told = (turns - 1) * self.tool_max_chars // _CHARS_PER_TOKEN
+        return turns * self.student_max_new_tokens + told
+
+    @property
+    def teaching_tokens(self) -> int:
+        """Most tokens of a teaching, with what the teacher reads between its turns."""
+        if self.teaching_at == "start":
+            return self.max_new_tokens
+        return self.max_turns * self.max_new_tokens + self.attempt_tokens
 
     def _unverified(self) -> bool | None:
         """Return whether tasks without a reference are kept: where the reward does without one."""

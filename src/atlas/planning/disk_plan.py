@@ -42,5 +42,5 @@ def disk_plan(config: SFTConfig | GRPOConfig, shape: ModelShape) -> Mapping[str,
             parts["checkpoints/best"] = model
         return parts
     teachings = config.max_steps * config.prompts_per_step * config.num_generations
-    longest = config.max_new_tokens + config.student_max_new_tokens
+    longest = config.teaching_tokens + config.attempt_tokens
     return {**parts, "rollouts/": teachings * longest * _A_TOKEN}

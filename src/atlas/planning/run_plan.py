@@ -246,13 +246,13 @@ def _rollouts(
         sampled["key/value cache of the teacher"] = Rollouts(
             shape=shape,
             rows=rows,
-            tokens=_PROMPT + config.max_new_tokens,
+            tokens=_PROMPT + config.teaching_tokens,
             copied=not config.use_peft,
         )
     if student is not None and config.student_server_url is None:
         sampled["key/value cache of the student"] = Rollouts(
             shape=student,
             rows=rows,
-            tokens=_PROMPT + config.max_new_tokens + config.student_max_new_tokens,
+            tokens=_PROMPT + config.max_new_tokens + config.attempt_tokens,
         )
     return sampled

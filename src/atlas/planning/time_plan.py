@@ -41,7 +41,7 @@ def grpo_products(config: GRPOConfig, num_parameters: int, num_student: int) -> 
     """
     teachings = config.max_steps * config.prompts_per_step * config.num_generations
     said, answered = (
-        teachings * most / 2 for most in (config.max_new_tokens, config.student_max_new_tokens)
+        teachings * most / 2 for most in (config.teaching_tokens, config.attempt_tokens)
     )
     frozen = 2 if config.beta else 0
     learned = config.num_iterations * learning_products(config, num_parameters, said)
