@@ -43,3 +43,14 @@ def test_the_line_says_a_bound_and_where_its_speed_is_from() -> None:
     assert line.startswith("time: at least 1:00:00: 7.2e+15 operations at the 1.0e+12 a second")
     assert "at least 0:00:01" in time_line(1.0, 1e12)
     assert products_per_second() > 0
+
+
+def test_a_student_with_tools_takes_turns_and_reads_results() -> None:
+    given: dict[str, Any] = {"model_name_or_path": "m", "student_model": "s", "tools": ("sql",)}
+    given |= {"max_turns": 3, "student_max_new_tokens": 20, "tool_max_chars": 30}
+    config = resolve(GRPOConfig(**given, max_new_tokens=10))
+    assert (config.attempt_tokens, config.teaching_tokens) == (3 * 20 + 2 * 10, 10)
+    steps = resolve(GRPOConfig(**given, max_new_tokens=10, teaching_at="every_step"))
+    assert steps.teaching_tokens == 3 * 10 + steps.attempt_tokens
+    plain = GRPOConfig(model_name_or_path="m", student_model="s", student_max_new_tokens=20)
+    assert plain.attempt_tokens == 20
