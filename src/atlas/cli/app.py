@@ -32,6 +32,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "teach": "teach",
     "report": "report",
     "doctor": "doctor",
+    "why": "why",
+    "replay": "train.replay",
     "train": "train.train",
     "launch": "train.launch",
     "serve": "serve.serve",

@@ -21,7 +21,7 @@ RECORDED: Final = "recorded"
 """Key of a task's metadata."""
 SHOWN: Final = ("dossier", "persona", "evidence")
 """Blanks of the teacher's prompt."""
-FACTS: Final = ("lane", "confidence", "certified", "personas")
+FACTS: Final = ("session", "lane", "confidence", "certified", "personas")
 _LONGEST: Final = 2000
 """Characters of one of the texts; what is behind them is left out."""
 _TEXTS: Final = ("text", "content", "append", "description", "rationale", "note", "instruction")
@@ -59,8 +59,8 @@ def shown_in(task: Task) -> dict[str, str]:
 
 
 def facts_in(task: Task) -> dict[str, Any]:
-    """Return lane, confidence, certification and the names of the personas in use, of a task's
-    session; None where it has none.
+    """Return a task's latest session, its lane, confidence, certification and the names of the
+    personas in use; None for what isn't there.
     """
     recorded = task.metadata.get(RECORDED)
     recorded = recorded if isinstance(recorded, Mapping) else {}

@@ -274,6 +274,11 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
     return next((path for path in reversed(_by_step(checkpoints)) if is_whole(path)), None)
 
 
+def whole_checkpoints(checkpoints: Path) -> list[Path]:
+    """Return the whole checkpoints of a folder, oldest first."""
+    return [path for path in _by_step(checkpoints) if is_whole(path)]
+
+
 def damaged_checkpoints(checkpoints: Path) -> list[Path]:
     """Return the checkpoints that are newer than the newest whole one."""
     whole = newest_checkpoint(checkpoints)

@@ -3,7 +3,8 @@
     final/         the model's weights; twice where ``pytorch_model.bin`` is wanted (results_dir)
     checkpoints/   of each: what is trained, with two moments of AdamW; as many as are kept, and the
                    one that is being written; the best model, where SFT keeps it
-    rollouts/      a row a teaching, two bytes a token after compression
+    rollouts/      a row a teaching, two bytes a token after compression; of the tokens that were
+                   sampled, which can be replayed, their ids and log-probabilities
 
 It is an estimate from above: texts are taken to be as long as they may be.
 """
@@ -19,6 +20,8 @@ from atlas.planning.memory_plan import ModelShape, Setup
 _FULL = 4
 """Bytes of a number in float32."""
 _A_TOKEN = 2
+_SAMPLED = 10
+"""Bytes of a token's id and its log-probability, which hardly gets smaller."""
 _REST = 50_000_000
 """Logs, events of TensorBoard, tokenizers."""
 
@@ -43,4 +46,5 @@ def disk_plan(config: SFTConfig | GRPOConfig, shape: ModelShape) -> Mapping[str,
         return parts
     teachings = config.max_steps * config.prompts_per_step * config.num_generations
     longest = config.teaching_tokens + config.attempt_tokens
-    return {**parts, "rollouts/": teachings * longest * _A_TOKEN}
+    rollouts = teachings * (longest * _A_TOKEN + config.teaching_tokens * _SAMPLED)
+    return {**parts, "rollouts/": rollouts}

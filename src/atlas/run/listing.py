@@ -84,15 +84,20 @@ def _directories(folder: Path) -> Iterator[Path]:
             names.clear()
 
 
-def _last_lines(run: RunDir) -> tuple[str, str]:
-    """Return the last line of a run's log, and how far it says that the run is."""
+def log_tail(run: RunDir, count: int) -> list[str]:
+    """Return the last lines of a run's log and of those of its stages, in the order of time."""
     logs = [log for log in (run.log, *run.path.glob("*/training.log")) if log.is_file()]
     lines: list[str] = []
     for log in logs:
         with contextlib.suppress(OSError), log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL))
             lines += file.read().decode(errors="replace").splitlines()
-    stamped = sorted(line for line in lines if re.match(r"\d{4}-\d\d-\d\d ", line))
+    return sorted(line for line in lines if re.match(r"\d{4}-\d\d-\d\d ", line))[-count:]
+
+
+def _last_lines(run: RunDir) -> tuple[str, str]:
+    """Return the last line of a run's log, and how far it says that the run is."""
+    stamped = log_tail(run, _TAIL)
     steps = [found for line in stamped if (found := _STEPS.match(line.split("  ", 2)[-1]))]
     step = f" at step {steps[-1][1]} of {steps[-1][2]}" if steps else ""
     return (stamped[-1] if stamped else ""), step

@@ -3,7 +3,7 @@
 ::
 
     runs/quickstart/
-      run.json            layout_version, kind, created_at, atlas_version, command
+      run.json            layout_version, kind, created_at, atlas_version, command, environment
       config.yaml         resolved
       metrics.jsonl       training.log    tensorboard/
       stages/sft.json     one file per finished stage
@@ -32,6 +32,7 @@ from atlas.errors import AtlasError
 from atlas.json_file import read_json
 from atlas.masking import mask_secrets
 from atlas.prompts import FOLDER as PROMPTS
+from atlas.run.environment import environment_now
 from atlas.run.files import append_line, disk_errors, in_use, open_lock, try_lock, write_atomic
 from atlas.run.lineage import FILE as LINEAGE
 from atlas.run.progress import Progress
@@ -152,6 +153,7 @@ class RunDir:
             "created_at": _now(),
             "atlas_version": atlas.__version__,
             "command": [mask_secrets(word) for word in (Path(sys.argv[0]).name, *sys.argv[1:])],
+            "environment": environment_now(),
         }
         try:
             path.mkdir(parents=True, exist_ok=True)

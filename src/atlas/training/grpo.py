@@ -314,7 +314,7 @@ def _step(
     published = _publish(training, step)
     if ranks.is_main:
         kept = training.run.rollouts / f"{step_name(step)}.parquet"
-        write_rollouts(kept, groups, advantages, step)
+        write_rollouts(kept, groups, samples, step)
     num_tokens = sum(sample.num_trained for sample in samples)
     figures = {
         **rollout_metrics(groups, advantages),

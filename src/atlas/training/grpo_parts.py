@@ -6,7 +6,7 @@ Input: a context and where the run goes on from. Output: a `Training`, all that 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,15 +76,7 @@ def load_training(
         )
     )
     held.enter_context(contextlib.closing(policy))
-    engine = engine_for(
-        model,
-        config,
-        total_steps=config.max_steps * config.num_iterations,
-        ranks=ranks,
-        whole=computes_whole(config),
-        ready=prepare_forward,
-        say=context.say,
-    )
+    engine = grpo_engine(model, config, ranks, context.say)
     for line in dressed.lines:
         context.say(line)
     return Training(
@@ -92,7 +84,7 @@ def load_training(
         config=config,
         ranks=ranks,
         engine=engine,
-        reference=_reference(config, model),
+        reference=reference_of(config, model),
         environment=environment,
         actor=Actor(
             generator=policy.generator,
@@ -107,7 +99,23 @@ def load_training(
     )
 
 
-def _reference(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | None:
+def grpo_engine(
+    model: PreTrainedModel, config: GRPOConfig, ranks: Ranks, say: Callable[[str], None]
+) -> Engine:
+    """Return the engine that trains the policy."""
+    return engine_for(
+        model,
+        config,
+        total_steps=config.max_steps * config.num_iterations,
+        ranks=ranks,
+        whole=computes_whole(config),
+        ready=prepare_forward,
+        say=say,
+    )
+
+
+def reference_of(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | None:
+    """Return what the KL is measured to; None with beta 0."""
     if not config.beta:
         return None
     # With its adapter switched off, the policy itself is what it started from, if that was new.

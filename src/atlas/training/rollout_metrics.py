@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from atlas.environments.metrics import mean, part
 from atlas.objectives.advantages import AdvantageResult
 from atlas.rewards.repetition import loops, repetition
 from atlas.run.files import replacing
-from atlas.types import Episode, Lesson
+from atlas.training.samples import episode_tokens
+from atlas.types import Episode, Lesson, Tokens
 
 Groups = Sequence[Sequence[Episode]]
 _ABSTAINED = "_abstained"
@@ -78,13 +80,14 @@ def _by_part(episodes: Sequence[Episode]) -> Mapping[str, float]:
     return metrics
 
 
-def write_rollouts(path: Path, groups: Groups, result: AdvantageResult, step: int) -> None:
+def write_rollouts(path: Path, groups: Groups, samples: Sequence[Tokens], step: int) -> None:
     """Write every episode of a step as one parquet table, a row each.
 
     Args:
         path: Of the file.
         groups: P groups of G members.
-        result: Their advantages; null in the table for a member that isn't in the update.
+        samples: What the step learns from, in the order of the groups. The table keeps all of it,
+            so that the update can be taken again; an advantage is null where a member isn't in it.
         step: The optimiser step, from 1.
 
     Raises:
@@ -97,31 +100,42 @@ def write_rollouts(path: Path, groups: Groups, result: AdvantageResult, step: in
     acts = any(
         isinstance(one, Lesson) and (one.alone.turns or one.attempt.turns) for one in episodes
     )
-    advantages, used = result.advantages_PG.tolist(), result.used_PG.tolist()
-    rows = [
-        {
-            "step": step,
-            "group": p,
-            "member": g,
-            "advantage": advantages[p][g] if used[p][g] else None,
-            "task_id": one.task.id,
-            "family": one.task.family,
-            "question": one.task.question,
-            "answer": one.task.answer,
-            **facts_in(one.task),
-            **_said(one),
-            **(_turns(one) if acts else {}),
-            "reward": one.score.value,
-            "reason": one.score.reason,
-            "policy_version": one.turns[-1].policy_version,
-            **{f"part_{name}": one.score.parts.get(name) for name in parts},
-            **{f"reward_{name}": one.score.weighted.get(name) for name in weighted},
-        }
-        for p, group in enumerate(groups)
-        for g, one in enumerate(group)
-    ]
+    left = iter(samples)
+    rows = []
+    for p, group in enumerate(groups):
+        for g, one in enumerate(group):
+            learned = list(islice(left, len(episode_tokens(one, None))))
+            rows.append(
+                {
+                    "step": step,
+                    "group": p,
+                    "member": g,
+                    "advantage": learned[0].advantage if learned else None,
+                    "task_id": one.task.id,
+                    "family": one.task.family,
+                    "question": one.task.question,
+                    "answer": one.task.answer,
+                    **facts_in(one.task),
+                    **_said(one),
+                    **(_turns(one) if acts else {}),
+                    "truncated": one.truncated,
+                    "reward": one.score.value,
+                    "reason": one.score.reason,
+                    "policy_version": one.turns[-1].policy_version,
+                    **{f"part_{name}": one.score.parts.get(name) for name in parts},
+                    **{f"reward_{name}": one.score.weighted.get(name) for name in weighted},
+                    "tokens": [_learned(row) for row in learned],
+                }
+            )
+    table = pyarrow.Table.from_pylist(rows)
     with replacing(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), temporary)
+        pyarrow.parquet.write_table(table, temporary, compression="zstd")
+
+
+def _learned(row: Tokens) -> Mapping[str, Any]:
+    """Return what `atlas.training.replay` makes the row of again."""
+    names = ("ids", "trained", "logprobs", "prefix", "advantage")
+    return {name: getattr(row, name) for name in names}
 
 
 def _said(episode: Episode) -> Mapping[str, Any]:
@@ -132,14 +146,21 @@ def _said(episode: Episode) -> Mapping[str, Any]:
             "completion_tokens": episode.num_tokens,
             "thoughts": thoughts,
         }
+    alone, attempt = episode.alone, episode.attempt
     return {
-        "baseline": episode.alone.text,
+        "baseline": alone.text,
+        "baseline_right": alone.right if alone.told else None,
+        "baseline_tokens": alone.tokens,
         "approach": episode.approach.text,
         "teaching": episode.teaching.text,
         "teaching_tokens": episode.teaching.num_tokens,
-        "attempt": episode.attempt.text,
+        "attempt": attempt.text,
+        "attempt_right": attempt.right if attempt.told else None,
+        "attempt_tokens": attempt.tokens,
+        "attempt_finished": attempt.finished,
+        "leaked": episode.leak.reason if episode.leak else "",
         "thoughts": episode.teaching.thoughts,
-        "attempt_thoughts": episode.attempt.thoughts,
+        "attempt_thoughts": attempt.thoughts,
     }
 
 

@@ -43,12 +43,12 @@ def test_what_is_not_there_or_has_another_shape_is_nothing() -> None:
 
 
 def test_a_task_keeps_it_in_its_metadata() -> None:
-    kept = {RECORDED: recorded_of(recorded_by_sdk(1))}
+    kept = {RECORDED: {"session": "17", **recorded_of(recorded_by_sdk(1))}}
     task = Task(question="q", answer="1", family="f", metadata=kept)
     assert shown_in(task)["persona"] == "student: Show your work."
     assert facts_in(task) == {
-        **{"lane": "coach", "confidence": 0.4, "certified": True},
-        "personas": "student",
+        **{"session": "17", "lane": "coach", "personas": "student"},
+        **{"confidence": 0.4, "certified": True},
     }
     plain = Task(question="q", answer="1", family="f", metadata={RECORDED: "somebody else's"})
     assert (shown_in(plain), set(facts_in(plain).values())) == ({}, {None})

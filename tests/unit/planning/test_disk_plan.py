@@ -47,7 +47,7 @@ def test_rollouts_by_hand() -> None:
             student_max_new_tokens=50,
         )
     )
-    assert disk_plan(config, SHAPE)["rollouts/"] == 10 * 4 * 8 * 150 * 2
+    assert disk_plan(config, SHAPE)["rollouts/"] == 10 * 4 * 8 * (150 * 2 + 100 * 10)
 
 
 @pytest.mark.parametrize("with_bin", [False, True])

@@ -85,8 +85,8 @@ def test_means_by_hand() -> None:
 
 def test_the_table_has_a_row_a_rollout_and_keeps_the_abstention(tmp_path: Path) -> None:
     path = tmp_path / "rollouts" / "step_000001.parquet"
-    _, result = train_samples(GROUPS, scale="none", mask_truncated=False)
-    write_rollouts(path, GROUPS, result, 1)
+    samples, _ = train_samples(GROUPS, scale="none", mask_truncated=False)
+    write_rollouts(path, GROUPS, samples, 1)
     rows = pyarrow.parquet.read_table(path).to_pylist()
     assert [row["reward"] for row in rows] == [1.0, 0.0, 0.0, None]
     found = [(row["step"], row["group"], row["member"], row["advantage"]) for row in rows]
@@ -122,8 +122,8 @@ def test_parts_by_hand() -> None:
 def test_an_episode_of_several_turns_has_its_text_in_the_table(tmp_path: Path) -> None:
     task = Task(question="Guess.", answer="3", family="guess")
     made = Episode(task=task, turns=(said(2), said(3)), replies=("higher",), score=Score(value=1.0))
-    _, result = train_samples([(made, made)], scale="none", mask_truncated=False)
-    write_rollouts(tmp_path / "step.parquet", [(made, made)], result, 1)
+    samples, _ = train_samples([(made, made)], scale="none", mask_truncated=False)
+    write_rollouts(tmp_path / "step.parquet", [(made, made)], samples, 1)
     rows = pyarrow.parquet.read_table(tmp_path / "step.parquet").to_pylist()
     assert [(row["completion"], row["completion_tokens"]) for row in rows] == [
         ("A\n> higher\nA", 5)
@@ -143,8 +143,8 @@ def test_what_was_recorded_of_a_task_has_columns(tmp_path: Path) -> None:
     recorded = {"recorded": {"lane": "coach", "confidence": 0.4, "personas": "critic"}}
     known = replace(GROUPS[0][0], task=replace(GROUPS[0][0].task, metadata=recorded))
     groups = [(known, GROUPS[0][1])]
-    _, result = train_samples(groups, scale="none", mask_truncated=False)
-    write_rollouts(tmp_path / "step.parquet", groups, result, 1)
+    samples, _ = train_samples(groups, scale="none", mask_truncated=False)
+    write_rollouts(tmp_path / "step.parquet", groups, samples, 1)
     rows = pyarrow.parquet.read_table(tmp_path / "step.parquet").to_pylist()
     shown = [tuple(row[name] for name in FACTS) for row in rows]
     assert shown == [("coach", 0.4, None, "critic"), (None, None, None, None)]

@@ -44,7 +44,7 @@ def resume(
     if not names_results(overrides) and names_results(found.command):
         overrides = [*overrides, f"results_dir={settings['results_dir'] or 'null'}"]
     config = found.config.absolute()
-    os.chdir(_begun_in(found, settings))
+    os.chdir(begun_in(found, settings))
     command_of(found.kind)(config=str(config), overrides=overrides, **options)
 
 
@@ -64,7 +64,7 @@ def _check_secrets(run: RunDir, settings: Mapping[str, Any], overrides: list[str
             )
 
 
-def _begun_in(run: RunDir, settings: Mapping[str, Any]) -> Path:
+def begun_in(run: RunDir, settings: Mapping[str, Any]) -> Path:
     """Return the folder that the run's relative paths begin in.
 
     Raises:

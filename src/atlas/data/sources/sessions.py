@@ -183,7 +183,7 @@ def _prompts(
         if found and (question not in best or found.rank > best[question].rank):
             best[question] = found
         if question not in known or in_order(key) > known[question][0]:
-            known[question] = in_order(key), recorded_of(session)
+            known[question] = in_order(key), {"session": key, **recorded_of(session)}
     prompts: dict[str, list[Prompt]] = {"train": [], "eval": []}
     for question, sessions in met.items():
         reference = best.get(question)
@@ -191,8 +191,8 @@ def _prompts(
         if task is None and keep_unverified:
             task = Task(question=question, answer="", family=REFERENCE)
         if task is not None:
-            if recorded := known[question][1]:
-                task = replace(task, metadata={**task.metadata, RECORDED: recorded})
+            recorded = known[question][1]
+            task = replace(task, metadata={**task.metadata, RECORDED: recorded})
             ordered = tuple(sorted(sessions, key=in_order))
             prompts[side_of(question, eval_share)].append(Prompt(task=task, sessions=ordered))
         else:

@@ -251,4 +251,4 @@ def test_a_prompt_keeps_what_its_latest_session_knows() -> None:
     assert shown_in(prompt.task)["dossier"] == "new"
     assert prompt.task.metadata[RECORDED]["lane"] == "coach"
     (plain,) = read([recorded(1)]).rl.train
-    assert RECORDED not in plain.task.metadata
+    assert plain.task.metadata[RECORDED] == {"session": "1"}

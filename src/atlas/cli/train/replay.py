@@ -1,0 +1,72 @@
+"""``atlas replay``: the update of a step again, from the rollouts that a run kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from atlas.cli.options import Json, command_app
+from atlas.cli.terminal import say, show_json
+
+app = command_app()
+
+
+@app.command()
+def replay(
+    run: Annotated[Path, typer.Argument(help="A run directory of grpo or quickstart")],
+    step: Annotated[int, typer.Argument(help="Optimiser step, from 1")],
+    as_json: Json = False,
+) -> None:
+    """Take the update of a step again and compare; exit code 1 where it isn't the same."""
+    from atlas.run.rollouts import rollouts_run, step_rows
+
+    found = rollouts_run(run)
+    step_rows(found.rollouts, step, ["step"])
+
+    from atlas.cli.train.resume import begun_in
+    from atlas.config import GRPOConfig, load_config
+    from atlas.run.run_dir import RunDir
+    from atlas.yaml_file import read_yaml
+
+    folder = begun_in(found, read_yaml(found.config))
+    found = RunDir(path=found.path.absolute(), kind=found.kind)
+    os.chdir(folder)
+    config = load_config(GRPOConfig, found.config)
+
+    from atlas.cli.train.job import together
+    from atlas.run.seeding import seed_everything
+    from atlas.training.replay import replay as replayed
+
+    def tell(line: str) -> None:
+        if not as_json:
+            say(line)
+
+    with together(config):
+        seed_everything(config.seed, "grpo")
+        result = replayed(found, config, step, tell)
+    if as_json:
+        shown: dict[str, Any] = {
+            **{"step": result.step, "began": result.began, "same": result.same},
+            **{"chain": result.chain, "logged_chain": result.logged_chain},
+            **{"metrics": dict(result.metrics)},
+        }
+        show_json(shown)
+    else:
+        say(f"replayed from {result.began}; chain after step {step}:")
+        say(f"  now     {result.chain}")
+        say(f"  logged  {result.logged_chain or 'nothing'}")
+        say(
+            "the same, bit for bit"
+            if result.same
+            else "not the same: another processor, number of threads or processes, other packages, "
+            "or another Atlas"
+        )
+        for name, value in sorted(result.metrics.items()):
+            logged = result.logged.get(name)
+            if not result.same and logged is not None and logged != value:
+                say(f"  {name}: now {value:.6g}, logged {logged:.6g}")
+    sys.exit(0 if result.same else 1)
