@@ -1,7 +1,8 @@
-"""``atlas report``: a run directory to one page."""
+"""``atlas report``: run directories to one page."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,11 +16,17 @@ app = command_app()
 
 @app.command()
 def report(
-    run: Annotated[str, typer.Argument(help="A run directory")] = "runs/quickstart",
+    runs: Annotated[
+        list[str], typer.Argument(metavar="[RUN]...", help="Run directories; several are compared")
+    ] = ["runs/quickstart"],  # noqa: B006 - typer shows it
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Where to write; by itself report.html in the run, or comparison.html"),
+    ] = None,
 ) -> None:
-    """Write the page that shows a run, from its files alone."""
-    folder = RunDir.open(run).path
+    """Write the page that shows a run, from its files alone; of several, side by side."""
+    folders = [RunDir.open(run).path for run in runs]
 
     from atlas.report import write_report
 
-    say(f"report: {write_report(folder)}")
+    say(f"report: {write_report(*folders, output=output)}")

@@ -1,40 +1,24 @@
-"""Report: the learning curves, as panels of one chart each.
+"""Report: the learning curves, as panels of lines that the page draws.
 
-Input: metrics by stage and name, and the bounds that each stage is held against. Output: a
-``PanelView`` for every panel whose metric was logged, with what is healthy as a band or a line.
+Input: metrics by stage and name of one run or several, and the bounds that each stage is held
+against. Output: a `Panel` as JSON for every kind of panel whose metric was logged, with what is
+healthy as a band or a line. Runs that differ in nothing but their seed are one line, their mean,
+within the band from the lowest to the highest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from markupsafe import Markup
+from typing import Any, Final, Literal
 
 from atlas.config.parts.goals import GoalsConfig
-from atlas.report.charts import Band, Line, ends_of, line_chart
 from atlas.report.goals import Curve
 
-
-def plain(value: float) -> str:
-    """Return a number to three significant digits, without an exponent where it can be avoided."""
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def percent(value: float) -> str:
-    """Return a share as a percentage."""
-    return f"{_tidy(100 * value)} %"
-
-
-def points(value: float) -> str:
-    """Return a difference of shares in points."""
-    return f"{_tidy(100 * value):+}" if value else "0"
-
-
-def _tidy(value: float) -> float | int:
-    rounded = round(value, 1)
-    return int(rounded) if rounded == int(rounded) else rounded
+Unit = Literal["plain", "percent", "points", "seconds"]
+_MOST_POINTS: Final = 2000
+"""A line has; more than a screen can show would only make the page heavy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,178 +27,251 @@ class Panel:
 
     title: str
     metrics: Mapping[str, str]
-    """Metric name to label; the first is the one that the panel is about."""
+    """Metric name to label. One that ends in ``*`` is all that begin so, each by its own name."""
     note: str
     """One line under the title: how to read it."""
     stage: str = "grpo"
-    number: Callable[[float], str] = plain
+    unit: Unit = "plain"
     band: tuple[str, ...] = ()
     """Keys of the bounds: where the healthy range begins and ends, or the one line to keep to."""
-    limits: tuple[float, float] = (-math.inf, math.inf)
+    low: float | None = None
+    high: float | None = None
+    """The axis doesn't go beyond them."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PanelView:
-    """A panel, drawn."""
+def _losses(stage: str, note: str, metrics: Mapping[str, str]) -> tuple[Panel, Panel]:
+    goals = () if stage in ("pretrain", "base_model") else ("goal_loss",)
+    norm = {"train/grad_norm": "before clipping"}
+    return (
+        Panel(title="Loss", stage=stage, metrics=metrics, note=note, band=goals),
+        Panel(
+            title="Gradient norm",
+            stage=stage,
+            metrics=norm,
+            note="Of all gradients.",
+            band=("goal_grad_norm",),
+            low=0,
+        ),
+    )
 
-    title: str
-    stage: str
-    note: str
-    labels: tuple[str, ...]
-    """Of the lines; the second is dashed."""
-    first: str
-    last: str
-    """Where the first line starts and stops: means over its first and last tenth."""
-    svg: Markup
 
-
-_SHARE = (0.0, 1.0)
-_UNSIGNED = (0.0, math.inf)
-
-PANELS: tuple[Panel, ...] = (
-    Panel(
-        title="Loss",
-        stage="pretrain",
-        metrics={"train/loss": "training"},
-        note="Cross entropy per token of the corpus.",
+_TRAINING: Final = {"train/loss": "training"}
+PANELS: Final[tuple[Panel, ...]] = (
+    *_losses("base_model", "Cross entropy per token.", _TRAINING),
+    *_losses("pretrain", "Cross entropy per token of the corpus.", _TRAINING),
+    *_losses(
+        "ranked",
+        "Likelihood weighted by preference, and the pairwise term.",
+        {**_TRAINING, "train/preference_loss": "its first term"},
     ),
-    Panel(
-        title="Loss",
-        stage="ranked",
-        metrics={"train/loss": "training", "train/preference_loss": "its first term"},
-        note="Likelihood weighted by preference, and the pairwise term.",
-        band=("goal_loss",),
-    ),
-    Panel(
-        title="Gradient norm",
-        stage="ranked",
-        metrics={"train/grad_norm": "before clipping"},
-        note="Of all gradients.",
-        band=("goal_grad_norm",),
-        limits=_UNSIGNED,
-    ),
-    Panel(
-        title="Loss",
-        stage="sft",
-        metrics={"train/loss": "training", "eval/loss": "held out"},
-        note="Cross entropy per token of the teachings collected.",
-        band=("goal_loss",),
-    ),
-    Panel(
-        title="Gradient norm",
-        stage="sft",
-        metrics={"train/grad_norm": "before clipping"},
-        note="Of all gradients.",
-        band=("goal_grad_norm",),
-        limits=_UNSIGNED,
+    *_losses(
+        "sft",
+        "Cross entropy per token of the teachings collected.",
+        {**_TRAINING, "eval/loss": "held out"},
     ),
     Panel(
         title="Reward",
-        metrics={"train/reward": "reward"},
-        note="Mean over all teachings of a step.",
+        metrics={"train/reward": "reward", "reward/*": ""},
+        note="Mean over all teachings of a step, and what each part adds to it.",
     ),
     Panel(
         title="Uplift, points",
         metrics={"train/uplift": "uplift"},
         note="Right with this teaching minus right alone.",
-        number=points,
+        unit="points",
     ),
     Panel(
-        title="Student accuracy",
-        metrics={"train/accuracy_taught": "taught", "train/accuracy_alone": "alone"},
-        note="On the training tasks of each step.",
-        number=percent,
-        limits=_SHARE,
+        title="Accuracy",
+        metrics={
+            **{"train/accuracy_taught": "taught", "train/accuracy_alone": "alone"},
+            **{"train/accuracy": "the policy", "canary/accuracy*": ""},
+        },
+        note="On the training tasks of each step; canary: on tasks kept out.",
+        unit="percent",
+        low=0,
+        high=1,
     ),
     Panel(
         title="Non-degradation",
         metrics={"train/non_degrade_rate": "not worse"},
         note="Share of teachings that left the student no worse.",
-        number=percent,
+        unit="percent",
         band=("goal_non_degradation",),
-        limits=_SHARE,
+        high=1,
     ),
     Panel(
         title="KL per sequence",
-        metrics={"train/kl": "KL to the SFT teacher"},
+        metrics={"train/kl": "KL to the first teacher"},
         note="Nats, summed over the tokens of a teaching.",
         band=("goal_kl_low", "goal_kl_high"),
-        limits=_UNSIGNED,
+        low=0,
     ),
     Panel(
-        title="Judges",
-        metrics={"rim_rewards": "rim_rewards"},
-        note="Mean score of the judges together.",
-        limits=_SHARE,
+        title="KL per token",
+        metrics={"train/kl_per_token": "k3", "train/kl_k1_per_token": "k1"},
+        note="Nats: the same divided by the tokens, by two estimators.",
     ),
     Panel(
-        title="Teaching tokens",
-        metrics={"train/teaching_tokens": "tokens"},
-        note="Mean length of a teaching.",
+        title="Dead groups",
+        metrics={
+            "train/dead_groups": "all dead groups",
+            "train/dead_groups_right": "all right",
+            "train/dead_groups_equal": "equal rewards",
+            "train/dead_groups_unscored": "too few scored",
+        },
+        note="Groups that teach nothing, by cause; all right is a part of equal rewards.",
+        unit="percent",
+        low=0,
+    ),
+    Panel(
+        title="Lengths, tokens",
+        metrics={
+            "train/teaching_tokens": "teaching",
+            "train/attempt_tokens": "answer",
+            "train/completion_tokens": "completion",
+            "train/thought_tokens": "thoughts",
+        },
+        note="Means of a step.",
+        low=0,
+    ),
+    Panel(
+        title="Cut and unscored",
+        metrics={
+            "train/truncated_share": "teachings cut",
+            "train/attempt_truncated_share": "answers cut",
+            "train/abstained_share": "unscored",
+        },
+        note="Shares of a step's teachings.",
+        unit="percent",
+        low=0,
     ),
     Panel(
         title="Leaks",
         metrics={"train/leak_rate": "leak rate"},
         note="Share of teachings that gave the answer away.",
-        number=percent,
-        limits=_SHARE,
+        unit="percent",
+        low=0,
     ),
     Panel(
-        title="Dead groups",
-        metrics={"train/dead_groups": "dead groups", "train/dead_groups_right": "all right"},
-        note="Groups whose teachings all earned the same, so that none could be learned from.",
-        limits=_UNSIGNED,
+        title="Judges",
+        metrics={"rim_rewards": "all judges", "rim_rewards/*": ""},
+        note="Mean score of the judges.",
+    ),
+    *_losses("grpo", "The loss that was minimised.", _TRAINING),
+    Panel(
+        title="Entropy",
+        metrics={"train/entropy": "entropy"},
+        note="Nats a token: how much the teacher varies.",
+        low=0,
+    ),
+    Panel(
+        title="Phases of a step",
+        metrics={"time/*": ""},
+        note="Seconds.",
+        unit="seconds",
+        low=0,
     ),
 )
 
 
-def draw_panels(
-    curves: Mapping[str, Mapping[str, Curve]], bounds: Mapping[str, GoalsConfig]
-) -> tuple[PanelView, ...]:
-    """Draw every panel whose first metric was logged.
+def panels(
+    curves: Sequence[Mapping[str, Mapping[str, Curve]]],
+    bounds: Mapping[str, GoalsConfig],
+    names: Sequence[str] = (),
+    *,
+    banded: bool = False,
+) -> list[dict[str, Any]]:
+    """Return every panel of which something was logged, as the page draws it.
 
     Args:
-        curves: By stage, then by metric name.
+        curves: Of each run: by stage, then by metric name.
         bounds: What is healthy, by stage.
+        names: Of the runs, where there are several.
+        banded: The runs are one but for their seed.
 
     Returns:
-        The panels drawn; a second line that wasn't logged is left out of its panel.
+        Panels with lines ``{"label", "x", "y"}``; of a band also ``low`` and ``high``.
     """
-    views = []
+    drawn = []
     for panel in PANELS:
-        logged = curves.get(panel.stage, {})
+        logged = [run.get(panel.stage, {}) for run in curves]
         lines = [
-            Line(label=label, points=logged[metric])
-            for metric, label in panel.metrics.items()
-            if logged.get(metric)
+            line
+            for metric, label in _metrics(panel, logged).items()
+            for line in _lines(label, [run.get(metric, ()) for run in logged], names, banded)
         ]
-        if next(iter(panel.metrics)) in logged:
-            views.append(_view(panel, lines, _band(panel, bounds.get(panel.stage))))
-    return tuple(views)
+        if lines:
+            drawn.append(
+                {
+                    **{"title": panel.title, "stage": panel.stage, "note": panel.note},
+                    **{"unit": panel.unit, "low": panel.low, "high": panel.high},
+                    "band": _band(panel, bounds.get(panel.stage)),
+                    "lines": lines,
+                }
+            )
+    return drawn
 
 
-def _band(panel: Panel, bounds: GoalsConfig | None) -> Band | None:
-    ends = [float(getattr(bounds, key)) for key in panel.band if hasattr(bounds, key)]
-    if not ends:
-        return None
-    words = " to ".join(panel.number(end) for end in ends)
-    return Band(low=ends[0], high=ends[-1], label=f"healthy: {words}")
+def _metrics(panel: Panel, logged: Sequence[Mapping[str, Curve]]) -> dict[str, str]:
+    """Return metric -> label, as far as anything was logged."""
+    there = dict.fromkeys(name for run in logged for name, curve in run.items() if curve)
+    found: dict[str, str] = {}
+    for name, label in panel.metrics.items():
+        if name.endswith("*"):
+            found |= {
+                one: one.replace("canary/", "canary, ").rpartition("/")[2].replace("_", " ")
+                for one in there
+                if one.startswith(name[:-1])
+            }
+        elif name in there:
+            found[name] = label
+    return found
 
 
-def _view(panel: Panel, lines: Sequence[Line], band: Band | None) -> PanelView:
-    first, last = ends_of(lines[0].points)
-    return PanelView(
-        title=panel.title,
-        stage=panel.stage,
-        note=panel.note,
-        labels=tuple(line.label for line in lines),
-        first=panel.number(first),
-        last=panel.number(last),
-        svg=line_chart(
-            lines,
-            name=f"{panel.title}, {panel.stage.upper()}",
-            number=panel.number,
-            band=band,
-            limits=panel.limits,
-        ),
+def _lines(
+    label: str, curves: Sequence[Curve], names: Sequence[str], banded: bool
+) -> list[dict[str, Any]]:
+    if banded:
+        return [_band_line(f"{label}, mean of {len(curves)} seeds", curves)] if all(curves) else []
+    titles = [f"{label}, {name}" for name in names] if len(curves) > 1 else [label]
+    return [
+        {"label": title, **_points(curve)}
+        for title, curve in zip(titles, curves, strict=True)
+        if curve
+    ]
+
+
+def _band_line(label: str, curves: Sequence[Curve]) -> dict[str, Any]:
+    values = [dict(curve) for curve in curves]
+    steps = sorted(set.intersection(*(set(one) for one in values)))
+    found = {
+        "low": tuple((step, min(one[step] for one in values)) for step in steps),
+        "high": tuple((step, max(one[step] for one in values)) for step in steps),
+    }
+    mean = tuple((step, math.fsum(one[step] for one in values) / len(values)) for step in steps)
+    return {"label": label, **_points(mean), **{k: _points(v)["y"] for k, v in found.items()}}
+
+
+def _points(curve: Curve) -> dict[str, list[float]]:
+    thin = thinned(curve)
+    return {
+        "x": [round(step, 2) for step, _ in thin],
+        "y": [float(f"{value:.5g}") for _, value in thin],
+    }
+
+
+def thinned(curve: Curve, most: int = _MOST_POINTS) -> Curve:
+    """Return at most ``most`` points, each the mean of its neighbours' steps and values."""
+    size = math.ceil(len(curve) / most)
+    if size <= 1:
+        return curve
+    parts = [curve[start : start + size] for start in range(0, len(curve), size)]
+    return tuple(
+        (math.fsum(s for s, _ in part) / len(part), math.fsum(v for _, v in part) / len(part))
+        for part in parts
     )
+
+
+def _band(panel: Panel, bounds: GoalsConfig | None) -> list[float] | None:
+    ends = [float(getattr(bounds, key)) for key in panel.band if hasattr(bounds, key)]
+    return [ends[0], ends[-1]] if ends else None

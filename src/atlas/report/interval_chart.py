@@ -5,14 +5,14 @@ Arms are told apart by the shape of their marks as well as by colour.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
 from atlas.evaluation.stats import Interval
-from atlas.report.charts import Format, Scale, minus_sign, svg
 
+Format = Callable[[float], str]
 _WIDTH, _MARGIN, _ROW, _SCALE_HEIGHT = 220.0, 9.0, 15.0, 14.0
 
 
@@ -53,7 +53,7 @@ def interval_chart(
         raise ValueError(f"chart {name!r} has no marks")
     ends = [end for mark in marks for end in (mark.interval.low, mark.interval.high)]
     wanted = [*ends, *include, *([] if guide is None else [guide])]
-    x = Scale(min(wanted), max(wanted), _MARGIN, _WIDTH - _MARGIN)
+    x = _Scale(min(wanted), max(wanted), _MARGIN, _WIDTH - _MARGIN)
     bottom = _ROW * len(marks) + 2
     parts = [_upright(x(0), bottom, "zero")] if x.low <= 0 <= x.high else []
     if guide is not None:
@@ -65,7 +65,7 @@ def interval_chart(
     if guide is not None:
         told.append(f"Guide {number(guide)}.")
     description = f"{name}. {' '.join(told)}"
-    return svg(description, _WIDTH, bottom + _SCALE_HEIGHT, parts, css="intervals")
+    return _svg(description, _WIDTH, bottom + _SCALE_HEIGHT, parts, css="intervals")
 
 
 def arm_shape(arm: str) -> Markup:
@@ -80,16 +80,16 @@ def _upright(at: float, bottom: float, css: str) -> str:
     return f'<line class="{css}" x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{bottom:.0f}"/>'
 
 
-def _scale_ends(x: Scale, at: float) -> list[str]:
+def _scale_ends(x: _Scale, at: float) -> list[str]:
     ends = [(x.low, "start", 0.0), (x.high, "end", _WIDTH)]
     return [
         f'<text x="{edge:.0f}" y="{at:.0f}" text-anchor="{anchor}">'
-        f"{minus_sign(f'{round(value, 1):g}')}</text>"
+        f"{_minus_sign(f'{round(value, 1):g}')}</text>"
         for value, anchor, edge in ends[: 1 if x.low == x.high else 2]
     ]
 
 
-def _interval_mark(mark: Mark, x: Scale, at: float, number: Format) -> str:
+def _interval_mark(mark: Mark, x: _Scale, at: float, number: Format) -> str:
     low, high = x(mark.interval.low), x(mark.interval.high)
     return (
         f"<g><title>{escape(mark.label)}: {escape(_words(mark.interval, number))}</title>"
@@ -113,3 +113,35 @@ def _shape(arm: str, x: float, y: float) -> str:
 
 def _words(interval: Interval, number: Format) -> str:
     return f"{number(interval.value)} ({number(interval.low)} to {number(interval.high)})"
+
+
+def _minus_sign(number: str) -> str:
+    """Return a formatted number with the typographer's minus in front."""
+    return number.replace("-", "\N{MINUS SIGN}", 1) if number.startswith("-") else number
+
+
+def _svg(
+    description: str, width: float, height: float, parts: Sequence[str], *, css: str
+) -> Markup:
+    """Return the parts as one picture that scales with the page and tells its content."""
+    return Markup(
+        f'<svg class="{css}" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
+        f'aria-label="{escape(description)}">{"".join(parts)}</svg>'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Maps values linearly to pixels; a range of no width maps to the middle."""
+
+    low: float
+    high: float
+    start: float
+    stop: float
+
+    def __call__(self, value: float) -> float:
+        """Return where ``value`` is drawn."""
+        if self.high == self.low:
+            return (self.start + self.stop) / 2
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.stop - self.start)

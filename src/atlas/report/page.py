@@ -1,15 +1,17 @@
-"""Report: a run directory -> one HTML page that opens offline.
+"""Report: run directories -> one HTML page that opens offline.
 
-Input: files only, read by ``run_files``. Output: ``report.html``: no script, no font, no image
-and no address outside itself, which a Content-Security-Policy in the page also enforces in the
-browser. Whatever a model wrote is escaped by the template engine; only our own SVG goes in as
-markup.
+Input: files only, read by ``run_files``. Output: ``report.html``: no font, no image and no address
+outside itself. Its one script is ours and known by its hash, so that the Content-Security-Policy in
+the page lets nothing else run. Whatever a model wrote is escaped by the template engine, or put in
+as text by the script; the curves and the rollouts travel packed (`atlas.report.rollouts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,15 @@ from atlas.errors import AtlasError
 from atlas.evaluation.claims import Claim, ClaimsTable
 from atlas.evaluation.stats import Interval, clustered_wilson
 from atlas.report.conclusion import conclusion
-from atlas.report.curves import draw_panels
+from atlas.report.curves import panels
 from atlas.report.diagnosis import diagnose
+from atlas.report.differences import differences, same_but_seed
 from atlas.report.goals import goals_of
 from atlas.report.interval_chart import Mark, arm_shape, interval_chart
 from atlas.report.proof import proof_conclusion, proof_header, proof_rows
+from atlas.report.rollouts import Chunk, packed, pair_chunks, training_chunks
 from atlas.report.run_files import RunFiles, StageRecord, read_run
+from atlas.report.settings import changed_settings
 from atlas.report.text import (
     arm_name,
     claim_interval,
@@ -48,7 +53,20 @@ HEADLINE_CLAIMS = ("uplift", "non_degradation", "student_tokens_saved", "complet
 """The guide's four results, in its order; each is a tile at the top of the page."""
 
 SHOWN_ARMS = ("sft", "grpo")
-"""In the transcripts, beside the student alone."""
+"""In the transcripts of a page without JavaScript, beside the student alone."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPTS = ("uPlot.iife.min.js", "charts.js", "rollouts.js", "page.js")
+_STYLES = ("uPlot.min.css", "style.css")
+_FIGURES = frozenset(
+    {
+        *("sessions", "succeeded", "mean_reward", "num_sessions", "steps", "skipped_steps", "loss"),
+        *("tasks", "rollouts", "uplift", "examples", "train/loss", "eval/loss", "train/reward"),
+        *("train/uplift", "train/accuracy_taught", "train/accuracy_alone", "train/accuracy"),
+        *("train/non_degrade_rate", "train/kl", "train/leak_rate", "verified_gain"),
+    }
+)
+"""What a person wants of a stage's last figures; all of them lie in ``stages/``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,26 +100,85 @@ class StageRow:
     share: float
 
 
-def write_report(run_dir: Path, output: Path | None = None) -> Path:
-    """Write the report of a run.
+def write_report(*run_dirs: Path, output: Path | None = None) -> Path:
+    """Write the report of a run, or of several side by side.
 
     Args:
-        run_dir: A run directory, finished or not; what is missing gets a section that says so.
-        output: Where to write; None for ``report.html`` in the run directory.
+        run_dirs: Run directories, finished or not; what is missing gets a section that says so.
+        output: Where to write; None for ``report.html`` in the first run directory, or of several
+            for ``comparison.html`` where we are.
 
     Raises:
-        AtlasError: ``run_dir`` isn't there or has another layout version, or the disk is full.
+        AtlasError: One isn't there or has another layout version, or the disk is full.
     """
-    page = render_report(read_run(run_dir))
-    target = run_dir / "report.html" if output is None else through_links(output)
+    runs = [read_run(folder) for folder in run_dirs]
+    page = render_report(runs[0]) if len(runs) == 1 else render_comparison(runs)
+    usual = run_dirs[0] / "report.html" if len(runs) == 1 else Path("comparison.html")
+    target = usual if output is None else through_links(output)
     write_atomic(target, page)
     return target
 
 
-def render_report(run: RunFiles) -> str:
-    """Return the page for what was read of a run."""
+def render_report(run: RunFiles, *, live: bool = False) -> str:
+    """Return the page for what was read of a run; of a live one the server sends the rollouts."""
+    problems = list(run.problems)
+    chunks = [] if live else packed(run_chunks(run, problems))
+    context = _context(replace(run, problems=tuple(problems)))
+    drawn = panels([run.curves], run.bounds)
+    return _render(
+        "report", context, drawn, names=[run.root.name or run.kind], chunks=chunks, live=live
+    )
+
+
+def render_comparison(runs: Sequence[RunFiles]) -> str:
+    """Return the page that shows several runs side by side."""
+    names, problems, banded = _short_names(runs), [], same_but_seed(runs)
+    chunks = [text for i, run in enumerate(runs) for text in packed(run_chunks(run, problems, i))]
+    found = differences(runs)
+    context = {
+        "runs": runs,
+        "verdicts": [conclusion(run.claims) for run in runs],
+        "differing": {
+            section: [one for one in found if one.section == section]
+            for section in dict.fromkeys(one.section for one in found)
+        },
+        "shown_arms": (),
+        "selection": choose_transcripts((), ()),
+    }
+    bounds = {stage: bound for run in reversed(runs) for stage, bound in run.bounds.items()}
+    drawn = panels([run.curves for run in runs], bounds, names, banded=banded)
+    return _render("compare", context, drawn, names=names, chunks=chunks, banded=banded)
+
+
+def run_chunks(run: RunFiles, problems: list[str], place: int = 0) -> Iterator[Chunk]:
+    """Yield all rollouts of a run; ``problems`` takes a line for each table that is broken."""
+    yield from pair_chunks(run.pairs, run=place)
+    for folder in rollout_folders(run):
+        yield from training_chunks(folder, problems, run=place)
+
+
+def rollout_folders(run: RunFiles) -> list[Path]:
+    """Return where the run, or its stage, keeps its rollouts."""
+    return [f for f in (run.root / "rollouts", run.root / "grpo" / "rollouts") if f.is_dir()]
+
+
+def _short_names(runs: Sequence[RunFiles]) -> list[str]:
+    names = [run.root.name or run.kind for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.root) for run in runs]
+
+
+def _render(
+    template: str,
+    context: Mapping[str, Any],
+    drawn: Sequence[Mapping[str, Any]],
+    *,
+    names: Sequence[str],
+    chunks: Sequence[str],
+    live: bool = False,
+    banded: bool = False,
+) -> str:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -115,7 +192,23 @@ def render_report(run: RunFiles) -> str:
         typeset=typeset,
     )
     environment.globals["arm_shape"] = arm_shape
-    return environment.get_template("report.html.jinja").render(_context(run))
+    script, styles = (
+        "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in files)
+        for files in (_SCRIPTS, _STYLES)
+    )
+    page = environment.get_template(f"{template}.html.jinja").render(
+        **context,
+        names=names,
+        live=live,
+        banded=banded,
+        panels=drawn,
+        styles=Markup(styles),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        packed_panels=packed([drawn])[0],
+        packed_rollouts=chunks,
+    )
+    return page
 
 
 def typeset(text: str) -> str:
@@ -140,7 +233,9 @@ def _context(run: RunFiles) -> dict[str, Any]:
         "findings": {s: diagnose(s, curves, run.bounds[s]) for s, curves in run.curves.items()},
         "family_arms": evaluated,
         "families": _family_rows(run.pairs),
-        "panels": draw_panels(run.curves, run.bounds),
+        "settings": {
+            name: changed_settings(name, text, run.kind) for name, text in run.configs.items()
+        },
         "shown_arms": shown,
         "selection": choose_transcripts(run.pairs, shown),
         "stage_rows": _stage_rows(run.stages),
@@ -299,7 +394,14 @@ def _stage_rows(stages: Sequence[StageRecord]) -> list[StageRow]:
     longest = max((stage.seconds or 0 for stage in stages), default=0)
     return [
         StageRow(
-            record=stage,
+            record=replace(
+                stage,
+                summary={
+                    name.removeprefix("train/").replace("_", " "): value
+                    for name, value in stage.summary.items()
+                    if name in _FIGURES or name.startswith("arms.")
+                },
+            ),
             duration="" if stage.seconds is None else duration_text(stage.seconds),
             share=100 * (stage.seconds or 0) / longest if longest else 0,
         )

@@ -8,6 +8,7 @@ on without it.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,9 @@ from atlas.evaluation.pairs_file import read_pairs
 from atlas.json_file import json_value, read_json
 from atlas.masking import mask_secrets
 from atlas.report.goals import Curve, bounds_in
-from atlas.run.run_dir import LAYOUT_VERSION, no_run
+from atlas.run.inputs import FILE as INPUTS
+from atlas.run.listing import ListedRun, listed
+from atlas.run.run_dir import LAYOUT_VERSION, RunDir, no_run
 from atlas.types import Lesson
 from atlas.yaml_file import parse_yaml
 
@@ -58,6 +61,14 @@ class RunFiles:
     """UTC to the minute; empty where the directory doesn't say."""
     atlas_version: str
     """Of the Atlas that made the run; empty where the directory doesn't say."""
+    command: str
+    """The command line that began it, without secrets; empty where nothing kept it."""
+    environment: Mapping[str, str]
+    """Versions, machine, commit; of an older run empty."""
+    inputs: Mapping[str, str]
+    """Digests of what the run and its stages were begun with, by stage and key."""
+    listed: ListedRun | None
+    """How far it is and how it goes on; None where its ``run.json`` can't be read."""
     stages: tuple[StageRecord, ...]
     configs: Mapping[str, str]
     """YAML text by file, relative to the root; passwords are masked."""
@@ -108,6 +119,10 @@ def read_run(root: Path) -> RunFiles:
         kind=kind,
         started_at=_moment(run.get("created_at")),
         atlas_version=str(run.get("atlas_version", "")),
+        command=shlex.join(map(str, run.get("command") or ())),
+        environment={k: str(v) for k, v in (run.get("environment") or {}).items()},
+        inputs=_read_inputs(root, problems),
+        listed=_listed(root),
         stages=_read_stages(root / "stages", problems),
         configs=configs,
         curves=curves,
@@ -117,6 +132,22 @@ def read_run(root: Path) -> RunFiles:
         pairs=_read_pairs(measured_in / "eval" / "pairs.jsonl", problems),
         problems=tuple(problems),
     )
+
+
+def _read_inputs(root: Path, problems: list[str]) -> dict[str, str]:
+    places = {"": root, **{f"{stage}: ": root / stage for stage in (*_SUB_RUNS, "eval")}}
+    return {
+        f"{title}{key}": str(value)
+        for title, folder in places.items()
+        for key, value in _read_object(folder / INPUTS, problems).items()
+    }
+
+
+def _listed(root: Path) -> ListedRun | None:
+    try:
+        return listed(RunDir.open(root))
+    except AtlasError:
+        return None
 
 
 def _read_text(path: Path, problems: list[str]) -> str | None:

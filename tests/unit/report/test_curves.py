@@ -1,60 +1,58 @@
-import pytest
-
-from atlas.report.curves import draw_panels, percent, plain, points
+from atlas.report.curves import panels, thinned
 from atlas.report.goals import bounds_in
 
 BOUNDS = {stage: bounds_in(stage, {}) for stage in ("sft", "grpo")}
+LINE = ((1.0, 0.5), (2.0, 0.75))
+
+
+def drawn(*runs, names=(), banded=False, bounds=BOUNDS):
+    found = panels([{"grpo": run} for run in runs], bounds, names, banded=banded)
+    return {panel["title"]: panel for panel in found}
 
 
 def test_only_what_was_logged_is_drawn():
-    curves = {
-        "grpo": {
-            "train/reward": ((1.0, 0.2), (2.0, 0.4)),
-            "train/accuracy_alone": ((1.0, 0.4),),
-        }
-    }
-
-    views = draw_panels(curves, BOUNDS)
-
-    # Accuracy alone is the second line of its panel; without the first it has no panel.
-    assert [view.title for view in views] == ["Reward"]
-    assert (views[0].first, views[0].last) == ("0.2", "0.4")
+    found = drawn({"train/reward": LINE, "train/accuracy_alone": ((1.0, 0.4),)})
+    assert list(found) == ["Reward", "Accuracy"]
+    assert found["Reward"]["lines"] == [{"label": "reward", "x": [1.0, 2.0], "y": [0.5, 0.75]}]
 
 
-def test_a_panel_of_two_lines_names_both():
-    line = ((1.0, 0.5), (2.0, 0.75))
-    curves = {"grpo": {"train/accuracy_taught": line, "train/accuracy_alone": line}}
-
-    [view] = draw_panels(curves, BOUNDS)
-
-    assert view.labels == ("taught", "alone")
-    assert (view.first, view.last) == ("50 %", "75 %")
-    assert view.svg.count("<polyline") == 2
+def test_parts_phases_and_causes_have_lines_of_their_own():
+    logged = {"train/reward": LINE, "reward/uplift": LINE, "reward/rim": LINE, "time/update": LINE}
+    logged |= {"train/dead_groups": LINE, "train/dead_groups_right": LINE}
+    logged |= {"canary/accuracy_taught": LINE, "canary/alarm": LINE}
+    found = drawn(logged)
+    labels = {title: [line["label"] for line in panel["lines"]] for title, panel in found.items()}
+    assert labels["Reward"] == ["reward", "uplift", "rim"]
+    assert labels["Phases of a step"] == ["update"]
+    assert labels["Dead groups"] == ["all dead groups", "all right"]
+    assert labels["Accuracy"] == ["canary, accuracy taught"]
 
 
 def test_what_is_healthy_is_drawn_as_the_run_was_held_against_it():
-    line = ((1.0, 0.5), (2.0, 0.75))
-    curves = {"grpo": {"train/kl": line, "train/non_degrade_rate": line}}
-
-    drawn = {view.title: view.svg for view in draw_panels(curves, BOUNDS)}
-    other = draw_panels(curves, {"grpo": bounds_in("grpo", {"goal_kl_high": 3.0})})
-
-    assert "healthy: 0.5 to 2<" in drawn["KL per sequence"]
-    assert "healthy: 95 %<" in drawn["Non-degradation"]
-    assert any("healthy: 0.5 to 3<" in view.svg for view in other)
+    logged = {"train/kl": LINE, "train/kl_per_token": LINE, "train/non_degrade_rate": LINE}
+    found = drawn(logged)
+    assert found["KL per sequence"]["band"] == [0.5, 2.0]
+    assert found["KL per token"]["band"] is None
+    assert found["Non-degradation"]["band"] == [0.95, 0.95]
+    other = drawn(logged, bounds={"grpo": bounds_in("grpo", {"goal_kl_high": 3.0})})
+    assert other["KL per sequence"]["band"] == [0.5, 3.0]
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (plain(0.28341), "0.283"),
-        (plain(12345.6), "12,346"),
-        (percent(0.974), "97.4 %"),
-        (percent(1.0), "100 %"),
-        (points(0.391), "+39.1"),
-        (points(-0.02), "-2"),
-        (points(0.0), "0"),
-    ],
-)
-def test_numbers_are_short(text, expected):
-    assert text == expected
+def test_runs_have_a_line_each_and_seeds_a_band():
+    runs = [{"train/kl": LINE}, {"train/kl": ((1.0, 1.5), (3.0, 9.0))}]
+    lines = drawn(*runs, names=("a", "b"))["KL per sequence"]["lines"]
+    assert [line["label"] for line in lines] == [
+        "KL to the first teacher, a",
+        "KL to the first teacher, b",
+    ]
+    (line,) = drawn(*runs, banded=True)["KL per sequence"]["lines"]
+    assert line == {
+        "label": "KL to the first teacher, mean of 2 seeds",
+        **{"x": [1.0], "y": [1.0], "low": [0.5], "high": [1.5]},
+    }
+
+
+def test_a_long_line_is_thinned_to_means():
+    curve = tuple((float(step), float(step % 2)) for step in range(1, 9))
+    assert thinned(curve, 4) == ((1.5, 0.5), (3.5, 0.5), (5.5, 0.5), (7.5, 0.5))
+    assert thinned(curve) == curve

@@ -1,4 +1,8 @@
+import base64
+import gzip
+import hashlib
 import html
+import json
 import re
 import shutil
 import subprocess
@@ -14,7 +18,7 @@ from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
 from atlas.report.page import duration_text, typeset, write_report
-from atlas.types import Leak, Verdict
+from atlas.run.run_dir import RunDir
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -25,7 +29,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.tags, self.ids, self.addresses, self.anchors = [], [], [], [], []
-        self.unlabelled = []
+        self.unlabelled, self.scripts = [], 0
         self.feed(text)
         self.close()
 
@@ -37,6 +41,7 @@ class Page(HTMLParser):
         self.anchors += [found["aria-labelledby"]] if "aria-labelledby" in found else []
         if tag == "svg" and "aria-label" not in found and found.get("aria-hidden") != "true":
             self.unlabelled.append(tag)
+        self.scripts += tag == "script" and "type" not in found
         if tag not in VOID:
             self.open.append(tag)
 
@@ -48,7 +53,22 @@ class Page(HTMLParser):
 
 
 def _words(text):
+    text = re.sub(r"<(script|style).*?</\1>", " ", text, flags=re.DOTALL)
     return html.unescape(re.sub(r"<[^>]+>", " ", text)).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _policy(text):
+    return html.unescape(re.search(r'Security-Policy" content="([^"]*)"', text)[1])
+
+
+def _hash_of_the_script(text):
+    script = re.search(r"<script>(.*)</script>", text, flags=re.DOTALL)[1]
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _carried(text, name):
+    found = re.findall(f'data-atlas="{name}">(.*?)</script>', text)
+    return [json.loads(gzip.decompress(base64.b64decode(one))) for one in found]
 
 
 def test_the_page_is_whole_well_formed_and_loads_nothing(fake_run):
@@ -58,40 +78,43 @@ def test_the_page_is_whole_well_formed_and_loads_nothing(fake_run):
     page = Page(text)
     assert path == fake_run / "report.html"
     assert page.open == []
-    assert not {"script", "img", "iframe", "object"} & set(page.tags)
+    assert not {"img", "iframe", "object"} & set(page.tags)
+    assert page.scripts == 1
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
-    assert not re.search(r"url\(|@import|https?://", text)
+    assert not re.search(r"url\(|@import", text)
+    # Names of places that nothing is loaded from: uPlot's home, and that of SVG.
+    assert set(re.findall(r"https?://[\w.]+", text)) <= {"https://github.com"}
+    assert _policy(text) == "default-src 'none'; script-src 'sha256-{}'; {}".format(
+        _hash_of_the_script(text),
+        "style-src 'unsafe-inline'; img-src data:",
+    )
     assert len(page.ids) == len(set(page.ids))
     assert set(page.anchors) <= set(page.ids)
     assert page.unlabelled == []
 
 
 def test_the_page_holds_verdict_claims_curves_transcripts_and_stages(fake_run):
-    words = _words(write_report(fake_run).read_text())
+    text = write_report(fake_run).read_text()
+    words = _words(text)
 
     for piece in (
         "The GRPO teacher helps its student",
         "+15.7 points",
         "GRPO teacher minus SFT teacher",
         "KL per sequence",
-        "healthy: 0.5 to 2",
+        "What the doctor found, causes first:",
         "GRPO: does it look like success?",
         "seed = 7",
         "2 min 52 s",
-        "Reference answer",
+        "What the GRPO teacher did over all 60 held-out tasks: helped",
         "Glossary",
         "postgresql://atlas:***@localhost:5433/atlas",
     ):
         assert piece in words
     assert "secret-word" not in words
-    assert words.count("Student alone") >= 10
-
-
-def test_thoughts_are_folded(fake_run):
-    text = write_report(fake_run).read_text()
-    shown = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
-    assert text.count("He forgets the brackets.") >= 10
-    assert "He forgets the brackets." not in shown
+    (panels,) = _carried(text, "panels")
+    assert "KL per sequence" in {panel["title"] for panel in panels}
+    assert sum(chunk["count"] for chunk in _carried(text, "rollouts")) == 120
 
 
 def test_what_models_wrote_is_shown_and_never_run(fake_run):
@@ -112,27 +135,13 @@ def test_what_models_wrote_is_shown_and_never_run(fake_run):
 
     text = write_report(fake_run).read_text()
 
-    assert "<script" not in text
+    assert Page(text).scripts == 1
+    assert "<script>alert" not in text
     assert "<img" not in text
+    assert attack in _carried(text, "rollouts")[0]["texts"]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "{{ 7 * 7 }}" in text
     assert Page(text).open == []
-
-
-def test_a_leak_shown_as_right_says_that_it_counts_as_wrong(fake_run):
-    leaking = [
-        replace(
-            row,
-            leak=Leak(kind="stated", reason="states it"),
-            attempt=replace(row.attempt, verdict=Verdict(score=1.0, parsed=True)),
-        )
-        for row in read_pairs(fake_run / "eval" / "pairs.jsonl")
-    ]
-    write_pairs(fake_run / "eval" / "pairs.jsonl", leaking)
-
-    words = _words(write_report(fake_run).read_text())
-
-    assert words.count("counts as wrong: a leak") == 20
 
 
 def test_an_empty_run_gets_a_page_that_says_what_is_missing(tmp_path):
@@ -145,7 +154,7 @@ def test_an_empty_run_gets_a_page_that_says_what_is_missing(tmp_path):
         "eval/claims.json",
         "sft/metrics.jsonl",
         "grpo/metrics.jsonl",
-        "eval/pairs.jsonl",
+        "no transcripts of an evaluation",
     ):
         assert missing in words
 
@@ -156,7 +165,7 @@ def test_an_empty_run_gets_a_page_that_says_what_is_missing(tmp_path):
         ("stages", "No stage has finished"),
         ("grpo", "GRPO was not run"),
         ("eval/claims.json", "The evaluation has not been run"),
-        ("eval/pairs.jsonl", "There are no transcripts"),
+        ("eval/pairs.jsonl", "There are no transcripts of an evaluation"),
     ],
 )
 def test_a_part_that_is_missing_is_said_and_the_rest_is_shown(fake_run, part, says):
@@ -169,7 +178,7 @@ def test_a_part_that_is_missing_is_said_and_the_rest_is_shown(fake_run, part, sa
     text = write_report(fake_run).read_text()
 
     assert says in _words(text)
-    assert "Cross entropy per token" in text
+    assert "Loss" in {panel["title"] for panel in _carried(text, "panels")[0]}
     assert Page(text).open == []
 
 
@@ -197,14 +206,14 @@ def test_only_one_arm_is_no_crash(fake_run):
 
     words = _words(write_report(fake_run).read_text())
 
-    assert "What the SFT teacher did over all 30" in words
+    assert "What the SFT teacher did over all 30 held-out tasks" in words
     assert "Arm against arm" not in words
 
 
 def test_the_same_run_gives_the_same_page_at_the_place_asked_for(fake_run, tmp_path):
     first = write_report(fake_run).read_bytes()
 
-    second = write_report(fake_run, tmp_path / "elsewhere" / "page.html")
+    second = write_report(fake_run, output=tmp_path / "elsewhere" / "page.html")
 
     assert second.read_bytes() == first
 
@@ -233,3 +242,28 @@ def test_durations_are_told_in_two_units_at_most(seconds, text):
 
 def test_numbers_are_typeset_with_minus_signs_and_their_units():
     assert typeset("-2.5 % to 3 - 1") == ("\N{MINUS SIGN}2.5\N{NO-BREAK SPACE}% to 3 - 1")
+
+
+def test_several_runs_are_one_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = [make_fake_run(tmp_path / name, num_tasks=12) for name in ("a", "b")]
+    (folders[1] / "grpo" / "config.yaml").write_text("seed: 8\noutput_dir: runs/b/grpo\n")
+
+    text = write_report(*folders).read_text()
+
+    assert "2 runs, side by side" in _words(text)
+    assert Page(text).open == []
+    assert {chunk["run"] for chunk in _carried(text, "rollouts")} == {0, 1}
+    labels = {line["label"] for panel in _carried(text, "panels")[0] for line in panel["lines"]}
+    assert "reward, mean of 2 seeds" in labels
+    assert (tmp_path / "comparison.html").is_file()
+
+
+def test_a_run_that_stopped_says_where_and_how_it_goes_on(tmp_path):
+    run = RunDir.create(tmp_path / "run", "grpo")
+    run.note("grpo", "12/40  loss 0.5")
+
+    words = _words(write_report(run.path).read_text())
+
+    assert "This run died at step 12 of 40." in words
+    assert f"atlas resume {run.path}" in words
