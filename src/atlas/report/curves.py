@@ -190,15 +190,16 @@ def panels(
         banded: The runs are one but for their seed.
 
     Returns:
-        Panels with lines ``{"label", "x", "y"}``; of a band also ``low`` and ``high``.
+        Panels with lines ``{"label", "colour", "dash", "x", "y"}``; of a band also ``low`` and
+        ``high``. A colour stands for a run where there are several, a dash for a metric.
     """
     drawn = []
     for panel in PANELS:
         logged = [run.get(panel.stage, {}) for run in curves]
         lines = [
             line
-            for metric, label in _metrics(panel, logged).items()
-            for line in _lines(label, [run.get(metric, ()) for run in logged], names, banded)
+            for place, (metric, label) in enumerate(_metrics(panel, logged).items())
+            for line in _lines(label, place, [run.get(metric, ()) for run in logged], names, banded)
         ]
         if lines:
             drawn.append(
@@ -217,6 +218,8 @@ def _metrics(panel: Panel, logged: Sequence[Mapping[str, Curve]]) -> dict[str, s
     there = dict.fromkeys(name for run in logged for name, curve in run.items() if curve)
     found: dict[str, str] = {}
     for name, label in panel.metrics.items():
+        if name.endswith("*") and found and len(logged) > 1:
+            continue  # lines of every part of every run would hide one another
         if name.endswith("*"):
             found |= {
                 one: one.replace("canary/", "canary, ").rpartition("/")[2].replace("_", " ")
@@ -229,19 +232,24 @@ def _metrics(panel: Panel, logged: Sequence[Mapping[str, Curve]]) -> dict[str, s
 
 
 def _lines(
-    label: str, curves: Sequence[Curve], names: Sequence[str], banded: bool
+    label: str, metric: int, curves: Sequence[Curve], names: Sequence[str], banded: bool
 ) -> list[dict[str, Any]]:
     if banded:
-        return [_band_line(f"{label}, mean of {len(curves)} seeds", curves)] if all(curves) else []
-    titles = [f"{label}, {name}" for name in names] if len(curves) > 1 else [label]
+        title = f"{label}, mean of {len(curves)} seeds"
+        return [_band_line(title, metric, curves)] if all(curves) else []
+    several = len(curves) > 1
     return [
-        {"label": title, **_points(curve)}
-        for title, curve in zip(titles, curves, strict=True)
+        {
+            "label": f"{label}, {names[run]}" if several else label,
+            **{"colour": run if several else metric, "dash": metric},
+            **_points(curve),
+        }
+        for run, curve in enumerate(curves)
         if curve
     ]
 
 
-def _band_line(label: str, curves: Sequence[Curve]) -> dict[str, Any]:
+def _band_line(label: str, metric: int, curves: Sequence[Curve]) -> dict[str, Any]:
     values = [dict(curve) for curve in curves]
     steps = sorted(set.intersection(*(set(one) for one in values)))
     found = {
@@ -249,7 +257,8 @@ def _band_line(label: str, curves: Sequence[Curve]) -> dict[str, Any]:
         "high": tuple((step, max(one[step] for one in values)) for step in steps),
     }
     mean = tuple((step, math.fsum(one[step] for one in values) / len(values)) for step in steps)
-    return {"label": label, **_points(mean), **{k: _points(v)["y"] for k, v in found.items()}}
+    edges = {name: _points(curve)["y"] for name, curve in found.items()}
+    return {"label": label, "colour": metric, "dash": metric, **_points(mean), **edges}
 
 
 def _points(curve: Curve) -> dict[str, list[float]]:

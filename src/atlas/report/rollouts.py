@@ -48,7 +48,7 @@ def training_chunks(
         if step <= after:
             continue
         try:
-            rows += map(_training_row, step_rows(folder, step))
+            rows += (_training_row({"step": step, **row}) for row in step_rows(folder, step))
         except AtlasError as error:
             problems.append(str(error))
         if len(rows) >= CHUNK_ROWS:
@@ -110,6 +110,11 @@ def _pair_row(pair: Lesson) -> Mapping[str, Any]:
         "teaching": pair.teaching.text,
         "teaching_tokens": pair.teaching.num_tokens,
         **_attempt("attempt", pair.attempt),
+        "reviews": [
+            {"attempt": one.attempt.text, "certified": one.certified, "guidance": one.guidance}
+            for one in pair.reviews
+        ]
+        or None,
     }
 
 

@@ -13,7 +13,11 @@ def drawn(*runs, names=(), banded=False, bounds=BOUNDS):
 def test_only_what_was_logged_is_drawn():
     found = drawn({"train/reward": LINE, "train/accuracy_alone": ((1.0, 0.4),)})
     assert list(found) == ["Reward", "Accuracy"]
-    assert found["Reward"]["lines"] == [{"label": "reward", "x": [1.0, 2.0], "y": [0.5, 0.75]}]
+    (line,) = found["Reward"]["lines"]
+    assert line == {
+        **{"label": "reward", "colour": 0, "dash": 0},
+        **{"x": [1.0, 2.0], "y": [0.5, 0.75]},
+    }
 
 
 def test_parts_phases_and_causes_have_lines_of_their_own():
@@ -26,6 +30,8 @@ def test_parts_phases_and_causes_have_lines_of_their_own():
     assert labels["Phases of a step"] == ["update"]
     assert labels["Dead groups"] == ["all dead groups", "all right"]
     assert labels["Accuracy"] == ["canary, accuracy taught"]
+    several = drawn(logged, logged, names=("a", "b"))["Reward"]["lines"]
+    assert [line["label"] for line in several] == ["reward, a", "reward, b"]
 
 
 def test_what_is_healthy_is_drawn_as_the_run_was_held_against_it():
@@ -45,9 +51,11 @@ def test_runs_have_a_line_each_and_seeds_a_band():
         "KL to the first teacher, a",
         "KL to the first teacher, b",
     ]
+    assert [(line["colour"], line["dash"]) for line in lines] == [(0, 0), (1, 0)]
     (line,) = drawn(*runs, banded=True)["KL per sequence"]["lines"]
     assert line == {
         "label": "KL to the first teacher, mean of 2 seeds",
+        **{"colour": 0, "dash": 0},
         **{"x": [1.0], "y": [1.0], "low": [0.5], "high": [1.5]},
     }
 

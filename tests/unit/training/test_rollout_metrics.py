@@ -10,6 +10,8 @@ import pytest
 
 from atlas.data.recorded import FACTS
 from atlas.environments.teaching.metrics import teaching_metrics
+from atlas.training.chain import digest
+from atlas.training.replay import tokens_of
 from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
 from atlas.training.samples import train_samples
 from atlas.types import Attempt, Completion, Episode, Leak, Lesson, Score, Task, Utterance, Verdict
@@ -147,4 +149,20 @@ def test_what_was_recorded_of_a_task_has_columns(tmp_path: Path) -> None:
     write_rollouts(tmp_path / "step.parquet", groups, samples, 1)
     rows = pyarrow.parquet.read_table(tmp_path / "step.parquet").to_pylist()
     shown = [tuple(row[name] for name in FACTS) for row in rows]
-    assert shown == [("coach", 0.4, None, "critic"), (None, None, None, None)]
+    assert shown == [(None, "coach", 0.4, None, "critic"), (None, None, None, None, None)]
+
+
+def test_the_table_keeps_what_the_update_learns_from(tmp_path: Path) -> None:
+    """A member that was cut is in no loss: its advantage is null, whatever its group's are."""
+    cut = replace(GROUPS[0][0], turns=(said(8, "length"),))
+    groups = [(GROUPS[0][0], GROUPS[0][1], cut)]
+    samples, _ = train_samples(groups, scale="none", mask_truncated=True)
+    write_rollouts(tmp_path / "step.parquet", groups, samples, 1)
+    rows = pyarrow.parquet.read_table(tmp_path / "step.parquet").to_pylist()
+    kept = [tokens_of(learned, row["task_id"]) for row in rows for learned in row["tokens"]]
+    assert [digest([one]) for one in kept] == [digest([one]) for one in samples]
+    assert kept[0].source == GROUPS[0][0].task.id
+    assert [row["advantage"] is None for row in rows] == [False, False, True]
+    assert [row["truncated"] for row in rows] == [False, False, True]
+    assert [row["baseline_right"] for row in rows] == [0.0, 0.0, 0.0]
+    assert [row["attempt_right"] for row in rows] == [None, None, None]  # not verified

@@ -19,6 +19,18 @@ const Charts = (() => {
     return text.replace(/^-/, "−");
   }
 
+  // Many noisy steps: the line itself is faint, and a moving mean over an eighth of it stands out.
+  const smoothed = (line) => line.x.length >= 40 && !line.low;
+
+  function moving(values) {
+    const reach = Math.max(1, Math.floor(values.length / 16)), sums = [0];
+    for (const value of values) sums.push(sums.at(-1) + value);
+    return values.map((_, at) => {
+      const first = Math.max(0, at - reach), last = Math.min(values.length, at + reach + 1);
+      return (sums[last] - sums[first]) / (last - first);
+    });
+  }
+
   // Lines of one panel may have other steps (evaluations, other runs): one axis for all.
   function aligned(lines) {
     const steps = [...new Set(lines.flatMap((line) => line.x))].sort((a, b) => a - b);
@@ -31,6 +43,7 @@ const Charts = (() => {
     const data = [steps];
     for (const line of lines) {
       data.push(spread(line.x, line.y));
+      if (smoothed(line)) data.push(spread(line.x, moving(line.y)));
       if (line.low) data.push(spread(line.x, line.low), spread(line.x, line.high));
     }
     return data;
@@ -38,11 +51,14 @@ const Charts = (() => {
 
   function seriesOf(panel) {
     const series = [{ label: "step" }], bands = [];
-    panel.lines.forEach((line, at) => {
-      const stroke = () => css(COLOURS[at % COLOURS.length]);
+    panel.lines.forEach((line) => {
+      const stroke = () => css(COLOURS[line.colour % COLOURS.length]), dash = DASHES[line.dash % DASHES.length];
+      const faint = () => `color-mix(in srgb, ${stroke()} 35%, transparent)`;
       const value = (_, v) => number(v, panel.unit);
       const points = { show: line.x.length < 2 };
-      series.push({ label: line.label, stroke, width: 2, dash: DASHES[at % DASHES.length], value, points, spanGaps: true });
+      const main = { label: line.label, stroke, width: 2, dash, value, points, spanGaps: true };
+      if (smoothed(line)) series.push({ ...main, stroke: faint, mark: stroke, width: 1, dash: [] }, { ...main, class: "smooth", points: { show: false } });
+      else series.push(main);
       if (line.low) {
         const edge = { stroke, width: 0.5, value, points: { show: false }, spanGaps: true };
         series.push({ ...edge, label: "lowest" }, { ...edge, label: "highest" });
@@ -79,7 +95,7 @@ const Charts = (() => {
         { ...axis, size: 58, values: (_, marks) => marks.map((mark) => number(mark, panel.unit)) },
       ],
       cursor: { sync: { key }, drag: { x: true, y: false } },
-      legend: { live: true },
+      legend: { live: true, markers: { stroke: (_, at) => (series[at].mark ?? series[at].stroke)?.() } },
       hooks: { drawAxes: [(u) => healthy(u, panel.band)] },
     };
   }
