@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from atlas.cli.options import Json, command_app
 from atlas.cli.terminal import say, show_json
+from atlas.errors import AtlasError
 
 app = command_app()
 
@@ -32,9 +34,11 @@ def replay(
     from atlas.run.run_dir import RunDir
     from atlas.yaml_file import read_yaml
 
-    folder = begun_in(found, read_yaml(found.config))
-    found = RunDir(path=found.path.absolute(), kind=found.kind)
-    os.chdir(folder)
+    settings = read_yaml(found.config)
+    absolute = RunDir(path=found.path.absolute(), kind=found.kind)
+    with contextlib.suppress(AtlasError):  # moved: its model may be where it was, all the same
+        os.chdir(begun_in(found, settings))
+    found = absolute
     config = load_config(GRPOConfig, found.config)
 
     from atlas.cli.train.job import together
