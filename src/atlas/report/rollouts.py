@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -151,7 +152,7 @@ def _chunk(where: str, run: int, rows: Sequence[Mapping[str, Any]]) -> Chunk:
 def _plain(value: Any) -> Any:
     """Return a cell as a number, a truth value or text; what has parts is text, laid out."""
     if isinstance(value, float):
-        return float(f"{value:.5g}")
+        return float(f"{value:.5g}") if math.isfinite(value) else None
     if value is None or isinstance(value, str | int):
         return value
     return json.dumps(value, ensure_ascii=False, indent=1, default=str)

@@ -119,8 +119,8 @@ def read_run(root: Path) -> RunFiles:
         kind=kind,
         started_at=_moment(run.get("created_at")),
         atlas_version=str(run.get("atlas_version", "")),
-        command=shlex.join(map(str, run.get("command") or ())),
-        environment={k: str(v) for k, v in (run.get("environment") or {}).items()},
+        command=_command(run.get("command")),
+        environment=_flat(found) if isinstance(found := run.get("environment"), dict) else {},
         inputs=_read_inputs(root, problems),
         listed=_listed(root),
         stages=_read_stages(root / "stages", problems),
@@ -141,6 +141,10 @@ def _read_inputs(root: Path, problems: list[str]) -> dict[str, str]:
         for title, folder in places.items()
         for key, value in _read_object(folder / INPUTS, problems).items()
     }
+
+
+def _command(words: Any) -> str:
+    return shlex.join(map(str, words)) if isinstance(words, list) else ""
 
 
 def _listed(root: Path) -> ListedRun | None:

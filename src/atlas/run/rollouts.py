@@ -11,9 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow
-import pyarrow.parquet
-
 from atlas.errors import AtlasError
 from atlas.run.run_dir import RunDir
 
@@ -57,6 +54,8 @@ def step_rows(
     Raises:
         AtlasError: There is no such step, or its table can't be read.
     """
+    import pyarrow.parquet  # noqa: PLC0415 - slow to import
+
     steps = kept_steps(folder)
     if step not in steps:
         told = f"it has steps {steps[0]} to {steps[-1]}" if steps else "it has none"
