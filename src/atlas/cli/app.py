@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from atlas.cli import faults
+from atlas.cli.examples import epilog
 from atlas.cli.options import command_app
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -63,6 +64,7 @@ class _Lazy(MutableMapping[str, Any]):
         if name not in self._made:
             made = typer.main.get_command(application(_OTHER_NAMES.get(name, name)))
             made.name, made.hidden = name, name in _OTHER_NAMES
+            made.epilog = epilog(_OTHER_NAMES.get(name, name))
             self._made[name] = made
         return self._made[name]
 

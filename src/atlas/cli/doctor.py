@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atlas.cli.options import command_app
-from atlas.cli.terminal import say
+from atlas.cli.options import Json, command_app
+from atlas.cli.terminal import say, show_json
 from atlas.errors import AtlasError
 
 if TYPE_CHECKING:
@@ -27,17 +27,24 @@ def doctor(
     run: Annotated[
         str | None, typer.Argument(help="A run directory; without it, this machine is looked at")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Say what this machine lacks, or what is wrong with a run and what to do first."""
-    wrong = _machine() if run is None else _run(Path(run))
+    wrong = _machine(as_json) if run is None else _run(Path(run), as_json)
     sys.exit(1 if wrong else 0)
 
 
-def _machine() -> int:
+def _machine(as_json: bool) -> int:
+    from dataclasses import asdict
+
     from atlas.machine.checks import machine_checks
 
+    checks = (*machine_checks(Path.cwd()), *_started())
+    if as_json:
+        show_json([asdict(check) for check in checks])
+        return sum(check.state == "problem" for check in checks)
     wrong = 0
-    for check in (*machine_checks(Path.cwd()), *_started()):
+    for check in checks:
         line = f" {check.name:<13}{check.text}"
         say(line, lead=f"{check.state:<7}", fg=_COLOURS[check.state])
         wrong += check.state == "problem"
@@ -76,13 +83,25 @@ def _started() -> Iterator[Check]:
         yield Check(name="code jail", state="note", text=f"{error}; no python_tests verifier")
 
 
-def _run(folder: Path) -> int:
+def _run(folder: Path, as_json: bool) -> int:
     """Say what is wrong with a run, causes first."""
+    from dataclasses import asdict
+
     from atlas.report.diagnosis import diagnose
     from atlas.report.goals import goal_lines, goals_of
     from atlas.report.run_files import read_run
 
     files = read_run(folder)
+    if as_json:
+        stages = {
+            stage: {
+                "findings": [asdict(one) for one in diagnose(stage, curves, files.bounds[stage])],
+                "goals": [asdict(goal) for goal in goals_of(stage, curves, files.bounds[stage])],
+            }
+            for stage, curves in files.curves.items()
+        }
+        show_json({"run": str(folder), "unreadable": files.problems, "stages": stages})
+        return len(files.problems) + sum(len(stage["findings"]) for stage in stages.values())
     for problem in files.problems:
         say(problem)
     if not any(files.curves.values()):

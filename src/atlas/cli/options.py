@@ -42,8 +42,9 @@ OverrideConfig = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print settings, steps and memory; train nothing")
 ]
-
-
+PlanJson = Annotated[
+    bool, typer.Option("--json", help="As --dry-run, and print the plan as JSON, for programs")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs")]
 
 

@@ -65,12 +65,20 @@ def recorded_line(config: TrainConfig, rate: RecordedRate, num_tokens: float) ->
     """
     if isinstance(config, GRPOConfig):
         each = config.prompts_per_step * config.num_generations
-        steps = config.max_steps + config.steps_of_the_end
-        took, work = f"{rate.seconds * each:.2g} s a step", steps * each
+        took = f"{rate.seconds * each:.2g} s a step"
     else:
-        took, work = f"{1 / rate.seconds:,.0f} tokens a second", num_tokens
-    about = timedelta(seconds=max(1, round(work * rate.seconds)))
+        took = f"{1 / rate.seconds:,.0f} tokens a second"
+    about = timedelta(seconds=about_seconds(config, rate, num_tokens))
     return f"time: about {about}, at {took}, which {rate.run} recorded here on as many devices"
+
+
+def about_seconds(config: TrainConfig, rate: RecordedRate, num_tokens: float) -> int:
+    """Return how many seconds a training takes, with the measurement of its end."""
+    work = num_tokens
+    if isinstance(config, GRPOConfig):
+        steps = config.max_steps + config.steps_of_the_end
+        work = steps * config.prompts_per_step * config.num_generations
+    return max(1, round(work * rate.seconds))
 
 
 def _runs_beside(output_dir: Path) -> Iterator[RunDir]:

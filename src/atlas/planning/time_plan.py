@@ -60,6 +60,11 @@ def products_per_second() -> float:
     return done * 2 * _SIZE**3 / (time.monotonic() - started)
 
 
+def least_seconds(products: float, speed: float, num_devices: int = 1) -> int:
+    """Return how many seconds a training takes at least; as for `time_line`."""
+    return max(1, round(products / speed / num_devices))
+
+
 def time_line(products: float, speed: float, num_devices: int = 1) -> str:
     """Say how long a training takes at least.
 
@@ -68,7 +73,7 @@ def time_line(products: float, speed: float, num_devices: int = 1) -> str:
         speed: Operations a second of one device.
         num_devices: That share them.
     """
-    least = timedelta(seconds=max(1, round(products / speed / num_devices)))
+    least = timedelta(seconds=least_seconds(products, speed, num_devices))
     return (
         f"time: at least {least}: {products:.1e} operations at the {speed:.1e} a second that "
         "matrix products reach here (tried now); a try-out of three steps makes it an estimate: "

@@ -202,15 +202,20 @@ def _confirm(what: str, *, yes: bool) -> None:
 
 
 def _show(sessions: Sequence[Session]) -> None:
-    """Print a row a session, its task cut so that the row fits."""
+    """Print a row a session, its task cut so that the row fits; a narrow one without its time."""
     titles = ("id", "created", "status", "review", "score", "task")
-    rows = [_row(session) for session in sessions]
-    widths = [
-        max(map(len, cells)) for cells in zip(titles[:-1], *(r[:-1] for r in rows), strict=True)
-    ]
-    room = max(SHORTEST_TASK, width() - sum(widths) - 2 * len(widths))
+    rows = [titles, *map(_row, sessions)]
+    room = _room(rows)
+    if room < SHORTEST_TASK:
+        rows = [(row[0], *row[2:]) for row in rows]
+        room = max(SHORTEST_TASK, _room(rows))
     cut = [(*cells, task if len(task) <= room else f"{task[: room - 1]}…") for *cells, task in rows]
-    show_table(None, titles, cut, right=("id", "score"), box=None, pad_edge=False)
+    show_table(None, cut[0], cut[1:], right=("id", "score"), box=None, pad_edge=False)
+
+
+def _room(rows: Sequence[Sequence[str]]) -> int:
+    """Return how many characters the other columns leave to the last one."""
+    return width() - sum(max(map(len, cells)) + 2 for cells in list(zip(*rows, strict=True))[:-1])
 
 
 def _row(session: Session) -> tuple[str, ...]:

@@ -7,14 +7,14 @@ the memory of each device. A training that can't fit is refused, with the settin
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from atlas.cli.terminal import say, show_table
+from atlas.cli.terminal import say, show_json, show_table
 from atlas.errors import AtlasError
 from atlas.parallel.world import World, world
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from atlas.config import GRPOConfig, SFTConfig
     from atlas.config.parts.data import DataConfig
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 _GB = 1e9
 
 
-def show_plan(job: str, source: str, overrides: Sequence[str], place: World | None = None) -> None:
+def show_plan(
+    job: str,
+    source: str,
+    overrides: Sequence[str],
+    place: World | None = None,
+    *,
+    as_json: bool = False,
+) -> None:
     """Print the plan of a job; under torchrun its first process does.
 
     Args:
@@ -33,6 +40,7 @@ def show_plan(job: str, source: str, overrides: Sequence[str], place: World | No
         source: The run's file.
         overrides: Words of the command line.
         place: For how many processes; None: those of this environment.
+        as_json: For programs; a plan that doesn't fit is printed before it is refused.
 
     Raises:
         AtlasError: The job isn't planned here, a setting is wrong, or the training doesn't fit.
@@ -50,24 +58,61 @@ def show_plan(job: str, source: str, overrides: Sequence[str], place: World | No
         return
 
     from atlas.cli.train.job import check_deepspeed
-    from atlas.planning.run_plan import plan_run, refusal
+    from atlas.planning.disk_plan import disk_plan
+    from atlas.planning.run_plan import plan_run
 
     check_deepspeed(config, place.size)
 
-    rows = [(row.key, row.value, row.origin) for row in explain(config, composed.origins)]
-    show_table(f"Configuration of the job {job}", ("key", "value", "set by"), rows)
+    rows = explain(config, composed.origins)
     made = _examples(config)
-    for line in _work_lines(config, made, place.size):
-        say(line)
+    work = _work_lines(config, made, place.size)
+    if not as_json:
+        columns = ("key", "value", "set by")
+        cells = [(row.key, row.value, row.origin) for row in rows]
+        show_table(f"Configuration of the job {job}", columns, cells)
+        for line in work:
+            say(line)
     plan = plan_run(config, num_devices=place.size, on_node=place.local_size)
-    _show_memory(plan)
-    _show_disk_and_time(config, made, plan)
+    disk = disk_plan(config, plan.setup.shape)
+    time_line, seconds = _time(config, made, plan)
+    if as_json:
+        keys = [{"key": row.key, "value": row.value, "set_by": row.origin} for row in rows]
+        rest = {"work": work, "disk_bytes": dict(disk), **seconds}
+        show_json({"job": job, "configuration": keys, **_record(plan), **rest})
+    else:
+        _show_memory(plan)
+        _show_disk(config, disk)
+        if time_line:
+            say(time_line)
+    _check(config, plan, sum(disk.values()))
+    if not as_json:
+        peak, limit = plan.device.peak / _GB, plan.limit / _GB
+        fits = f"It fits: {peak:.1f} GB of {limit:.1f} GB {plan.limit_is}."
+        say(f"{fits} Nothing was loaded or written.")
+
+
+def _check(config: SFTConfig | GRPOConfig, plan: RunPlan, disk: int) -> None:
+    """Refuse a plan for this machine that its disk can't hold, and one that no device can."""
+    from atlas.planning.run_plan import refusal
+    from atlas.run.files import require_free_space
+
+    if not config.memory_limit_gb:
+        require_free_space(Path(config.output_dir), disk)
     if not plan.fits:
         raise refusal(config, plan)
-    say(
-        f"It fits: {plan.device.peak / _GB:.1f} GB of {plan.limit / _GB:.1f} GB {plan.limit_is}. "
-        "Nothing was loaded or written."
-    )
+
+
+def _record(plan: RunPlan) -> dict[str, Any]:
+    """Return what a plan says of a device, for programs."""
+    return {
+        "num_devices": plan.setup.num_devices,
+        "engine": plan.setup.engine,
+        "precision": plan.setup.precision,
+        "device_bytes": {when: dict(parts) for when, parts in _held(plan)},
+        "peak_bytes": plan.device.peak,
+        "limit_bytes": plan.limit,
+        "fits": plan.fits,
+    }
 
 
 def _work_lines(
@@ -139,33 +184,34 @@ def _dataset(config: DataConfig, use: Use) -> TraceDataset:
     return load_trace_dataset(config, use)
 
 
-def _show_disk_and_time(
+def _show_disk(config: SFTConfig | GRPOConfig, disk: Mapping[str, int]) -> None:
+    parts = ", ".join(f"{name} {size / _GB:.2f}" for name, size in disk.items())
+    say(f"disk: at most {sum(disk.values()) / _GB:.2f} GB at {config.output_dir} ({parts})")
+
+
+def _time(
     config: SFTConfig | GRPOConfig, made: SFTSet | AtlasError | None, plan: RunPlan
-) -> None:
-    """Say what will be written, and how long it takes on the device that is here.
+) -> tuple[str, dict[str, int | None]]:
+    """Return how long it takes on the device that is here, in words and for programs.
 
     That is an estimate where an earlier run has recorded its speed, else a bound from below.
     """
-    from atlas.planning.disk_plan import disk_plan
-    from atlas.planning.recorded_rate import recorded_line, recorded_rate
-    from atlas.planning.time_plan import products_per_second, time_line
-    from atlas.run.files import require_free_space
+    from atlas.planning.recorded_rate import about_seconds, recorded_line, recorded_rate
+    from atlas.planning.time_plan import least_seconds, products_per_second, time_line
 
-    disk = disk_plan(config, plan.setup.shape)
-    parts = ", ".join(f"{name} {size / _GB:.2f}" for name, size in disk.items())
-    say(f"disk: at most {sum(disk.values()) / _GB:.2f} GB at {config.output_dir} ({parts})")
+    told: dict[str, int | None] = {"about_seconds": None, "least_seconds": None}
     if config.memory_limit_gb:
-        say("time: not told, since memory_limit_gb plans for a device that isn't this one")
-        return
-    require_free_space(Path(config.output_dir), sum(disk.values()))
+        return "time: not told, since memory_limit_gb plans for a device that isn't this one", told
     if isinstance(made, AtlasError):
-        return  # its data can't be read, which has been said
+        return "", told  # its data can't be read, which has been said
     tokens = config.num_train_epochs * sum(len(row.ids) for row in made.train) if made else 0
     if (rate := recorded_rate(config)) is not None:
-        say(recorded_line(config, rate, tokens))
-    else:
-        products = _products(config, tokens, plan)
-        say(time_line(products, products_per_second(), plan.setup.num_devices))
+        about = about_seconds(config, rate, tokens)
+        return recorded_line(config, rate, tokens), {**told, "about_seconds": about}
+    products, speed = _products(config, tokens, plan), products_per_second()
+    devices = plan.setup.num_devices
+    least = least_seconds(products, speed, devices)
+    return time_line(products, speed, devices), {**told, "least_seconds": least}
 
 
 def _products(config: SFTConfig | GRPOConfig, num_tokens: float, plan: RunPlan) -> float:
@@ -184,14 +230,10 @@ def _products(config: SFTConfig | GRPOConfig, num_tokens: float, plan: RunPlan) 
 
 def _show_memory(plan: RunPlan) -> None:
     setup = plan.setup
-    groups = (
-        ("always", plan.device.always),
-        ("in the update", plan.device.update),
-        ("in rollouts", plan.device.rollouts),
-        ("in CPU memory", plan.device.on_cpu),
-    )
     rows = [
-        (name, f"{size / _GB:.2f}", when) for when, parts in groups for name, size in parts.items()
+        (name, f"{size / _GB:.2f}", when)
+        for when, parts in _held(plan)
+        for name, size in parts.items()
     ]
     rows.append(("peak", f"{plan.device.peak / _GB:.2f}", "of the device"))
     show_table("Memory", ("of one device", "GB", "when"), rows)
@@ -199,4 +241,14 @@ def _show_memory(plan: RunPlan) -> None:
     say(
         f"{setup.num_devices} device(s), engine {setup.engine}, precision {setup.precision}, "
         f"{setup.tokens:,} tokens in one pass; {trained}"
+    )
+
+
+def _held(plan: RunPlan) -> tuple[tuple[str, Mapping[str, int]], ...]:
+    """Return what a device holds, by when."""
+    return (
+        ("always", plan.device.always),
+        ("in the update", plan.device.update),
+        ("in rollouts", plan.device.rollouts),
+        ("in CPU memory", plan.device.on_cpu),
     )

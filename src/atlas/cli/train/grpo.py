@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from atlas.cli.options import DryRun, Fresh, OverrideConfig, Overrides, Source, command_app
+from atlas.cli.options import (
+    DryRun,
+    Fresh,
+    OverrideConfig,
+    Overrides,
+    PlanJson,
+    Source,
+    command_app,
+)
 from atlas.parallel.world import world
 from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
@@ -20,14 +28,15 @@ def grpo(
     fresh: Fresh = False,
     override_config: OverrideConfig = False,
     dry_run: DryRun = False,
+    as_json: PlanJson = False,
 ) -> None:
     """Reinforce a teacher for what its teaching does to a frozen student."""
     from atlas.config import GRPOConfig, load_config
 
-    if dry_run:
+    if dry_run or as_json:
         from atlas.cli.train.dry_run import show_plan
 
-        show_plan("grpo", config, overrides)
+        show_plan("grpo", config, overrides, as_json=as_json)
         return
     settings = load_config(GRPOConfig, config, overrides, world_size=world().size)
 

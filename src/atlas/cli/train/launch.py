@@ -16,7 +16,15 @@ from typing import Annotated
 
 import typer
 
-from atlas.cli.options import DryRun, Fresh, OverrideConfig, Overrides, Source, command_app
+from atlas.cli.options import (
+    DryRun,
+    Fresh,
+    OverrideConfig,
+    Overrides,
+    PlanJson,
+    Source,
+    command_app,
+)
 from atlas.cli.train.train import check_job
 from atlas.errors import AtlasError, OutageError
 from atlas.parallel.world import World
@@ -36,15 +44,16 @@ def launch(
     fresh: Fresh = False,
     override_config: OverrideConfig = False,
     dry_run: DryRun = False,
+    as_json: PlanJson = False,
 ) -> None:
     """Run the job that a file is for in N processes of this machine, on its GPUs or its CPU."""
-    if dry_run:
+    if dry_run or as_json:
         from atlas.cli.train.dry_run import show_plan
         from atlas.config.grammar.compose import job_of
 
         number = number_of(processes)
         place = World(size=number, local_size=number)
-        show_plan(job_of(config, overrides), config, overrides, place)
+        show_plan(job_of(config, overrides), config, overrides, place, as_json=as_json)
         return
     number = checked(processes, config, overrides)
     options = {"--fresh": fresh, "--override-config": override_config}

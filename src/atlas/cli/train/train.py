@@ -6,7 +6,15 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from atlas.cli.options import DryRun, Fresh, OverrideConfig, Overrides, Source, command_app
+from atlas.cli.options import (
+    DryRun,
+    Fresh,
+    OverrideConfig,
+    Overrides,
+    PlanJson,
+    Source,
+    command_app,
+)
 from atlas.errors import AtlasError
 from atlas.parallel.world import world
 
@@ -35,15 +43,16 @@ def train(
     fresh: Fresh = False,
     override_config: OverrideConfig = False,
     dry_run: DryRun = False,
+    as_json: PlanJson = False,
 ) -> None:
     """Run the job that a file is for; under torchrun, as one of its processes."""
     from atlas.config.grammar.compose import job_of
 
     job = job_of(config, overrides)
-    if dry_run:
+    if dry_run or as_json:
         from atlas.cli.train.dry_run import show_plan
 
-        show_plan(job, config, overrides)
+        show_plan(job, config, overrides, as_json=as_json)
         return
     check_job(job, world().size)
     options = overriding(job) if override_config else {}

@@ -54,6 +54,26 @@ def test_sft_says_its_settings_steps_and_memory(words: tuple[str, ...], processe
     assert [path.name for path in Path().iterdir()] == ["traces.jsonl"]
 
 
+@pytest.mark.parametrize("job", [("sft", "teacher_sft"), ("launch", "2", "teacher_sft")])
+def test_a_program_gets_the_plan_and_the_refusal(job: tuple[str, ...]) -> None:
+    words = (*job, *DATA, "model_name_or_path=base")
+    result = CliRunner().invoke(app, [*words, "--json"])
+    assert result.exit_code == 0, result.exception
+    plan = json.loads(result.output)
+    assert plan["num_devices"] == (2 if job[0] == "launch" else 1)
+    assert plan["fits"]
+    assert plan["peak_bytes"] <= plan["limit_bytes"]
+    set_by = {row["key"]: row["set_by"] for row in plan["configuration"]}
+    assert set_by["model_name_or_path"] == "the command line"
+    assert any(line.startswith("optimiser steps: ") for line in plan["work"])
+    assert [path.name for path in Path().iterdir()] == ["traces.jsonl"]
+    small = CliRunner().invoke(
+        app, [*words, "--json", "memory_limit_gb=0.5", "per_device_train_batch_size=200"]
+    )
+    assert json.loads(small.output)["fits"] is False
+    assert isinstance(small.exception, AtlasError)
+
+
 def test_the_number_of_steps_is_that_of_the_training() -> None:
     words = ("sft", "teacher_sft", *DATA, "model_name_or_path=base", "num_train_epochs=5")
     planned = dry(*words)
