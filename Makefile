@@ -8,12 +8,18 @@ export PYTHONDONTWRITEBYTECODE :=
 .DELETE_ON_ERROR:
 # Targets share one .venv: two pips in it at once would break it, whatever -j says.
 .NOTPARALLEL:
-.PHONY: quickstart proof test peers serving distributed browser reliability fuzz endurance check audit fix docs bench gpu base-model serve-env clean help
+.PHONY: quickstart proof test peers serving distributed browser reliability fuzz endurance check audit fix docs bench gpu base-model serve-env site other-python clean help
 
 VENV := .venv
 SERVE_VENV := .serve-venv
 AUDIT_VENV := .audit-venv
+DOCS_VENV := .docs-venv
+OTHER_VENV := .other-venv
+# The other Python that `make other-python` tries.
+OTHER_PYTHON ?= python3.12
 BIN := $(VENV)/bin
+# What needs the widest use of the language and the packages, and takes seconds.
+QUICK := tests/numerics tests/unit/cli tests/unit/config tests/unit/run tests/unit/report tests/unit/test_types.py tests/test_doctests.py
 CODE := src tests $(wildcard benchmarks scripts trainers *.py)
 BENCHMARKS := $(filter-out benchmarks/gpu.py,$(sort $(wildcard benchmarks/*.py)))
 # A stamp carries the checksum of what was installed, so a change of the pins, and only that, installs again.
@@ -25,6 +31,7 @@ REAL := $(VENV)/.atlas-real-$(shell cat $(BASE_PINS) requirements/real.txt | cks
 SHARED := $(VENV)/.atlas-shared-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/distributed.txt | cksum | cut -d ' ' -f 1)
 SERVE := $(SERVE_VENV)/.atlas-serve-$(shell cat requirements/torch.txt requirements/serve.txt | cksum | cut -d ' ' -f 1)
 BROWSER := $(VENV)/.atlas-browser-$(shell cat $(BASE_PINS) requirements/dev.txt requirements/browser.txt | cksum | cut -d ' ' -f 1)
+DOCS := $(DOCS_VENV)/.atlas-docs-$(shell cat requirements/docs.txt | cksum | cut -d ' ' -f 1)
 AUDIT := $(AUDIT_VENV)/.atlas-audit-$(shell cat requirements/audit.txt | cksum | cut -d ' ' -f 1)
 # Bytecode is compiled when a module is first imported: most of what is installed never is.
 PIP_ARGS := -m pip -qq --disable-pip-version-check --no-input install --no-compile
@@ -86,6 +93,19 @@ docs: $(BASE)  ## Write configuration.md, metrics.md and api.md of docs/ anew fr
 gpu: $(BASE)  ## What only a GPU can show, in at most eight minutes (ARGS=--tiny: that it runs)
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
+site: $(DOCS)  ## The pages as a site in site/, every link checked; opens from the disk
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs --quiet build --strict $(ARGS)
+	@echo "site/index.html"
+
+other-python:  ## A quick part of the tests on another Python (OTHER_PYTHON=/path/to/python3.13); minutes
+	@if $(OTHER_PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+		set -e; test -d $(OTHER_VENV) || $(OTHER_PYTHON) -m venv $(OTHER_VENV); \
+		$(OTHER_VENV)/bin/python $(PIP_ARGS) -r requirements/torch.txt -r requirements/base.txt -r requirements/dev.txt; \
+		$(OTHER_VENV)/bin/python $(PIP_ARGS) --no-deps --no-build-isolation --editable .; \
+		$(OTHER_VENV)/bin/python --version; \
+		OMP_NUM_THREADS=1 $(OTHER_VENV)/bin/python -m pytest $(QUICK) $(ARGS); \
+	else echo "make other-python: there is no $(OTHER_PYTHON) here; nothing was tried"; fi
+
 bench: $(BENCH)  ## Every benchmark, one after the other
 	@test -n "$(BENCHMARKS)" || { echo "make bench: there is no benchmarks/*.py here" >&2; exit 1; }
 	@set -e; for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
@@ -93,7 +113,7 @@ bench: $(BENCH)  ## Every benchmark, one after the other
 serve-env: $(SERVE)  ## vLLM in an environment of its own (.serve-venv): its pins must not bind the trainer's
 
 clean:  ## Remove .venv and every cache; runs and checkpoints stay
-	@rm -rf $(VENV) $(SERVE_VENV) $(AUDIT_VENV) build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(SERVE_VENV) $(AUDIT_VENV) $(DOCS_VENV) $(OTHER_VENV) site build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
 
 help:  ## This list
@@ -145,6 +165,12 @@ $(SERVE): | $(BIN)/pip
 	@$(BIN)/python -m venv --clear $(SERVE_VENV)
 	@$(SERVE_VENV)/bin/python $(PIP_ARGS) -r requirements/torch.txt -r requirements/serve.txt
 	@$(SERVE_VENV)/bin/python -m pip -qq uninstall --yes torchvision torchaudio torchcodec
+	@touch $@
+
+$(DOCS): | $(BIN)/pip
+	@rm -f $(DOCS_VENV)/.atlas-docs-*
+	@$(BIN)/python -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python $(PIP_ARGS) -r requirements/docs.txt
 	@touch $@
 
 $(AUDIT): | $(BIN)/pip

@@ -113,6 +113,26 @@ def test_the_sessions_are_real_rows_of_postgresql(finished: tuple[Path, str]) ->
     assert {*asked.train} == {str(session.id) for session in sessions}
 
 
+def test_the_walkthrough_reads_it_from_the_first_cell_to_the_last(
+    finished: tuple[Path, str],
+) -> None:
+    folder, _ = finished
+    notebook = Path(__file__).resolve().parents[2] / "docs" / "walkthrough.ipynb"
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(["display = print", *code])],
+        cwd=folder,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(code) > 5
+
+
 def test_no_held_out_task_was_seen(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     run = RunDir.open(folder / "runs" / "quickstart")
