@@ -42,6 +42,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "serve": "serve.serve",
     "launch-with-server": "serve.launch_with_server",
     "export": "traces.export",
+    "push": "push",
     "review": "traces.review",
     "lineage": "traces.lineage",
     "prepare-data": "from_scratch.prepare_data",

@@ -48,6 +48,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "atlas export --database-url runs/quickstart --output t.jsonl",
         "atlas export checkpoints/grpo/final --format gguf --output teacher.gguf",
     ),
+    "push": ("atlas push results/rl_checkpoint my-name/my-teacher",),
     "review": ("atlas review list --limit 10", "atlas review quarantine 7 --notes wrong"),
     "lineage": ("atlas lineage results/rl_checkpoint --check",),
     "prepare-data": ("atlas prepare-data",),

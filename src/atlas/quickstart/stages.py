@@ -30,6 +30,7 @@ from atlas.environments.teaching.collect import collecting_prompts, tasks_to_col
 from atlas.evaluation.measuring import evaluate as measure_arms
 from atlas.models.identity import model_digests
 from atlas.report import write_report
+from atlas.report.card import write_cards
 from atlas.report.success import success_lines
 from atlas.run.config_file import save_config
 from atlas.run.inputs import keep_inputs
@@ -193,9 +194,10 @@ def measured(job: Quickstart) -> tuple[EvaluateConfig, dict[str, str], list[Task
 
 
 def report(job: Quickstart, progress: Progress, stop: StopRequest) -> Mapping[str, Any]:
-    """Write the page."""
+    """Write the page, and the cards of the models."""
     progress.begin(1)
     page = write_report(job.run.path)
+    write_cards(job.run.path)
     progress.advance()
     return {"page": page.name}
 

@@ -20,6 +20,8 @@ from atlas.report.goals import Curve, Curves, all_right, bounds_in, goals_of, ta
 class Finding:
     """One thing that is wrong."""
 
+    rule: str
+    """The metric, or the mark of success, that was looked at."""
     what: str
     """With the measured number."""
     advice: str
@@ -143,7 +145,10 @@ def diagnose(stage: str, curves: Curves, bounds: GoalsConfig | None = None) -> t
         less = curves.get(rule.less)
         value = rule.of(curve) - (tail_mean(less) if less else 0.0)
         if rule.is_wrong(value):
-            findings.append(Finding(what=rule.what.format(value=value), advice=rule.advice))
+            what = rule.what.format(value=value)
+            findings.append(Finding(rule=rule.metric, what=what, advice=rule.advice))
     goals = goals_of(stage, curves, bounds or bounds_in(stage, {}))
-    missed = [Finding(what=goal.what, advice=goal.advice) for goal in goals if goal.what]
+    missed = [
+        Finding(rule=goal.metric, what=goal.what, advice=goal.advice) for goal in goals if goal.what
+    ]
     return (*findings, *missed)

@@ -8,7 +8,7 @@ do. A number is the mean of the last logged steps; a trend the last third minus 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from atlas.config.grammar.schema import keys_of
@@ -40,6 +40,8 @@ class Goal:
     """What is wrong, with the number; empty where nothing is."""
     advice: str
     """What to do where something is."""
+    metric: str = ""
+    """What was looked at."""
 
 
 def tail_mean(curve: Curve) -> float:
@@ -84,7 +86,7 @@ def goals_of(stage: str, curves: Curves, bounds: GoalsConfig) -> tuple[Goal, ...
         bounds: As `bounds_in` returns them.
     """
     return tuple(
-        found
+        replace(found, metric=metric)
         for metric, goal in _GOALS.get(stage, ())
         if curves.get(metric) and (found := goal(curves[metric], curves, bounds)) is not None
     )

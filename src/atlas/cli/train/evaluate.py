@@ -78,6 +78,10 @@ def evaluate(
         forget_outdated(run, settings, arms, tasks, say=say)
         if not run.stage_done("evaluate"):
             _measure(run, settings, arms, tasks, bar_of, stop)
+    if own is not None:
+        from atlas.report.card import write_cards
+
+        write_cards(own.path)
     show_claims(run)
     say(f"report:  {run.report}")
     say(f"pairs:   {run.pairs}")

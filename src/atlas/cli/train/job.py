@@ -276,7 +276,10 @@ def names_results(overrides: Sequence[str]) -> bool:
 def close(run: RunDir, noun: str, figures: Mapping[str, Any], *, meant: bool) -> None:
     """Link the results; say what a model was trained on, where it is, and whether it went well."""
     from atlas.data.training_sets import counts
+    from atlas.report.card import write_cards
     from atlas.report.success import success_lines
+
+    write_cards(run.path)
 
     results = read_yaml(run.config).get("results_dir")
     if results:
