@@ -92,6 +92,8 @@ def _run(folder: Path, as_json: bool) -> int:
     from atlas.report.run_files import read_run
 
     files = read_run(folder)
+    state, goes_on = _state(folder)
+    broke = state.startswith(("died", "ended"))
     if as_json:
         stages = {
             stage: {
@@ -100,13 +102,17 @@ def _run(folder: Path, as_json: bool) -> int:
             }
             for stage, curves in files.curves.items()
         }
-        show_json({"run": str(folder), "unreadable": files.problems, "stages": stages})
-        return len(files.problems) + sum(len(stage["findings"]) for stage in stages.values())
+        told = {"run": str(folder), "state": state, "goes_on": goes_on}
+        show_json({**told, "unreadable": files.problems, "stages": stages})
+        found = sum(len(stage["findings"]) for stage in stages.values())
+        return broke + len(files.problems) + found
     for problem in files.problems:
         say(problem)
-    if not any(files.curves.values()):
+    if goes_on:
+        say(f": {state}; it goes on with: {goes_on}", lead="run", bold=True)
+    if not any(files.curves.values()) and not broke:
         raise AtlasError(f"{folder} has no metrics yet; nothing can be said about it")
-    wrong = len(files.problems)
+    wrong = broke + len(files.problems)
     for stage, curves in files.curves.items():
         bounds = files.bounds[stage]
         findings = diagnose(stage, curves, bounds)
@@ -117,3 +123,15 @@ def _run(folder: Path, as_json: bool) -> int:
             say(f"  {line}")
         wrong += len(findings)
     return wrong
+
+
+def _state(folder: Path) -> tuple[str, str]:
+    """Return how far a run is, and the command that goes on with it; "" for what is no run."""
+    from atlas.run.listing import listed
+    from atlas.run.run_dir import RunDir
+
+    try:
+        run = listed(RunDir.open(folder))
+    except AtlasError:
+        return "", ""
+    return run.state, run.goes_on

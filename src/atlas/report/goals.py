@@ -7,8 +7,10 @@ do. A number is the mean of the last logged steps; a trend the last third minus 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 from atlas.config.grammar.schema import keys_of
@@ -57,6 +59,18 @@ def change(curve: Curve) -> float:
         return 0.0
     first, last = curve[:third], curve[-third:]
     return sum(value for _, value in last) / third - sum(value for _, value in first) / third
+
+
+def noise(curve: Curve) -> float:
+    """Return two standard errors of `change`, from how much neighbours differ.
+
+    A mean over few tasks jumps from step to step; what a trend adds to neighbours is little.
+    """
+    third = len(curve) // 3
+    if third < 2:
+        return 0.0
+    squares = [(after[1] - before[1]) ** 2 / 2 for before, after in pairwise(curve)]
+    return 2 * math.sqrt(2 * sum(squares) / len(squares) / third)
 
 
 def all_right(curves: Curves) -> bool:
@@ -198,15 +212,19 @@ def _not_worse(curve: Curve, _: Curves, bounds: GoalsConfig) -> Goal | None:
 
 
 def _rising(name: str, fall: str, advice: str) -> Callable[..., Goal]:
-    """Return the goal that a score rises; of a fall, and of a plateau of many steps, it speaks."""
+    """Return the goal that a score rises; of a fall, and of a plateau of many steps, it speaks.
+
+    Neither is told from fewer steps than it takes to see it through the noise.
+    """
 
     def goal(curve: Curve, curves: Curves, bounds: GoalsConfig) -> Goal:
         assert isinstance(bounds, TeachingGoalsConfig)
         moved, num_steps = change(curve), len(curve)
+        least = max(_MOVED, noise(curve))
         plateau = abs(moved) <= _MOVED and num_steps >= bounds.goal_plateau_steps
-        state: State = "met" if moved > _MOVED or all_right(curves) else "unknown"
+        state: State = "met" if moved > least or all_right(curves) else "unknown"
         what = ""
-        if moved < -_MOVED:
+        if moved < -least:
             state, what = "missed", f"{fall} ({moved:+.2f} from the first third to the last)"
         elif plateau and state == "unknown":
             state = "missed"

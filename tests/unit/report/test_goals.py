@@ -104,3 +104,14 @@ def test_a_number_is_of_the_last_steps_and_a_handful_shows_no_trend() -> None:
     assert tail_mean(curve) == pytest.approx(0.1)
     assert change(slope(-0.3)[:5]) == 0.0
     assert change(slope(-0.3)) == pytest.approx(-0.2)
+
+
+def test_a_fall_within_the_noise_is_none() -> None:
+    """The rewards of a good training of twelve steps, and the same fall without the jumps."""
+    noisy = (0.59, 0.63, 0.62, 0.69, 0.25, 0.62, 0.85, 0.69, 0.41, 0.55, 0.43, 0.53)
+    steady = (0.63, 0.63, 0.63, 0.63, 0.56, 0.56, 0.56, 0.56, 0.48, 0.48, 0.48, 0.48)
+    states = {
+        rewards: the_goal("grpo", "train/reward", tuple(enumerate(rewards, start=1))).state
+        for rewards in (noisy, steady)
+    }
+    assert states == {noisy: "unknown", steady: "missed"}
