@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from atlas.config.grpo import GRPOConfig
-from atlas.config.train import TrainConfig
+from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
 from atlas.json_file import parse_json
 from atlas.run.run_dir import RunDir
@@ -42,7 +42,7 @@ class RecordedRate:
     """Of a trained token (SFT), or of a teaching from its sampling to its update (GRPO)."""
 
 
-def recorded_rate(config: TrainConfig) -> RecordedRate | None:
+def recorded_rate(config: SFTConfig | GRPOConfig) -> RecordedRate | None:
     """Return the speed of the newest run beside ``output_dir`` that did the same work."""
     wanted = {name: getattr(config, name) for name in _SAME if hasattr(config, name)}
     found: list[tuple[float, RecordedRate]] = []
@@ -56,7 +56,7 @@ def recorded_rate(config: TrainConfig) -> RecordedRate | None:
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
-def recorded_line(config: TrainConfig, rate: RecordedRate, num_tokens: float) -> str:
+def recorded_line(config: SFTConfig | GRPOConfig, rate: RecordedRate, num_tokens: float) -> str:
     """Say how long a training takes, with the measurement of its end.
 
     Args:
@@ -72,7 +72,7 @@ def recorded_line(config: TrainConfig, rate: RecordedRate, num_tokens: float) ->
     return f"time: about {about}, at {took}, which {rate.run} recorded here on as many devices"
 
 
-def about_seconds(config: TrainConfig, rate: RecordedRate, num_tokens: float) -> int:
+def about_seconds(config: SFTConfig | GRPOConfig, rate: RecordedRate, num_tokens: float) -> int:
     """Return how many seconds a training takes, with the measurement of its end."""
     work = num_tokens
     if isinstance(config, GRPOConfig):

@@ -196,6 +196,7 @@ def _time(
 
     That is an estimate where an earlier run has recorded its speed, else a bound from below.
     """
+    from atlas.config import GRPOConfig
     from atlas.planning.recorded_rate import about_seconds, recorded_line, recorded_rate
     from atlas.planning.time_plan import least_seconds, products_per_second, time_line
 
@@ -204,7 +205,9 @@ def _time(
         return "time: not told, since memory_limit_gb plans for a device that isn't this one", told
     if isinstance(made, AtlasError):
         return "", told  # its data can't be read, which has been said
-    tokens = config.num_train_epochs * sum(len(row.ids) for row in made.train) if made else 0
+    tokens = 0.0
+    if made is not None and not isinstance(config, GRPOConfig):
+        tokens = config.num_train_epochs * sum(len(row.ids) for row in made.train)
     if (rate := recorded_rate(config)) is not None:
         about = about_seconds(config, rate, tokens)
         return recorded_line(config, rate, tokens), {**told, "about_seconds": about}
