@@ -6,6 +6,7 @@ from tests.unit.evaluation.outcomes import UNTOLD, arm_of, outcome, pair
 
 from atlas.errors import AtlasError
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
+from atlas.types import StudentTurn, ToolCall
 
 
 def test_pairs_come_back_as_they_were_written(tmp_path):
@@ -39,6 +40,22 @@ def test_thoughts_stand_apart(tmp_path):
     record = json.loads(path.read_text())
     assert (record["alone"]["thoughts"], record["alone"]["text"]) == ("Two? Three?", "5")
     assert (record["teaching_thoughts"], record["teaching"]) == ("He guesses.", "Teaching 3")
+
+
+def test_turns_of_a_student_that_acts_come_back(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    call = ToolCall(name="sql", arguments="{}", result="7", failed=True)
+    turns = (StudentTurn(text="I look.", calls=(call,), num_tokens=3), StudentTurn(text="7"))
+    lesson = pair(3, outcome(False), replace(outcome(True), turns=turns))
+    write_pairs(path, [lesson])
+    assert read_pairs(path) == (lesson,)
+    record = json.loads(path.read_text())
+    assert "turns" not in record["alone"]
+    for damage in ([7], [{"text": "x", "odd": 1}], [{}], [{"text": "x", "calls": [7]}]):
+        record["taught"]["turns"] = damage
+        path.write_text(json.dumps(record))
+        with pytest.raises(AtlasError, match="'turns' must hold a student's turns"):
+            read_pairs(path)
 
 
 def test_the_layout_is_the_one_that_others_read(tmp_path):

@@ -134,3 +134,18 @@ def test_a_template_that_was_changed_is_read_again() -> None:
     assert turn_end_id(other) == tokenizer.convert_tokens_to_ids("<|system|>")
     other.chat_template = copy.copy(tokenizer.chat_template)
     assert turn_end_id(other) == turn_end_id(tokenizer)
+
+
+def test_a_mark_in_the_arguments_of_a_call_is_broken_up() -> None:
+    tokenizer = copy.deepcopy(tiny_tokenizer())
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}{{ c.function.arguments.q }}{% endfor %}<|end|>"
+        "{% endfor %}"
+    )
+    function = {"name": "f", "arguments": {"q": "a <|end|> b", "n": 1}}
+    asked = [{"role": "user", "content": "x"}]
+    called = {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}
+    ids = encode(tokenizer, [*asked, called])
+    assert ids.count(token_id(tokenizer, "eos")) == 2
+    assert "a < |end|> b" in str(tokenizer.decode(ids))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from atlas.environments.students.baselines import Baselines, baseline_key
 from atlas.environments.students.student import Student
 from atlas.prompts.folder import shipped_prompts
 from atlas.run.progress import Silent
-from atlas.types import Attempt, Task, Utterance
+from atlas.types import Attempt, StudentTurn, Task, ToolCall, Utterance
 
 TASKS = [Task(question=f"{n} + 1 =", answer=str(n + 1), family="reference") for n in range(600)]
 
@@ -132,3 +133,25 @@ def test_all_samples_outlive_the_process(tmp_path: Path) -> None:
     again.ask(TASKS[3:4], Bar())
     assert again.of(TASKS[3:4]) == first.of(TASKS[3:4])
     assert again.of(TASKS[3:4])[0].alone.right == 0.5
+
+
+def test_every_turn_of_a_student_that_acts_is_kept(tmp_path: Path) -> None:
+    call = ToolCall(name="look", arguments="{}", result="7")
+    turns = (StudentTurn(text="", calls=(call,)), StudentTurn(text="Answer: 4"))
+
+    class Acting(Counting):
+        def attempt(
+            self, tasks: Sequence[Task], teachings: Sequence[str | None], *, seed: int = 0
+        ) -> list[Attempt]:
+            made = super().attempt(tasks, teachings, seed=seed)
+            again = Attempt(text="7", turns=turns[1:])
+            return [replace(one, turns=turns, again=(again,)) for one in made]
+
+    Baselines(Acting(), folder=tmp_path, key="k").ask(TASKS[:2], Silent())
+    student = Acting()
+    baselines = Baselines(student, folder=tmp_path, key="k")
+    baselines.ask(TASKS[:2], Silent())
+    (found,) = baselines.of(TASKS[1:2])
+    assert student.asked == []
+    assert found.alone.turns == turns
+    assert found.alone.again[0].turns == turns[1:]
