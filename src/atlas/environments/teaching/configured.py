@@ -73,10 +73,11 @@ def _key(context: Context) -> str:
         "max_new_tokens": config.student_max_new_tokens,
         "approach_max_new_tokens": config.approach_max_new_tokens,
     }
+    if config.has_tools:
+        settings |= {name: getattr(config, name) for name in sorted(ACTING)}
+        settings["told"] = context.renderer.prompts.only(["tools", "tool_result"]).digest
     if config.student == "model":
         settings["dtype"] = str(context.dtype)
-        if config.has_tools:
-            settings |= {name: getattr(config, name) for name in sorted(ACTING)}
     else:
         decisive = {name: getattr(config, name) for name in sorted(DECISIVE)}
         kwargs = context.renderer.prompts.template_kwargs("student")
