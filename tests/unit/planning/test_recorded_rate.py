@@ -11,7 +11,6 @@ import pytest
 
 from atlas.config import GRPOConfig, SFTConfig
 from atlas.config.resolve import resolve
-from atlas.config.train import TrainConfig
 from atlas.planning.recorded_rate import RecordedRate, recorded_line, recorded_rate
 from atlas.run.config_file import keep_config
 from atlas.run.run_dir import RunDir
@@ -27,7 +26,9 @@ def grpo(**given: Any) -> GRPOConfig:
     return resolve(GRPOConfig(**{**names, **few, **given}))
 
 
-def record(config: TrainConfig, place: Path, lines: Sequence[Mapping[str, float]]) -> RunDir:
+def record(
+    config: SFTConfig | GRPOConfig, place: Path, lines: Sequence[Mapping[str, float]]
+) -> RunDir:
     run = RunDir.create(str(place), config.job)
     keep_config(config, run.config)
     stamped = [{"step": n, "stage": config.job, **line} for n, line in enumerate(lines, start=1)]
