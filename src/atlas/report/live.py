@@ -73,10 +73,9 @@ class Watcher(ThreadingHTTPServer):
 
     def rollouts(self, after: int, *, pairs: bool) -> list[Any]:
         """Return the rollouts of later steps, and where asked for the evaluation's pairs."""
-        run, problems = read_run(self.run.path), []
-        found = list(pair_chunks(run.pairs)) if pairs else []
-        for folder in rollout_folders(run):
-            found += training_chunks(folder, problems, after=after)
+        found = list(pair_chunks(read_run(self.run.path).pairs)) if pairs else []
+        for folder in rollout_folders(self.run.path):
+            found += training_chunks(folder, [], after=after)
         return found
 
     def events(self) -> Iterator[tuple[str, Any]]:

@@ -153,13 +153,13 @@ def render_comparison(runs: Sequence[RunFiles]) -> str:
 def run_chunks(run: RunFiles, problems: list[str], place: int = 0) -> Iterator[Chunk]:
     """Yield all rollouts of a run; ``problems`` takes a line for each table that is broken."""
     yield from pair_chunks(run.pairs, run=place)
-    for folder in rollout_folders(run):
+    for folder in rollout_folders(run.root):
         yield from training_chunks(folder, problems, run=place)
 
 
-def rollout_folders(run: RunFiles) -> list[Path]:
-    """Return where the run, or its stage, keeps its rollouts."""
-    return [f for f in (run.root / "rollouts", run.root / "grpo" / "rollouts") if f.is_dir()]
+def rollout_folders(root: Path) -> list[Path]:
+    """Return where a run, or its stage, keeps its rollouts."""
+    return [f for f in (root / "rollouts", root / "grpo" / "rollouts") if f.is_dir()]
 
 
 def _short_names(runs: Sequence[RunFiles]) -> list[str]:

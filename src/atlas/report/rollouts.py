@@ -95,13 +95,12 @@ def _unmoved(right: float | None) -> str:
 
 
 def _pair_row(pair: Lesson) -> Mapping[str, Any]:
-    kind = kind_of(pair)
     told = pair.attempt.verdict.score is not None and pair.alone.verdict.score is not None
     return {
         "arm": pair.arm,
         "task_id": pair.task.id,
         "family": pair.task.family,
-        "kind": "abstained" if not told else "harmed" if kind == "degraded" else kind,
+        "kind": kind_of(pair) if told else "abstained",
         "truncated": not pair.attempt.finished,
         "question": pair.task.question,
         "answer": pair.task.answer,
@@ -126,6 +125,8 @@ def _attempt(name: str, said: Attempt) -> Mapping[str, Any]:
         again: said.right if said.told else None,
         f"{name}_tokens": said.tokens,
         f"{name}_thoughts": said.thoughts,
+        f"{name}_read_by": said.verdict.rule,
+        f"{name}_abstained": said.abstained,
         f"{name}_attempts": len(said.again) + 1 if said.again else None,
     }
 

@@ -17,13 +17,13 @@ from typing import Literal
 
 from atlas.types import Attempt, Lesson, Task
 
-Kind = Literal["helped", "degraded", "leaked", "right anyway", "still wrong"]
+Kind = Literal["helped", "harmed", "leaked", "right anyway", "still wrong"]
 
 QUOTAS: Mapping[Kind, int] = {
     "helped": 4,
     "right anyway": 2,
     "still wrong": 2,
-    "degraded": 1,
+    "harmed": 1,
     "leaked": 1,
 }
 """Ten in all, in the order of the page."""
@@ -58,7 +58,7 @@ def kind_of(pair: Lesson) -> Kind:
         return "leaked"
     if pair.attempt.correct:
         return "right anyway" if pair.alone.correct else "helped"
-    return "degraded" if pair.alone.correct else "still wrong"
+    return "harmed" if pair.alone.correct else "still wrong"
 
 
 def choose_transcripts(pairs: Iterable[Lesson], arms: Sequence[str]) -> ShownTranscripts:

@@ -88,6 +88,8 @@ RUN: dict[str, Any] = {
     "kind": "sft",
     "created_at": "2026-01-02T03:04:05+00:00",
     "atlas_version": "0.1",
+    "command": ["atlas", "sft"],
+    "environment": {"torch": "2.13"},
 }
 STAGE: dict[str, Any] = {
     "stage": "sft",

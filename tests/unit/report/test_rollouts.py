@@ -58,5 +58,6 @@ def test_pairs_are_rollouts_too_and_a_browser_can_unpack_them():
     chunk = json.loads(gzip.decompress(base64.b64decode(text)))
     assert (chunk["count"], chunk["where"], chunk["run"]) == (60, "held out", 1)
     assert set(_cells(chunk, "arm")) == {"sft", "grpo"}
-    assert {"helped", "still wrong"} <= set(_cells(chunk, "kind"))
-    assert "degraded" not in _cells(chunk, "kind")
+    kinds = set(_cells(chunk, "kind"))
+    assert {"helped", "still wrong"} <= kinds
+    assert kinds <= {"helped", "harmed", "leaked", "right anyway", "still wrong"}

@@ -11,7 +11,7 @@ def test_the_kind_is_what_the_teaching_did():
     right, wrong = outcome(True), outcome(False)
 
     assert kind_of(pair(1, wrong, right)) == "helped"
-    assert kind_of(pair(1, right, wrong)) == "degraded"
+    assert kind_of(pair(1, right, wrong)) == "harmed"
     assert kind_of(pair(1, right, right)) == "right anyway"
     assert kind_of(pair(1, wrong, wrong)) == "still wrong"
     assert kind_of(pair(1, wrong, right, leaked=True)) == "leaked"
@@ -21,7 +21,7 @@ def test_ten_show_every_kind_and_every_family():
     selection = choose_transcripts(fake_pairs(480), ["sft", "grpo"])
 
     kinds = Counter(item.kind for item in selection.transcripts)
-    assert kinds == {"helped": 4, "right anyway": 2, "still wrong": 2, "degraded": 1, "leaked": 1}
+    assert kinds == {"helped": 4, "right anyway": 2, "still wrong": 2, "harmed": 1, "leaked": 1}
     helped = {item.task.family for item in selection.transcripts if item.kind == "helped"}
     assert helped == {"basic_arithmetic", "chain_sum", "leg_counting"}
     assert sum(selection.counts.values()) == 480
