@@ -17,7 +17,8 @@ from atlas.errors import AtlasError
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
 from atlas.evaluation.pairs_file import read_pairs, write_pairs
-from atlas.report.page import duration_text, typeset, write_report
+from atlas.report.page import duration_text, render_report, typeset, write_report
+from atlas.report.run_files import read_run
 from atlas.run.run_dir import RunDir
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -267,3 +268,12 @@ def test_a_run_that_stopped_says_where_and_how_it_goes_on(tmp_path):
 
     assert "This run died at step 12 of 40." in words
     assert f"atlas resume {run.path}" in words
+
+
+def test_a_page_that_a_run_writes_at_its_end_does_not_say_that_it_runs(fake_run):
+    with RunDir.open(fake_run).lock():
+        written = _words(write_report(fake_run).read_text())
+        watched = _words(render_report(read_run(fake_run), live=True))
+
+    assert "This run" not in written
+    assert "This run is running" in watched
