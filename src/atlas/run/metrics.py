@@ -15,10 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import NotRequired, TypedDict, Unpack
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
+from atlas.config.resolve import shown_values
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 from atlas.json_file import parse_json
@@ -63,6 +65,7 @@ def sink_for(run: RunDir, config: TrainConfig, **steps: Unpack[StageSteps]) -> M
         resume_step=steps["first_step"] or None,
         later_steps=steps.get("later_steps", 0.0),
         trackers=open_trackers(config),
+        settings=shown_values(config),
     )
 
 
@@ -77,6 +80,7 @@ class MetricSink:
             everything that an earlier attempt wrote for this stage is dropped.
         later_steps: What the stages after this one take, in steps of this one, for the ETA of all.
         trackers: Take the same numbers; one that fails is told of in the log and left alone.
+        settings: The configuration, for TensorBoard's tables of runs; passwords masked.
 
     Example:
         >>> with MetricSink(run, stage="grpo", total_steps=60) as sink:    # doctest: +SKIP
@@ -92,6 +96,7 @@ class MetricSink:
         resume_step: int | None = None,
         later_steps: float = 0.0,
         trackers: Sequence[Tracker] = (),
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._run = run
         self._stage = stage
@@ -110,6 +115,8 @@ class MetricSink:
             # A stage of a job with several has a curve of its own; they'd purge one another's.
             events = run.tensorboard if stage == run.kind else run.tensorboard / stage
             self._events = SummaryWriter(str(events), purge_step=purge_step)
+            if settings:
+                self._show_settings(settings)
         self.note(f"go on after step {resume_step}" if resume_step else "start")
 
     def log(self, step: int, metrics: Mapping[str, float], *, chain: str | None = None) -> None:
@@ -168,6 +175,17 @@ class MetricSink:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _show_settings(self, settings: Mapping[str, Any]) -> None:
+        """Give TensorBoard the settings: as text, and as hyperparameters beside the key figures."""
+        lines = [f"    {name}: {value}" for name, value in settings.items()]
+        self._events.add_text("settings", "\n".join(lines))
+        plain = {
+            name: value if isinstance(value, bool | int | float) else str(value)
+            for name, value in settings.items()
+        }
+        for summary in hparams(plain, dict.fromkeys(KEY_FIGURES, 0.0)):
+            self._events._get_file_writer().add_summary(summary)  # add_hparams makes a second run
 
     def _told(self, tracker: Tracker, tell: Callable[[Tracker], None]) -> None:
         """Tell a tracker something; a failing one must not end the training."""

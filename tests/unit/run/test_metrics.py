@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.summary.writer import event_file_writer
 
 from atlas.config import SFTConfig
@@ -131,6 +132,22 @@ def test_tensorboard_sees_each_step_once_after_a_resume(run: RunDir) -> None:
     accumulator.Reload()
     seen = [(event.step, event.value) for event in accumulator.Scalars("train/loss")]
     assert seen == [(1, 1.0), (2, 2.0), (3, 3.0), (4, -4.0)]
+    assert accumulator.Tags()["scalars"] == ["train/loss"]
+
+
+@pytest.mark.usefixtures("_files_in_order")
+def test_tensorboard_has_the_settings_beside_the_curve(run: RunDir) -> None:
+    settings = {"seed": 7, "beta": 0.04, "export_path": None, "families": ["chain_sum"]}
+    with MetricSink(run, stage="grpo", total_steps=1, settings=settings) as sink:
+        sink.log(1, {"train/loss": 1.0})
+    accumulator = EventAccumulator(str(run.tensorboard))
+    accumulator.Reload()
+    start = accumulator.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    said = plugin_data_pb2.HParamsPluginData.FromString(start).session_start_info.hparams
+    assert said["beta"].number_value == 0.04
+    assert said["export_path"].string_value == "None"
+    (text,) = accumulator.Tensors("settings/text_summary")
+    assert b"    seed: 7" in text.tensor_proto.string_val[0]
     assert accumulator.Tags()["scalars"] == ["train/loss"]
 
 
