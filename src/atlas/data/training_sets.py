@@ -98,6 +98,10 @@ def teachers_renderer(
     return load_renderer(model, prompts, say=say)
 
 
+_OF_ANSWERS = {name: f"{name} of reference answers" for name in ("min_reward", "status_filters")}
+"""For prompts every session counts: these filters only say whose answer may be the reference."""
+
+
 def rl_set(dataset: TraceDataset) -> RLSet:
     """Return the tasks of a dataset that aren't held out.
 
@@ -112,7 +116,7 @@ def rl_set(dataset: TraceDataset) -> RLSet:
         train=_sessions_of(rl.train),
         eval=_sessions_of(rl.eval),
         num_samples={"train": len(rl.train), "eval": len(rl.eval)},
-        filters=dataset.filters,
+        filters={_OF_ANSWERS.get(name, name): value for name, value in dataset.filters.items()},
         left_out=rl.left_out,
     )
     return RLSet(

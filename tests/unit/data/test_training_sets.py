@@ -64,6 +64,9 @@ def test_prompts_know_their_sessions() -> None:
     assert made.lineage.train == ("1", "2", "11")
     assert made.lineage.num_samples == {"train": 2, "eval": 0}
     assert made.lineage.left_out == {"tasks without a reference answer": 1}
+    # Session 2 went badly, and its task is learned from all the same.
+    assert made.lineage.filters["min_reward of reference answers"] == 0.8
+    assert not {"min_reward", "status_filters"} & made.lineage.filters.keys()
 
 
 def test_nothing_to_train_on_says_why() -> None:
