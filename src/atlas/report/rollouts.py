@@ -23,13 +23,14 @@ from typing import Any, Final
 from atlas.errors import AtlasError
 from atlas.report.transcripts import kind_of
 from atlas.run.rollouts import kept_steps, step_rows
-from atlas.types import Attempt, Lesson
+from atlas.types import Attempt, Lesson, StudentTurn
 
 Chunk = Mapping[str, Any]
 CHUNK_ROWS: Final = 8192
 _NAMES: Final = {
     **{"baseline": "alone", "baseline_right": "right_alone", "attempt_right": "right"},
     **{"completion": "teaching", "completion_tokens": "teaching_tokens"},
+    "baseline_turns": "alone_turns",
 }
 
 
@@ -77,6 +78,8 @@ def _json(value: Any) -> bytes:
 
 def _training_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
     named = {_NAMES.get(name, name): value for name, value in row.items()}
+    for name in {"alone_turns", "attempt_turns"} & named.keys():
+        named[name] = _kept_turns(named[name])
     leaked = bool(named.get("leaked") or named.get("part_leaked"))
     uplift = named.get("part_uplift")
     if uplift is None and named.get("right") is not None:
@@ -123,12 +126,33 @@ def _attempt(name: str, said: Attempt) -> Mapping[str, Any]:
     return {
         name: said.text,
         again: said.right if said.told else None,
+        f"{name}_turns": _acted(said.turns),
         f"{name}_tokens": said.tokens,
         f"{name}_thoughts": said.thoughts,
         f"{name}_read_by": said.verdict.rule,
         f"{name}_abstained": said.abstained,
         f"{name}_attempts": len(said.again) + 1 if said.again else None,
     }
+
+
+def _kept_turns(kept: Any) -> str | None:
+    """Return the turns of a table's cell as they are read; what is no list of them stays as is."""
+    try:
+        return _acted([StudentTurn.read(turn) for turn in json.loads(kept)])
+    except (AttributeError, TypeError, ValueError):
+        return kept
+
+
+def _acted(turns: Iterable[StudentTurn]) -> str | None:
+    """Return what a student did with its tools, a line a step; None where it had none."""
+    lines: list[str] = []
+    for turn in turns:
+        lines += [f"Teacher: {turn.guidance}"] if turn.guidance else []
+        lines += [turn.text] if turn.text else []
+        for call in turn.calls:
+            result = f"failed: {call.result}" if call.failed else call.result
+            lines += [f"{call.name} {call.arguments}", f"  → {result}"]
+    return "\n".join(lines) or None
 
 
 def _chunk(where: str, run: int, rows: Sequence[Mapping[str, Any]]) -> Chunk:

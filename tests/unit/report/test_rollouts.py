@@ -1,12 +1,14 @@
 import base64
 import gzip
 import json
+from dataclasses import asdict, replace
 
 import pyarrow
 import pyarrow.parquet
 from tests.unit.report.fake_run import fake_pairs
 
 from atlas.report.rollouts import packed, pair_chunks, training_chunks
+from atlas.types import StudentTurn, ToolCall
 
 
 def _kept(folder, step, rows):
@@ -40,6 +42,30 @@ def test_a_training_has_one_name_for_each_thing_and_keeps_what_it_does_not_know(
     assert _cells(chunk, "lane")[:2] == ["a", "b"]
     assert json.loads(_cells(chunk, "turns")[3]) == [{"said": "x"}]
     assert problems == []
+
+
+def test_a_student_with_tools_is_read_turn_by_turn(tmp_path):
+    acted = StudentTurn(
+        text="I look.",
+        calls=(ToolCall(name="sql", arguments='{"query": "SELECT 1"}', result="1"),),
+        guidance="Count first.",
+    )
+    failed = StudentTurn(
+        text="", calls=(ToolCall(name="sql", arguments="{}", result="no query", failed=True),)
+    )
+    told = (
+        'Teacher: Count first.\nI look.\nsql {"query": "SELECT 1"}\n  → 1\n'
+        "sql {}\n  → failed: no query\nAnswer: 1"
+    )
+    turns = (acted, failed, StudentTurn(text="Answer: 1"))
+    kept = json.dumps([asdict(turn) for turn in turns])
+    _kept(tmp_path, 1, [{"reward": 1.0, "baseline_turns": "[]", "attempt_turns": kept}])
+    (chunk,) = training_chunks(tmp_path, [])
+    assert _cells(chunk, "attempt_turns") == [told]
+    assert "alone_turns" not in chunk["columns"]
+    (pair, *_) = fake_pairs(1)
+    (text,) = packed(pair_chunks([replace(pair, attempt=replace(pair.attempt, turns=turns))]))
+    assert _cells(json.loads(gzip.decompress(base64.b64decode(text))), "attempt_turns") == [told]
 
 
 def test_later_steps_alone_and_a_broken_table_is_named(tmp_path):

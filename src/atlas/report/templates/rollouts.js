@@ -6,8 +6,9 @@ const Rollouts = (() => {
   const ROW = 46, SPARE = 6;
   const SEARCHED = ["question", "answer", "alone", "approach", "teaching", "attempt", "reason", "task_id"];
   const BLOCKS = [
-    ["alone", "Student alone"], ["approach", "Its approach, when probed"], ["thoughts", "The teacher's thoughts"],
-    ["teaching", "Teaching"], ["attempt_thoughts", "The student's thoughts"], ["attempt", "Student taught"],
+    ["alone_turns", "Its turns, alone"], ["alone", "Student alone"], ["approach", "Its approach, when probed"], ["thoughts", "The teacher's thoughts"],
+    ["teaching", "Teaching"], ["attempt_thoughts", "The student's thoughts"],
+    ["attempt_turns", "Its turns, taught"], ["attempt", "Student taught"],
   ];
   const QUIET = new Set(["kind", "question", "answer", "family", "step", "group", "member", "arm", "task_id", "reward", "advantage", "truncated", ...BLOCKS.map(([name]) => name)]);
   const chunks = [], at = [];  // at[i]: the chunk of row i, and its place there
