@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import pytest
+from benchmarks.doctor import CASES, found, recorded
 
 from atlas.report.diagnosis import GRPO_RULES, RULES, SFT_RULES, Rule, diagnose
 from atlas.report.goals import Curve
@@ -91,3 +96,20 @@ def test_a_perfect_run_is_well() -> None:
 def test_only_the_last_steps_count() -> None:
     curve = (*flat(0.9), *((float(30 + step), 0.1) for step in range(20)))
     assert diagnose("grpo", {"train/dead_groups": curve}) == ()
+
+
+@pytest.mark.parametrize("row", list(recorded()), ids=lambda row: row["name"])
+def test_real_trainings_are_told_as_what_they_are(row: Mapping[str, Any]) -> None:
+    (case,) = (case for case in CASES if case.name == row["name"])
+    rules = found(row, case)
+    if case.fault:
+        assert rules[0] in case.finding
+    else:
+        assert rules == []
+
+
+def test_the_page_says_of_how_many() -> None:
+    broken = [bool(case.fault) for row in recorded() for case in CASES if case.name == row["name"]]
+    page = Path(__file__).resolve().parents[3] / "docs" / "troubleshooting.md"
+    said = f"{len(broken) - sum(broken)} good ones nothing is found, in {sum(broken)} with a fault"
+    assert said in " ".join(page.read_text(encoding="utf-8").split())
