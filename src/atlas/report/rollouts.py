@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from atlas.errors import AtlasError
+from atlas.json_file import parse_json
 from atlas.report.transcripts import kind_of
 from atlas.run.rollouts import kept_steps, step_rows
 from atlas.types import Attempt, Lesson, StudentTurn
@@ -138,8 +139,8 @@ def _attempt(name: str, said: Attempt) -> Mapping[str, Any]:
 def _kept_turns(kept: Any) -> str | None:
     """Return the turns of a table's cell as they are read; what is no list of them stays as is."""
     try:
-        return _acted([StudentTurn.read(turn) for turn in json.loads(kept)])
-    except (AttributeError, TypeError, ValueError):
+        return _acted([StudentTurn.read(turn) for turn in parse_json(kept, "turns", list)])
+    except (AtlasError, AttributeError, TypeError, ValueError):
         return kept
 
 
