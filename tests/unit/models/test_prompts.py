@@ -35,6 +35,8 @@ OWN = Prompts(
         "review.txt": "{task} {attempt} judge",
         "next_review.txt": "{attempt} judge again",
         "revise.txt": "{task} {attempt} {teaching}",
+        "tools.txt": "Call one of these: {tools}",
+        "tool_result.txt": "{output} {teaching}",
     }
 )
 
