@@ -83,6 +83,9 @@ def claim_text(claim: Claim) -> str:
 def reading_text(read_by: Mapping[str, Mapping[str, float]]) -> str:
     """Return ``student alone: answer 98 %, boxed 2 %; GRPO teacher: answer 100 %``."""
     arms = ["alone", *ordered_arms(read_by.keys() - {"alone"})]
-    told = {arm: [f"{rule} {share:.0f} %" for rule, share in read_by[arm].items()] for arm in arms}
+    told = {
+        arm: [f"{rule} {share:.0f} %" for rule, share in read_by.get(arm, {}).items()]
+        for arm in arms
+    }
     names = {arm: "student alone" if arm == "alone" else arm_name(arm) for arm in arms}
     return "; ".join(f"{names[arm]}: {', '.join(rules)}" for arm, rules in told.items() if rules)

@@ -58,3 +58,4 @@ def test_the_rules_of_reading_are_told_for_student_and_arms():
 
     assert told == "student alone: answer 98 %, boxed 2 %; GRPO teacher: answer 100 %"
     assert reading_text({"alone": {}, "grpo": {}}) == ""
+    assert reading_text({}) == ""  # claims that an older Atlas has measured
