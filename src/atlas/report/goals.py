@@ -179,8 +179,8 @@ def _kl(curve: Curve, curves: Curves, bounds: GoalsConfig) -> Goal | None:
     elif value < low and not all_right(curves):
         what = f"KL {value:.2g} a teaching: the policy has hardly moved; from {low:g} on is healthy"
         advice = (
-            "train longer, raise learning_rate (1e-6), or lower beta (0.02); where groups are dead "
-            "or steps were skipped, mend that first"
+            "train longer, raise learning_rate (the guide, of whole weights: 1e-6), or lower beta "
+            "(the guide: 0.02); where groups are dead or steps were skipped, mend that first"
         )
     return Goal(
         name="KL, nats a sequence",
