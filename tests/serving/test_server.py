@@ -150,8 +150,8 @@ def test_weights_of_another_model_are_refused_whole(server: Supervisor) -> None:
 
 
 def test_a_corrupted_tensor_is_refused(server: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
-    def one_bit_off(file: BinaryIO, tensors: Any) -> Any:
-        entries = write_tensors(file, tensors)
+    def one_bit_off(file: BinaryIO, tensors: Any, served: torch.dtype) -> Any:
+        entries = write_tensors(file, tensors, served)
         file.seek(5000)
         file.write(b"\x7f")
         return entries
