@@ -34,6 +34,7 @@ ALLOWED = re.compile(
 )
 """What binds whoever uses a package to no more than naming it, or giving changes of it back."""
 EXCEPTIONS: Mapping[str, str] = {
+    "axe-playwright-python": "its metadata says nothing; its file is MIT's, axe-core in it MPL-2.0",
     "psycopg": "LGPL: imported as it is, never changed nor shipped; whoever installs gets it apart",
     "psycopg-binary": "LGPL, as psycopg, whose compiled half it is",
     "tiktoken": "MIT, whose whole text its metadata holds; `make peers` installs it with LangChain",
