@@ -23,6 +23,7 @@ from atlas.endpoint.service import Service, open_budget, open_cache
 from atlas.endpoint.tally import Tally
 from atlas.environments.lengths import LengthProbe
 from atlas.environments.students.elsewhere import Elsewhere
+from atlas.environments.students.student import opening_of
 from atlas.environments.tools.acting import Acting, Form, is_over
 from atlas.environments.tools.calls import Called
 from atlas.errors import one_line
@@ -109,7 +110,7 @@ class EndpointStudent(Elsewhere):
     ) -> list[Attempt]:
         """See `Student.go_on`."""
         return self._wait(
-            self._turn(task, self._opening(task, teaching), so_far, said)
+            self._turn(task, opening_of(self._prompts, task, teaching), so_far, said)
             for task, teaching, so_far, said in zip(
                 tasks, teachings, attempts, guidance, strict=True
             )
@@ -121,7 +122,7 @@ class EndpointStudent(Elsewhere):
         """See `Student.probe`."""
         limit = self.max_new_tokens
         made = self._wait(
-            self._first(self._opening(task, teaching), 2 * limit)
+            self._first(opening_of(self._prompts, task, teaching), 2 * limit)
             for task, teaching in zip(tasks, teachings, strict=True)
         )
         lengths = [one.num_tokens if one.finished else None for one in made if one.num_tokens]
@@ -151,12 +152,12 @@ class EndpointStudent(Elsewhere):
     async def _attempt(
         self, task: Task, teaching: str | None, sample: int, before: Attempt | None
     ) -> Attempt:
-        opening = self._opening(task, teaching, before)
+        asked = opening_of(self._prompts, task, teaching, before)
         if self._acting is None:
-            return await self._said(opening, self.max_new_tokens, sample)
+            return await self._said(asked, self.max_new_tokens, sample)
         attempt = Attempt()
         while not is_over(attempt):
-            attempt = await self._turn(task, opening, attempt, sample=sample)
+            attempt = await self._turn(task, asked, attempt, sample=sample)
         return attempt
 
     async def _first(self, opening: list[Message], limit: int) -> Attempt:
@@ -200,16 +201,6 @@ class EndpointStudent(Elsewhere):
         # A server that doesn't know the model's way of calling leaves it in the text.
         found = acting.read(said.text)
         return replace(said, text=found.text), found.calls
-
-    def _opening(
-        self, task: Task, teaching: str | None, before: Attempt | None = None
-    ) -> list[Message]:
-        render = self._prompts.render
-        if teaching is None:
-            return render("baseline", task=task.question)
-        if before is None:
-            return render("attempt", task=task.question, teaching=teaching)
-        return render("revise", task=task.question, teaching=teaching, attempt=before.text)
 
     async def _said(self, messages: list[Message], max_tokens: int, sample: int = 0) -> Attempt:
         reply = await self._replied(messages, max_tokens, sample)

@@ -10,7 +10,7 @@ from atlas.config.parts.answers import AUTO
 from atlas.environments.actor import Actor
 from atlas.environments.lengths import LengthProbe, longest_first, probed
 from atlas.environments.students.likelihood import AnswerLikelihood
-from atlas.environments.students.student import Student
+from atlas.environments.students.student import Student, opening_of
 from atlas.environments.tools.acting import Acting, Form, is_over
 from atlas.errors import AtlasError
 from atlas.machine.background_loop import BackgroundLoop, side_by_side
@@ -199,16 +199,9 @@ class ModelStudent(Student):
         teachings: Sequence[str | None],
         before: Sequence[Attempt] | None = None,
     ) -> list[list[Message]]:
-        shown = [None] * len(tasks) if before is None else [one.text for one in before]
         return [
-            self._opening(task.question, teaching, text)
-            for task, teaching, text in zip(tasks, teachings, shown, strict=True)
+            opening_of(self.actor.renderer.prompts, task, teaching, so_far)
+            for task, teaching, so_far in zip(
+                tasks, teachings, before or [None] * len(tasks), strict=True
+            )
         ]
-
-    def _opening(self, task: str, teaching: str | None, attempt: str | None) -> list[Message]:
-        render = self.actor.renderer.prompts.render
-        if teaching is None:
-            return render("baseline", task=task)
-        if attempt is None:
-            return render("attempt", task=task, teaching=teaching)
-        return render("revise", task=task, teaching=teaching, attempt=attempt)

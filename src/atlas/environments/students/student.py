@@ -8,6 +8,7 @@ from typing import Protocol
 from atlas.config.parts.answers import AUTO
 from atlas.endpoint.budget import Usage
 from atlas.environments.lengths import LengthProbe
+from atlas.prompts import Message, Prompts
 from atlas.types import Attempt, Task, Utterance
 
 
@@ -90,3 +91,14 @@ class Student(Protocol):
 
     def close(self) -> None:
         """Stop what is under way."""
+
+
+def opening_of(
+    prompts: Prompts, task: Task, teaching: str | None, before: Attempt | None = None
+) -> list[Message]:
+    """Return what a student is asked first: alone, taught, or to try again after an attempt."""
+    if teaching is None:
+        return prompts.render("baseline", task=task.question)
+    if before is None:
+        return prompts.render("attempt", task=task.question, teaching=teaching)
+    return prompts.render("revise", task=task.question, teaching=teaching, attempt=before.text)

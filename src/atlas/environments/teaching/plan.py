@@ -24,7 +24,7 @@ from atlas.environments.actor import Actor
 from atlas.environments.environment import Environment
 from atlas.environments.lengths import LengthProbe, longest_first, probed
 from atlas.environments.metrics import mean
-from atlas.environments.students.baselines import Baselines
+from atlas.environments.students.baselines import Baseline, Baselines
 from atlas.environments.teaching.metrics import teaching_metrics
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.prompts.renderer import Renderer
@@ -99,11 +99,24 @@ class PlanTeaching(Environment[Lesson]):
         teachings = [tagged(Utterance.of(one.turns[-1]), self._teaching_tag) for one in episodes]
         baselines = self.baselines.of(tasks)
         said, gains = self._taught(tasks, teachings, [one.alone for one in baselines])
+        return self._lessons(episodes, baselines, teachings, said, gains)
+
+    def _lessons(
+        self,
+        episodes: Sequence[Episode],
+        baselines: Sequence[Baseline],
+        teachings: Sequence[Utterance],
+        said: Sequence[Attempt],
+        gains: Sequence[float],
+    ) -> list[Lesson]:
+        """Return the lessons, what the students said verified and scored by its uplift."""
+        tasks = [episode.task for episode in episodes]
         attempts = verified(tasks, said, self.student.answer_format)
         lessons = [
             Lesson(
                 task=episode.task,
                 turns=episode.turns,
+                replies=episode.replies,
                 alone=before.alone,
                 approach=before.approach,
                 teaching=teaching,

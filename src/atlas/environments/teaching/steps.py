@@ -23,9 +23,6 @@ from typing import Any
 from atlas.environments.teaching.plan import PlanTeaching
 from atlas.environments.tools.acting import is_over, shown
 from atlas.prompts.thinking import tagged
-from atlas.rewards.leaks.find import find_leak
-from atlas.rewards.uplift import uplift_score
-from atlas.rewards.verifiers import verified
 from atlas.types import Attempt, Episode, Lesson, Task, Utterance
 
 _NEXT = "Go on with the task."
@@ -59,24 +56,8 @@ class StepTeaching(PlanTeaching):
         ended = {task.id for task in tasks}
         for key in [key for key in list(self._after) if key[0] in ended]:
             self._after.pop(key, None)  # of other tasks, another share's turns may be looking
-        attempts = verified(tasks, said, self.student.answer_format)
-        befores = self.baselines.of(tasks)
-        lessons = [
-            Lesson(
-                task=episode.task,
-                turns=episode.turns,
-                replies=episode.replies,
-                alone=before.alone,
-                approach=before.approach,
-                teaching=teaching,
-                attempt=attempt,
-                leak=find_leak(episode.task, teaching.text),
-            )
-            for episode, before, teaching, attempt in zip(
-                episodes, befores, map(self._teaching, episodes), attempts, strict=True
-            )
-        ]
-        return [replace(one, score=uplift_score(one, self._weights, dense=0.0)) for one in lessons]
+        teachings = [self._teaching(episode) for episode in episodes]
+        return self._lessons(episodes, self.baselines.of(tasks), teachings, said, [0.0] * len(said))
 
     def _teaching(self, episode: Episode) -> Utterance:
         """Return all that the student was given, which took all that the teacher said."""
