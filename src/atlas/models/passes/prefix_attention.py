@@ -14,7 +14,7 @@ The second is two attentions, joined by the logarithms of their sums of exponent
 
 and backward, each of the two is given ``out`` and ``lse`` of the whole (as in Liu et al. 2023, Ring
 Attention, arXiv 2310.01889). So no key of a prompt is ever repeated for the group. The kernel that
-this needs is the processor's; elsewhere keys are repeated, with equal results.
+this needs is the processor's; on a GPU `flex_prefix_attention.py` has one for the whole row.
 
 Shapes: N tokens of the row, P prompts, G members, L longest prompt, T longest completion,
 H heads (fewer for keys and values where they share), D width of a head.
@@ -28,7 +28,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import scaled_dot_product_attention
+
+from atlas.models.passes.flex_prefix_attention import flex_prefix_attention
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
@@ -56,7 +57,7 @@ class PrefixLayout:
     own_are_padded: bool
     windows: set[int | None] = field(default_factory=set)
     """Windows that a model's layers asked for, for those who check."""
-    biases: dict[Any, Tensor | None] = field(default_factory=dict)
+    biases: dict[Any, Any] = field(default_factory=dict)
     """Masks that layers share."""
 
 
@@ -106,7 +107,7 @@ def prefix_attention(
         window: Tokens that a token sees, itself included; None sees all.
     """
     on_cpu = query_NHD.device.type == "cpu"
-    attention: Any = _SharedKeys.apply if on_cpu else _repeated_keys
+    attention: Any = _SharedKeys.apply if on_cpu else flex_prefix_attention
     return attention(query_NHD, key_NHD, value_NHD, layout, scale, window)
 
 
@@ -175,42 +176,6 @@ class _SharedKeys(torch.autograd.Function):
         return (*(_in_order(part, layout) for part in parts), None, None, None)
 
 
-def _repeated_keys(
-    query_NHD: Tensor,
-    key_NHD: Tensor,
-    value_NHD: Tensor,
-    layout: PrefixLayout,
-    scale: float | None,
-    window: int | None,
-) -> Tensor:
-    """The same on any device, with the prompt's keys repeated for each member."""
-    repeats = query_NHD.shape[1] // key_NHD.shape[1]
-    key_NHD, value_NHD = (x.repeat_interleave(repeats, dim=1) for x in (key_NHD, value_NHD))
-    blocks = _blocks(layout, query_NHD, key_NHD, value_NHD)
-    (q, k, v), (own_q, own_k, own_v) = blocks
-    members = layout.own_places_PGT.shape[1]
-    prompt_bias, own_bias, cross_bias = _biases(layout, window, query_NHD.dtype)
-    out = _sdpa(q, k, v, prompt_bias, prompt_bias is None, scale)
-    outs = [_tokens(out)]
-    if own_q.shape[-2]:
-        num_own = own_q.shape[-2]
-        keys, values = (
-            torch.cat([shared.repeat_interleave(members, dim=0), own], dim=2)
-            for shared, own in ((k, own_k), (v, own_v))
-        )
-        if own_bias is None:
-            own_bias = _bias(_causal(num_own, None, q.device), q.dtype)
-        if cross_bias is None:
-            cross_bias = own_bias.new_zeros(len(q), 1, 1, k.shape[2])
-        elif cross_bias.shape[2] > 1:
-            cross_bias = cross_bias.reshape(-1, 1, num_own, k.shape[2])
-        if cross_bias.shape[2] == 1:
-            cross_bias = cross_bias.repeat_interleave(members, dim=0).expand(-1, -1, num_own, -1)
-        bias = torch.cat([cross_bias, own_bias.expand(len(own_q), -1, -1, -1)], dim=-1)
-        outs.append(_tokens(_sdpa(own_q, keys, values, bias, False, scale)))
-    return _in_order(outs, layout)
-
-
 def _flash(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, scale: float | None
 ) -> tuple[Tensor, Tensor]:
@@ -232,12 +197,6 @@ def _flash_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     is_causal = causal and bias is None
     return _backward(grad, q, k, v, out, lse, 0.0, is_causal, attn_mask=bias, scale=scale)
-
-
-def _sdpa(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, scale: float | None
-) -> Tensor:
-    return scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal, scale=scale)
 
 
 def _blocks(

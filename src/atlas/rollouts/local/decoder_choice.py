@@ -73,7 +73,8 @@ class DecoderChoice:
                     )
             if reason is None:
                 return LlamaDecoder(weights, longest)
-        self._log_once(reason)
+        # A check that failed costs what nobody expects; a model of another family does not.
+        self._log_once(reason, logging.WARNING if self._reason else logging.INFO)
         return generic
 
     def _expected(self, prompt: Prompt) -> Tensor:
@@ -82,10 +83,11 @@ class DecoderChoice:
         model: Any = self._model
         return model(input_ids=tokens, logits_to_keep=1).logits[0, -1].float()
 
-    def _log_once(self, reason: str) -> None:
+    def _log_once(self, reason: str, level: int) -> None:
         if reason not in self._logged:
             self._logged.add(reason)
-            _log.info("%s runs through its own forward: %s", type(self._model).__name__, reason)
+            name = type(self._model).__name__
+            _log.log(level, "%s is sampled through its own forward: %s", name, reason)
 
 
 def _logits(decoder: LlamaDecoder, prompt: Prompt, device: torch.device) -> Tensor:

@@ -7,8 +7,9 @@ import itertools
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import flex_attention
 
-from atlas.models.passes import prefix_attention as module
+from atlas.models.passes.flex_prefix_attention import flex_prefix_attention
 from atlas.models.passes.prefix_attention import prefix_attention, prefix_layout
 
 SCALE = 0.5
@@ -46,11 +47,14 @@ def written_out(q: Tensor, k: Tensor, v: Tensor, seen_NN: Tensor) -> Tensor:
     return torch.einsum("hnm,mhd->nhd", scores.masked_fill(~seen_NN, -torch.inf).softmax(-1), v)
 
 
-@pytest.mark.parametrize("path", ["_SharedKeys", "_repeated_keys"])
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("path", ["processor", "GPU"])
 @pytest.mark.parametrize(("shape", "window"), itertools.product(SHAPES, [None, 3, 5, 100]))
 def test_equals_attention_with_its_mask_written_out(
-    shape: str, window: int | None, path: str
+    shape: str, window: int | None, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What runs on a GPU is computed here as torch writes it out, backward too, which it forbids.
+    monkeypatch.setattr(flex_attention, "_validate_device", lambda *_: None)
     prompts, completions, owners = SHAPES[shape]
     layout = prefix_layout(*map(torch.tensor, (prompts, completions, owners)))
     random = torch.Generator().manual_seed(0)
@@ -61,10 +65,10 @@ def test_equals_attention_with_its_mask_written_out(
     )
     inputs = [x.requires_grad_() for x in (q, k, v)]
     wanted = written_out(q, k, v, seen(shape, window))
-    if path == "_SharedKeys":
+    if path == "processor":
         found = prefix_attention(q, k, v, layout, scale=SCALE, window=window)
     else:
-        found = module._repeated_keys(q, k, v, layout, SCALE, window)
+        found = flex_prefix_attention(q, k, v, layout, SCALE, window)
     torch.testing.assert_close(found, wanted)
     expected = torch.autograd.grad(wanted, inputs, grad)
     for got, want in zip(torch.autograd.grad(found, inputs, grad), expected, strict=True):

@@ -112,6 +112,7 @@ def test_a_model_whose_logits_come_out_otherwise_falls_back_and_the_log_says_so_
             assert isinstance(choice.decoder(PROMPTS, 20), GenericDecoder)
     (record,) = caplog.records
     assert "other logits" in record.getMessage()
+    assert record.levelno == logging.WARNING  # it costs, so who trains must see it
 
 
 def test_prompts_of_one_token_are_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
