@@ -26,6 +26,7 @@ from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
 from atlas.run.seeding import derive_seed
 from atlas.training.loop import Learned, Loop, learned
+from atlas.training.memory import halved, within_memory
 from atlas.types import Tokens
 
 Step = Sequence[Sequence[Tokens]]
@@ -59,17 +60,22 @@ def run_steps(
 
     def learn(step: int, batches: Step) -> Learned:
         trained = sum(example.weight for batch in batches for example in batch)
-        loss = 0.0
         first, mine = ranks.share(batches)
-        with ranks.phase(f"update of step {step}"):
-            for place, batch in enumerate(mine):
+
+        def passes(parts: Sequence[Sequence[Tokens]]) -> float:
+            loss = 0.0
+            for place, batch in enumerate(parts):
                 compute = partial(share_of, examples=batch, num_trained=trained)
                 with adapter_dropout(
                     engine.trained, derive_seed(dropout_seed, step, first + place)
                 ):
-                    share = engine.forward(compute, last=place == len(mine) - 1)
+                    share = engine.forward(compute, last=place == len(parts) - 1)
                     engine.backward(share)
                 loss += share.item()
+            return loss
+
+        with ranks.phase(f"update of step {step}"):
+            loss, _ = within_memory(engine, mine, passes, halved)
             info = engine.step()
         loss = ranks.sums({"loss": loss}, f"loss of step {step}")["loss"]
         num_tokens = sum(len(example.ids) for batch in batches for example in batch)

@@ -37,8 +37,12 @@ from atlas.objectives.reduction import StepCounts
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
 from atlas.run.seeding import derive_seed
+from atlas.training.memory import halved, within_memory
 from atlas.training.micro_batches import Group, dealt
 from atlas.types import Tokens
+
+_Passed = tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor]
+"""Of a pass: metrics that add up, those of which the largest counts, and log-probabilities."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,6 +60,24 @@ class _Part:
     """None until a first step has been taken: the policy is then the old policy."""
     weight: float = 1.0
     """0 where it only keeps other ranks company."""
+
+    def halves(self) -> list[_Part]:
+        """Return it in two; a row alone stays."""
+        cuts = halved(range(len(self.rows)))
+        return [self._cut(slice(cut[0], cut[-1] + 1)) for cut in cuts] if len(cuts) > 1 else [self]
+
+    def _cut(self, some: slice) -> _Part:
+        rows = self.rows[some]
+        width = max(len(row.ids) - row.prefix for row in rows)
+        return _Part(
+            rows=rows,
+            mask_BT=self.mask_BT[some, :width],
+            advantages_BT=self.advantages_BT[some, :width],
+            rollout_BT=self.rollout_BT[some, :width],
+            ref_BT=None if self.ref_BT is None else self.ref_BT[some, :width],
+            old_BT=None if self.old_BT is None else self.old_BT[some, :width],
+            weight=self.weight,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +100,7 @@ class UpdateSettings:
         return cls(
             loss=LossSettings.of(config),
             temperature=config.temperature,
-            max_tokens=config.max_tokens_per_micro_batch,
+            max_tokens=config.tokens_of_a_pass,
             num_iterations=config.num_iterations,
             autocast=autocast,
         )
@@ -119,32 +141,35 @@ def update(
             _part(engine, reference, batch, settings.temperature) for batch in shares[ranks.rank]
         ]
     # Ranks exchange weights and gradients in each pass, so that all take as many.
-    num_passes = max(map(len, shares))
-    empty = [_empty_part(engine.device)] * (num_passes - len(parts))
+    empty = [_empty_part(engine.device)] * (max(map(len, shares)) - len(parts))
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
     norm = rate = 0.0
-    num_iterations = settings.num_iterations
     outputs_of = partial(_outputs, counts=counts, settings=settings)
-    for iteration in range(num_iterations):
-        for place, part in enumerate([*parts, *empty]):
+
+    def passes(parts: Sequence[_Part]) -> list[_Passed]:
+        every = [*parts, *empty]
+        taken: list[_Passed] = []
+        for place, part in enumerate(every):
             # The same draws in every iteration: the ratio is to compare the same network.
             with adapter_dropout(engine.trained, derive_seed(dropout_seed, ranks.rank, place)):
                 loss, outputs, entropy, policy_BT = engine.forward(
-                    partial(outputs_of, part=part), last=place == num_passes - 1
+                    partial(outputs_of, part=part), last=place == len(every) - 1
                 )
                 engine.backward(loss)
-            if place >= len(parts):
-                continue
+            metrics = {**outputs.metrics, "loss": loss.detach(), "entropy": entropy}
+            taken.append((metrics, outputs.maxima, policy_BT))
+        return taken[: len(parts)]
+
+    num_iterations = settings.num_iterations
+    for iteration in range(num_iterations):
+        taken, parts = within_memory(engine, parts, passes, _Part.halves)
+        for part, (metrics, largest, policy_BT) in zip(parts, taken, strict=True):
             if iteration == 0 and num_iterations > 1:
                 part.old_BT = policy_BT
-            for name, value in {
-                **outputs.metrics,
-                "loss": loss.detach(),
-                "entropy": entropy,
-            }.items():
+            for name, value in metrics.items():
                 sums[name] += float(value) / num_iterations
-            for name, value in outputs.maxima.items():
+            for name, value in largest.items():
                 maxima[name] = max(maxima[name], float(value))
         info = engine.step()
         norm += info.grad_norm / num_iterations
