@@ -87,8 +87,8 @@ fix: $(DEV)  ## Mend what ruff can mend
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
 
-docs: $(BASE)  ## Write configuration.md, metrics.md and api.md of docs/ anew from the code
-	@$(BIN)/python scripts/reference_pages.py
+docs: $(BASE)  ## Write configuration.md, metrics.md, api.md and planning.md of docs/ anew from the code
+	@$(BIN)/python -m scripts.reference_pages
 
 gpu: $(BASE)  ## What only a GPU can show, in at most eight minutes (ARGS=--tiny: that it runs)
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)

@@ -1,6 +1,7 @@
-"""The pages that are made from the code: ``configuration.md``, ``metrics.md``, ``api.md``.
+"""The pages that are made from the code: ``configuration.md``, ``metrics.md``, ``api.md`` and the
+table of ``planning.md``.
 
-``python scripts/reference_pages.py`` (``make docs``) writes them anew; a test compares them
+``python -m scripts.reference_pages`` (``make docs``) writes them anew; a test compares them
 with what it would write. Keys are shown where they are declared, so that what several jobs have in
 common is read once.
 """
@@ -11,6 +12,8 @@ import inspect
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from scripts.guide_plans import planning_page
 
 import atlas
 from atlas.config import JOBS, KeyInfo, Part, keys_of
@@ -64,6 +67,7 @@ PAGES = {
     "configuration.md": configuration_page,
     "metrics.md": metrics_page,
     "api.md": api_page,
+    "planning.md": planning_page,
 }
 """File in ``docs/`` -> what makes the part below the mark."""
 

@@ -17,6 +17,8 @@ from atlas.config.parts.student import StudentConfig
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 
+MOST_TOKENS = 16384
+"""Of one forward pass, unless somebody says otherwise."""
 _CHARS_PER_TOKEN = 3
 """Of what tools return, on the safe side."""
 
@@ -66,10 +68,11 @@ class GRPOConfig(
         "gradient_accumulation_steps × processes; otherwise gradient_accumulation_steps follows.",
         ge=0,
     )
-    max_tokens_per_micro_batch: int = key(
-        16384,
-        "Tokens in one forward pass of the update, prompts counted once a group. Lower when memory "
-        "runs out.",
+    max_tokens_per_micro_batch: int | None = key(
+        None,
+        "Tokens in one forward pass of the update, prompts counted once a group. auto: 16384, or "
+        "as many as the plan finds room for.",
+        null="auto",
         ge=1,
     )
     num_iterations: int = key(
@@ -139,6 +142,11 @@ class GRPOConfig(
                 f"gradient_accumulation_steps={accumulation}"
             )
         return replace(self, gradient_accumulation_steps=accumulation)
+
+    @property
+    def tokens_of_a_pass(self) -> int:
+        """Most tokens of one forward pass of the update."""
+        return self.max_tokens_per_micro_batch or MOST_TOKENS
 
     @property
     def steps_of_the_end(self) -> float:

@@ -59,7 +59,7 @@ def batch_lines(config: GRPOConfig, *, world_size: int = 1) -> tuple[str, ...]:
         f"completions per step: {completions:,} = {prompts} × num_generations {generations}, "
         f"at most {completions * config.max_new_tokens:,} tokens "
         f"(max_new_tokens {config.max_new_tokens})",
-        f"micro-batches: at most {config.max_tokens_per_micro_batch:,} tokens each, prompts "
+        f"micro-batches: at most {config.tokens_of_a_pass:,} tokens each, prompts "
         "counted once a group (max_tokens_per_micro_batch)",
         f"optimiser steps: {config.max_steps * config.num_iterations:,} = max_steps "
         f"{config.max_steps} × num_iterations {config.num_iterations}",
@@ -128,13 +128,19 @@ def explain(config: RunConfig, origins: Mapping[str, str]) -> tuple[ConfigRow, .
     return tuple(
         ConfigRow(
             key=name,
-            value=", ".join(map(str, value)) if isinstance(value, list) else str(value),
+            value=_text(value, keys[name].null),
             origin=origins.get(name)
             or ("" if getattr(config, name) == keys[name].default else "derived"),
             doc=keys[name].doc,
         )
         for name, value in shown_values(config).items()
     )
+
+
+def _text(value: Any, null: str) -> str:
+    if value is None:
+        return null
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _shown(value: Any) -> Any:

@@ -3,13 +3,16 @@
     always       weights, optimiser states, reference, student, libraries; where weights are divided
                  and this device computes with all of them, a whole copy too
     the update   gradients, activations, projection, layers gathered from other devices
-    rollouts     keys and values of the rows in flight, weights in the precision of sampling
+    rollouts     keys and values of the rows in flight, weights in the precision of sampling, the
+                 pass that scores reference answers
 
-Update and rollouts take turns, so the larger of the two counts. Bytes of weights, gradients and
+Update and rollouts take turns, so the larger of the two counts, but where servers sample ahead.
+Bytes of weights, gradients and
 states are divided among devices as the engine divides them. The number of activations kept for the
 backward pass is counted from a decoder layer of `transformers` (norms, rotated queries and keys,
 attention, gated feed-forward), in units of hidden and intermediate width, for micro-batches as full
-as the settings allow. It is an estimate; the plan's own benchmark compares it with what is used.
+as the settings allow. It is an estimate; `make gpu` compares it with what is used. Of DDP's buckets
+nothing is counted: they are the gradients.
 """
 
 from __future__ import annotations
@@ -29,9 +32,17 @@ _FULL = 4
 """Bytes of a number in float32."""
 _HIDDEN_KEPT = 14
 _INTERMEDIATE_KEPT = 5
-_CHUNK_LOGITS = 2**25
+_CHUNK_LOGITS, _GPU_CHUNK_LOGITS = 2**25, 2**27
+_BUCKET = 500_000_000
+"""Numbers in each of DeepSpeed's two buckets."""
+_HIDDEN_PASSED, _INTERMEDIATE_PASSED = 4, 3
+"""What a layer has at a time in a pass without gradients."""
+SCORED_TOKENS = 2**15
+"""Of one pass that scores reference answers, at most."""
 LIBRARIES = 700_000_000
 """What PyTorch and transformers take before a model is there."""
+_CUDA = 1_500_000_000
+"""What CUDA, NCCL and gaps between tensors take of a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +56,8 @@ class ModelShape:
     vocab: int
     kv_width: int = 0
     """Numbers that one layer keeps of a token as its key: key/value heads times their width."""
+    query_width: int = 0
+    """All heads times their width; 0: `hidden`."""
     window: int = 0
     """Most tokens of a sequence; 0: not said."""
 
@@ -70,6 +83,10 @@ class Setup:
     """0: every weight is trained."""
     four_bits: bool = False
     """Frozen weights are kept in 4 bits."""
+    on_gpu: bool = False
+    repeated: int = 0
+    """Tokens of a pass whose keys and values attention repeats for every head and every member of
+    a group: on a GPU, where groups share their prompt."""
 
     @property
     def trained_bytes(self) -> int:
@@ -119,6 +136,8 @@ class Rollouts:
     """Longest row, prompt included."""
     copied: bool = False
     """The weights are kept in float32 and sampled from in another precision."""
+    scored: int = 0
+    """Tokens of a pass that only scores them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,12 +153,14 @@ class DevicePlan:
     update: Mapping[str, int]
     rollouts: Mapping[str, int] = field(default_factory=dict)
     on_cpu: Mapping[str, int] = field(default_factory=dict)
+    at_once: bool = False
+    """Rollouts go on during the update."""
 
     @property
     def peak(self) -> int:
         """Return the most that is held at a time."""
-        turns = max(sum(self.update.values()), sum(self.rollouts.values()))
-        return sum(self.always.values()) + turns
+        turns = sum(self.update.values()), sum(self.rollouts.values())
+        return sum(self.always.values()) + (sum(turns) if self.at_once else max(turns))
 
 
 def plan_device(
@@ -149,42 +170,49 @@ def plan_device(
     student: ModelShape | None = None,
     whole: bool = False,
     rollouts: Mapping[str, Rollouts] | None = None,
+    at_once: bool = False,
 ) -> DevicePlan:
     """Return the plan of one device.
 
     Args:
-        reference: A frozen copy of it is held for the KL; one with an adapter needs none.
+        reference: A frozen copy of it is held for the KL, divided where FSDP divides the weights;
+            one with an adapter needs none.
         student: The frozen student, where it is on the same device.
         whole: This device computes with the whole model too, as when it samples from it.
         rollouts: Who samples on this device, by the name that its cache has in the plan; in turn.
+        at_once: Rollouts go on during the update.
     """
     weights, gradients, states = _trained_bytes(setup)
-    always = {"weights": 0 if _weights_on_cpu(setup) else weights}
-    if not setup.offload:
-        always["optimiser states"] = states
-    on_cpu = {"optimiser states": states} if setup.offload else {}
-    if _weights_on_cpu(setup):
-        on_cpu |= {"weights": weights, "gradients": gradients}
+    on_cpu: dict[str, int] = {}
+    always = {"weights": weights, "optimiser states": states}
+    update = {"gradients": gradients, **_passing(setup)}
+    if setup.engine == "deepspeed" and setup.zero_stage:
+        always["DeepSpeed's copy of its share"] = _FULL * setup.trained // setup.num_devices
+        update["DeepSpeed's buckets"] = 2 * _FULL * min(_BUCKET, setup.trained)
+    if setup.offload:
+        moved = {"optimiser states", "DeepSpeed's copy of its share"}
+        if setup.engine == "fsdp":
+            moved |= {"weights", "gradients"}
+        for parts in (always, update):
+            on_cpu |= {name: parts.pop(name) for name in moved & parts.keys()}
     if setup.shared[0] and whole:
         always["whole copy of the weights"] = _weights(setup)
     elif setup.shared[0]:  # the first process has it
         on_cpu["whole copy of the weights"] = _weights(setup) // setup.num_devices
     if reference and not setup.lora_rank:
-        always["reference"] = _reference(setup)
+        divided = setup.num_devices if setup.engine == "fsdp" else 1
+        always["reference"] = _reference(setup) // divided
     if student:
         always["student"] = setup.computed_bytes * student.num_parameters
-    always["libraries"] = LIBRARIES
+    always["libraries"] = _CUDA if setup.on_gpu else LIBRARIES
     turns = [_turn(setup, name, each) for name, each in (rollouts or {}).items()]
     return DevicePlan(
         always=always,
-        update={"gradients": gradients, **_passing(setup)},
+        update=update,
         rollouts=max(turns, key=lambda turn: sum(turn.values()), default={}),
         on_cpu=on_cpu,
+        at_once=at_once,
     )
-
-
-def _weights_on_cpu(setup: Setup) -> bool:
-    return setup.offload and setup.engine == "fsdp"
 
 
 def _weights(setup: Setup) -> int:
@@ -215,17 +243,31 @@ def _trained_bytes(setup: Setup) -> tuple[int, int, int]:
 def _passing(setup: Setup) -> dict[str, int]:
     """Return what a forward and backward pass holds besides gradients."""
     shape = setup.shape
-    parts = {"activations": _activations(setup), "projection": _projection(shape, setup.tokens)}
-    if setup.shared[0] and setup.num_devices > 1:
-        # In float32: the layer at work and the next one; embedding and head, which aren't always
-        # one, with their gradients until the pass is over.
-        layer = (shape.num_parameters - shape.vocab * shape.hidden) // shape.num_layers
-        ends = 2 * shape.vocab * shape.hidden
-        parts["gathered layers"] = _FULL * (2 * layer + 2 * ends)
-    if setup.precision == "bf16" and not setup.lora_rank:
-        # Autocast's, kept for the backward pass.
+    parts = {"activations": _activations(setup), "projection": _projection(setup)}
+    if setup.repeated:
+        # Keys and values of the layers that are kept; where they are computed again, of one.
+        layers = 1 if setup.gradient_checkpointing else shape.num_layers
+        width = shape.query_width or shape.hidden
+        parts["repeated keys"] = 2 * layers * width * setup.repeated * setup.computed_bytes
+    if setup.shared[0] and (setup.num_devices > 1 or setup.offload):
+        parts["gathered layers"] = _gathered(setup)
+    if setup.precision == "bf16" and not setup.lora_rank and setup.engine != "fsdp":
+        # Autocast's, kept for the backward pass; FSDP gathers in bfloat16 instead.
         parts["bf16 copies of the weights"] = 2 * shape.num_parameters
     return parts
+
+
+def _gathered(setup: Setup) -> int:
+    """Return what is gathered from other devices, or from CPU memory, in a pass.
+
+    The layer at work and the next one; embedding and head, which aren't always one, until the pass
+    is over. With the gradients of the head, and of a layer, which are added up in float32.
+    """
+    shape, size = setup.shape, setup.computed_bytes if setup.engine == "fsdp" else _FULL
+    layer = (shape.num_parameters - shape.vocab * shape.hidden) // shape.num_layers
+    ends = 2 * shape.vocab * shape.hidden
+    weights = size * (2 * layer + ends)
+    return weights if setup.lora_rank else weights + size * ends + (size + _FULL) * layer
 
 
 def _turn(setup: Setup, name: str, rollouts: Rollouts) -> dict[str, int]:
@@ -235,6 +277,11 @@ def _turn(setup: Setup, name: str, rollouts: Rollouts) -> dict[str, int]:
     held = {name: numbers * setup.computed_bytes}
     if rollouts.copied and setup.computed_bytes < _FULL:
         held["bf16 copy to sample from"] = setup.computed_bytes * shape.num_parameters
+    if rollouts.scored:
+        passed = _HIDDEN_PASSED * shape.hidden + _INTERMEDIATE_PASSED * shape.intermediate
+        held[name] += rollouts.scored * passed * setup.computed_bytes + 8 * _chunk(
+            setup, shape, rollouts.scored
+        )
     return held
 
 
@@ -246,13 +293,19 @@ def _activations(setup: Setup) -> int:
     return setup.tokens * (kept if setup.gradient_checkpointing else layer * shape.num_layers)
 
 
-def _projection(shape: ModelShape, tokens: int) -> int:
+def _projection(setup: Setup) -> int:
     """Return what the projection to the vocabulary takes: a chunk of logits and its gradient.
 
     The gradient of the vocabulary's weights is summed up in float32.
     """
-    chunk = min(_CHUNK_LOGITS, tokens * shape.vocab)
-    return chunk * 4 * 2 + shape.vocab * shape.hidden * 4
+    shape = setup.shape
+    return 8 * _chunk(setup, shape, setup.tokens) + shape.vocab * shape.hidden * _FULL
+
+
+def _chunk(setup: Setup, shape: ModelShape, tokens: int) -> int:
+    """Return the logits of a chunk."""
+    most = _GPU_CHUNK_LOGITS if setup.on_gpu else _CHUNK_LOGITS
+    return min(most, tokens * shape.vocab)
 
 
 def memory_limit(memory_limit_gb: float = 0, *, processes: int = 1) -> tuple[int, str]:

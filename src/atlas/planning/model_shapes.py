@@ -22,11 +22,15 @@ from atlas.planning.memory_plan import ModelShape
 _KNOWN = Path(__file__).with_name("known_models.json")
 
 
+class UnknownShapeError(AtlasError):
+    """Nothing is known of a model's shape here, so that what it takes can't be planned."""
+
+
 def shape_of_model(name: str) -> ModelShape:
     """Return a model's shape.
 
     Raises:
-        AtlasError: Nothing is known of it here.
+        UnknownShapeError: Nothing is known of it here.
     """
     config = _config(name)
     there = name not in known_models() or Path(name).is_dir()
@@ -40,6 +44,7 @@ def shape_of_model(name: str) -> ModelShape:
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         vocab=text.vocab_size,
         kv_width=(getattr(text, "num_key_value_heads", None) or heads) * head_dim,
+        query_width=heads * head_dim,
         window=getattr(text, "max_position_embeddings", None) or 0,
     )
 
@@ -58,7 +63,7 @@ def _config(name: str) -> PreTrainedConfig:
             model_path(name), local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
-        raise AtlasError(
+        raise UnknownShapeError(
             f"the shape of '{name}' isn't known here: there is no such folder with a config.json, "
             "and a plan asks no hub; name a folder, or a model of the same shape: "
             f"{', '.join(known_models())}"

@@ -28,7 +28,8 @@ CHANGEABLE: Final = frozenset(
             "memory_limit_gb",
             "db_url",
         ),
-        *("gradient_checkpointing", "dataloader_num_workers", "vllm_server_url"),
+        *("gradient_checkpointing", "max_tokens_per_micro_batch"),
+        *("dataloader_num_workers", "vllm_server_url"),
         *PACE,
         *("student_server_url", "request_timeout", "server_timeout", "max_requests_in_flight"),
     }
@@ -69,7 +70,11 @@ def keep_config(config: RunConfig, path: Path, *, override: bool | None = None) 
     for key, info in keys_of(type(config)).items():
         was = _BEFORE.get(key, info.default)
         before.setdefault(key, now[key] if getattr(config, key) == was else was)
-    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    left_open = {key for key, info in keys_of(type(config)).items() if info.null == "auto"}
+    left_open &= {key for key, value in now.items() if value is None}  # the plan decides
+    changed = sorted(
+        key for key in (before.keys() | now.keys()) - left_open if before.get(key) != now.get(key)
+    )
     fixed = [key for key in changed if key not in _SHARING and _plain(key) not in CHANGEABLE]
     if changed and override and not fixed:
         save_config(config, path)

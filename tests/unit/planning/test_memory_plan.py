@@ -38,7 +38,7 @@ def bytes_a_parameter(plan: DevicePlan) -> tuple[float, float, float]:
         ({}, (4, 4, 8)),
         ({"engine": "ddp", "num_devices": 4}, (4, 4, 8)),
         ({"engine": "fsdp", "num_devices": 4}, (1, 1, 2)),
-        ({"engine": "fsdp", "num_devices": 4, "offload": True}, (0, 1, 0)),
+        ({"engine": "fsdp", "num_devices": 4, "offload": True}, (0, 0, 0)),
         ({"engine": "deepspeed", "zero_stage": 1, "num_devices": 4}, (4, 4, 2)),
         ({"engine": "deepspeed", "zero_stage": 2, "num_devices": 4}, (4, 1, 2)),
         ({"engine": "deepspeed", "zero_stage": 2, "num_devices": 4, "offload": True}, (4, 1, 0)),
@@ -118,11 +118,44 @@ def test_update_and_rollouts_take_turns_and_so_do_teacher_and_student() -> None:
 
 
 def test_layers_are_gathered_where_weights_are_divided() -> None:
+    """Two layers, embedding and head; gradients of these two and of a layer, which is added up."""
     plan = plan_device(setup(engine="fsdp", num_devices=2))
-    layer = (1_000_000 - 100_000) // 10
-    # Two layers; embedding and head of 100,000 weights each, and their gradients.
-    assert plan.update["gathered layers"] == 4 * (2 * layer + 2 * 200_000)
+    layer, ends = (1_000_000 - 100_000) // 10, 200_000
+    assert plan.update["gathered layers"] == 4 * (2 * layer + ends) + 4 * ends + 8 * layer
+    half = plan_device(setup(engine="fsdp", num_devices=2, precision="bf16"))
+    assert half.update["gathered layers"] == 2 * (2 * layer + ends) + 2 * ends + 6 * layer
+    assert "bf16 copies of the weights" not in half.update
     assert "gathered layers" not in plan_device(setup(engine="ddp", num_devices=2)).update
+    adapter = plan_device(setup(engine="fsdp", num_devices=2, lora_rank=2))
+    assert adapter.update["gathered layers"] == 4 * (2 * layer + ends)
+
+
+def test_a_reference_is_divided_as_fsdp_divides_the_policy() -> None:
+    whole = plan_device(setup(engine="ddp", num_devices=4), reference=True).always["reference"]
+    divided = plan_device(setup(engine="fsdp", num_devices=4), reference=True)
+    assert divided.always["reference"] == whole // 4
+
+
+def test_keys_are_repeated_in_every_layer_that_is_kept() -> None:
+    """100 wide, 10 layers, 300 tokens: keys and values in float32."""
+    wide = plan_device(setup(on_gpu=True, repeated=300)).update["repeated keys"]
+    assert wide == 2 * 10 * 100 * 300 * 4
+    again = plan_device(setup(on_gpu=True, repeated=300, gradient_checkpointing=True))
+    assert again.update["repeated keys"] == wide // 10
+    assert "repeated keys" not in plan_device(setup()).update
+
+
+def test_deepspeed_holds_a_copy_of_its_share_and_two_buckets() -> None:
+    plan = plan_device(setup(engine="deepspeed", zero_stage=2, num_devices=4))
+    assert plan.always["DeepSpeed's copy of its share"] == 1_000_000
+    assert plan.update["DeepSpeed's buckets"] == 8_000_000  # of a small model all of it
+
+
+def test_a_pass_that_scores_holds_one_layer_and_a_chunk_of_logits() -> None:
+    scored = {"answers": Rollouts(shape=SHAPE, rows=0, tokens=0, scored=64)}
+    assert plan_device(setup(), rollouts=scored).rollouts == {
+        "answers": 64 * (4 * 100 + 3 * 300) * 4 + 8 * 64 * 1000
+    }
 
 
 GUIDE = ModelShape(

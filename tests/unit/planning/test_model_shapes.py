@@ -49,6 +49,7 @@ def test_a_folder_has_the_shape_of_the_model_in_it(tmp_path: Path) -> None:
         intermediate=48,
         vocab=40,
         kv_width=2 * 8,
+        query_width=4 * 8,
         window=64,
     )
 

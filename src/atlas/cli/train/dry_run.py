@@ -52,8 +52,8 @@ def show_plan(
     if config_class not in (SFTConfig, GRPOConfig):
         raise AtlasError(f"--dry-run plans the jobs sft and grpo, not {job}")
     composed = compose_config(config_class, source, overrides, world_size=place.size)
-    config = composed.config
-    assert isinstance(config, SFTConfig | GRPOConfig)
+    asked = composed.config
+    assert isinstance(asked, SFTConfig | GRPOConfig)
     if not place.is_main:
         return
 
@@ -61,9 +61,15 @@ def show_plan(
     from atlas.planning.disk_plan import disk_plan
     from atlas.planning.run_plan import plan_run
 
-    check_deepspeed(config, place.size)
-
-    rows = explain(config, composed.origins)
+    check_deepspeed(asked, place.size)
+    plan = plan_run(
+        asked,
+        num_devices=place.size,
+        on_node=place.local_size,
+        elsewhere=bool(asked.memory_limit_gb),
+    )
+    config = plan.settled(asked)
+    rows = explain(config, {**composed.origins, **dict.fromkeys(plan.chosen, "the plan")})
     made = _examples(config)
     work = _work_lines(config, made, place.size)
     if not as_json:
@@ -72,9 +78,8 @@ def show_plan(
         show_table(f"Configuration of the job {job}", columns, cells)
         for line in work:
             say(line)
-    plan = plan_run(config, num_devices=place.size, on_node=place.local_size)
     disk = disk_plan(config, plan.setup.shape)
-    time_line, seconds = _time(config, made, plan)
+    time_line, seconds = _time(asked, made, plan)
     if as_json:
         keys = [{"key": row.key, "value": row.value, "set_by": row.origin} for row in rows]
         rest = {"work": work, "disk_bytes": dict(disk), **seconds}
@@ -84,7 +89,7 @@ def show_plan(
         _show_disk(config, disk)
         if time_line:
             say(time_line)
-    _check(config, plan, sum(disk.values()))
+    _check(asked, plan, sum(disk.values()))
     if not as_json:
         peak, limit = plan.device.peak / _GB, plan.limit / _GB
         fits = f"It fits: {peak:.1f} GB of {limit:.1f} GB {plan.limit_is}."
@@ -107,6 +112,8 @@ def _record(plan: RunPlan) -> dict[str, Any]:
     return {
         "num_devices": plan.setup.num_devices,
         "engine": plan.setup.engine,
+        "plan": str(plan),
+        "chosen": dict(plan.chosen),
         "precision": plan.setup.precision,
         "device_bytes": {when: dict(parts) for when, parts in _held(plan)},
         "peak_bytes": plan.device.peak,
@@ -245,6 +252,7 @@ def _show_memory(plan: RunPlan) -> None:
         f"{setup.num_devices} device(s), engine {setup.engine}, precision {setup.precision}, "
         f"{setup.tokens:,} tokens in one pass; {trained}"
     )
+    say(str(plan))
 
 
 def _held(plan: RunPlan) -> tuple[tuple[str, Mapping[str, int]], ...]:

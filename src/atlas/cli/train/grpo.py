@@ -51,10 +51,10 @@ def grpo(
     def read(begun: job.StartedRun, reading: Progress) -> RLSet:
         return rl_set(job.dataset(settings, "rl", begun, reading))
 
-    def learn(run: RunDir, made: RLSet, **common: Any) -> Mapping[str, float]:
+    def learn(run: RunDir, config: GRPOConfig, made: RLSet, **common: Any) -> Mapping[str, float]:
         if world().is_main:
             keep_held_out(run, made.held)
-        return train_grpo(run, settings, made.tasks, **common)
+        return train_grpo(run, config, made.tasks, **common)
 
     job.train(
         settings,

@@ -20,7 +20,7 @@ from atlas.config.parts.engine import chosen_engine
 from atlas.config.parts.student import refuse_unready
 from atlas.config.sft import SFTConfig
 from atlas.config.train import TrainConfig
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, OutageError, reason_of
 from atlas.models.presence import refuse_missing
 from atlas.parallel.world import world
 from atlas.run.config_file import keep_config
@@ -37,7 +37,9 @@ from atlas.yaml_file import read_yaml
 if TYPE_CHECKING:
     from atlas.data.samples import TraceDataset
     from atlas.parallel.distributed import Ranks
+    from atlas.planning.run_plan import RunPlan
 
+_GB = 1e9
 _LOGS = {"logs/train.log": "training.log", "logs/tensorboard_events": "tensorboard"}
 PUBLISHED = {
     "sft": {"sft_checkpoint": "final", **_LOGS},
@@ -169,7 +171,7 @@ def check_disk(config: TrainConfig) -> None:
         AtlasError: It can't.
     """
     from atlas.planning.disk_plan import disk_plan
-    from atlas.planning.model_shapes import shape_of_model
+    from atlas.planning.model_shapes import UnknownShapeError, shape_of_model
 
     assert isinstance(config, SFTConfig | GRPOConfig)
     folder = Path(config.output_dir)
@@ -177,7 +179,7 @@ def check_disk(config: TrainConfig) -> None:
         return  # a run that goes on has most of it already
     try:
         shape = shape_of_model(config.model_name_or_path)
-    except AtlasError:
+    except UnknownShapeError:
         return
     require_free_space(folder, sum(disk_plan(config, shape).values()))
 
@@ -234,19 +236,20 @@ def train(
         config: Of the run.
         kind: ``sft`` or ``grpo``.
         read: Returns the data, with its lineage.
-        learn: Takes the run, the data, and by name ``progress``, ``stop`` and ``ranks``; returns
-            figures.
+        learn: Takes the run, its configuration as planned, the data, and by name ``progress``,
+            ``stop`` and ``ranks``; returns figures.
         noun: What it learns from, for the last line.
         fresh: Start over.
         override: Go on with other settings, of those that change nothing learned.
         overrides: Words of the command line.
 
     Raises:
-        AtlasError: As for `begin` and `keep`, or the training failed.
+        AtlasError: As for `begin` and `keep`, it doesn't fit, or the training failed.
     """
     from atlas.run.seeding import seed_everything
 
     with together(config) as ranks:
+        plan = ranks.on_main(lambda: planned(config, ranks.size), "the plan")
         begun = ranks.on_main(
             lambda: begin(config, kind, fresh=fresh, override=override), "the run directory"
         )
@@ -261,11 +264,58 @@ def train(
             started = time.monotonic()
             made = ranks.on_main(data, "the data")
             seed_everything(config.seed, kind)
-            figures = learn(run, made, progress=bar_of(kind), stop=stop, ranks=ranks)
+            common = {"progress": bar_of(kind), "stop": stop, "ranks": ranks}
+            if plan is not None and ranks.is_main:
+                run.teller(kind, common["progress"])(str(plan))
+            with beside(plan):
+                settled = config if plan is None else plan.settled(config)
+                figures = learn(run, settled, made, **common)
             if ranks.is_main:
                 run.finish_stage(kind, figures, time.monotonic() - started)
         if ranks.is_main:
             close(run, noun, figures, meant=names_results(overrides))
+
+
+def planned(config: TrainConfig, num_processes: int) -> RunPlan | None:
+    """Return the plan of a training on this machine; None where its model's shape isn't known.
+
+    Raises:
+        AtlasError: It doesn't fit.
+    """
+    from atlas.planning.model_shapes import UnknownShapeError
+    from atlas.planning.run_plan import plan_run, refusal
+
+    assert isinstance(config, SFTConfig | GRPOConfig)
+    try:
+        plan = plan_run(config, num_devices=num_processes, on_node=world().local_size)
+    except UnknownShapeError:
+        return None
+    if not plan.fits:
+        raise refusal(config, plan)
+    return plan
+
+
+@contextlib.contextmanager
+def beside(plan: RunPlan | None) -> Iterator[None]:
+    """Say what was planned where a GPU's memory is used up all the same.
+
+    Raises:
+        OutageError: It is.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        if plan is None:
+            raise
+        reached = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+        raise OutageError(
+            f"the GPU's memory is used up: planned {plan.device.peak / _GB:.1f} GB of "
+            f"{plan.limit / _GB:.1f}, reached {reached / _GB:.1f} ({reason_of(error)}); leave "
+            "engine, gradient_checkpointing and max_tokens_per_micro_batch to the plan and set "
+            "memory_limit_gb lower, or use_peft=true"
+        ) from error
 
 
 def names_results(overrides: Sequence[str]) -> bool:

@@ -62,8 +62,8 @@ def sft(
         keep_prompts(begun.run.prompts, renderer.prompts)
         return made
 
-    def learn(run: RunDir, made: SFTSet, **common: Any) -> Mapping[str, float]:
-        return train_sft(run, settings, made.train, made.held, **common)
+    def learn(run: RunDir, config: SFTConfig, made: SFTSet, **common: Any) -> Mapping[str, float]:
+        return train_sft(run, config, made.train, made.held, **common)
 
     job.train(
         settings,

@@ -66,6 +66,8 @@ class KeyInfo:
     """A list, kept as a tuple; never empty."""
     optional: bool = False
     """None is a value."""
+    null: str = "null"
+    """The word for None: ``auto`` where something else decides then."""
     secret: bool = False
     """An address that may hold a password, which no other key may take over."""
 
@@ -82,7 +84,7 @@ class KeyInfo:
         if isinstance(self.default, tuple):
             return f"[{','.join(map(str, self.default))}]"
         if self.default is None or isinstance(self.default, bool):
-            return {None: "null", True: "true", False: "false"}[self.default]
+            return {None: self.null, True: "true", False: "false"}[self.default]
         return str(self.default)
 
     @property
@@ -93,18 +95,24 @@ class KeyInfo:
             one = "one of " + ", ".join(self.choices)
         limits = " and ".join(f"{_LIMITS[name][0]} {value}" for name, value in self.limits.items())
         one = f"{one} {limits}".rstrip()
-        return (f"a list, each {one}" if self.many else one) + ", or null" * self.optional
+        one = f"a list, each {one}" if self.many else one
+        return f"{one}, or {self.null}" if self.optional else one
 
 
-def key(default: T, doc: str, *, secret: bool = False, **limits: float) -> T:
-    """Declare a key: its default, what it does and when to change it, and its limits."""
-    metadata = {"doc": doc, "limits": limits, "secret": secret}
+def key(default: T, doc: str, *, secret: bool = False, null: str = "null", **limits: float) -> T:
+    """Declare a key: its default, what it does and when to change it, and its limits.
+
+    Args:
+        secret: It is an address that may hold a password.
+        null: The word for None.
+    """
+    metadata = {"doc": doc, "limits": limits, "secret": secret, "null": null}
     return cast(T, field(default=default, metadata=metadata))
 
 
 def required(doc: str) -> Any:
     """Declare a key that has no sensible default, so that the user must give it."""
-    return field(metadata={"doc": doc, "limits": {}, "secret": False})
+    return field(metadata={"doc": doc, "limits": {}, "secret": False, "null": "null"})
 
 
 def like(owner: type, name: str, default: T, doc: str = "") -> T:
@@ -167,7 +175,7 @@ def convert(info: KeyInfo, value: object, where: str = "") -> Any:
     Raises:
         AtlasError: It isn't what ``info.expected`` says.
     """
-    if info.optional and (value is None or str(value).lower() in NULL):
+    if info.optional and (value is None or str(value).lower() in (*NULL, info.null)):
         return None
     if not info.many:
         return _convert_one(info, value, where)
@@ -212,6 +220,7 @@ def _key_info(name: str, hint: Any, default: Any, metadata: Mapping[str, Any]) -
         choices=choices,
         many=many,
         optional=optional,
+        null=metadata["null"],
         secret=metadata["secret"],
     )
 

@@ -23,7 +23,8 @@ class EngineConfig(Part):
         "auto",
         "Who holds what. ddp: every process the whole model and its optimiser states; fsdp: each a "
         "share of all; deepspeed: as its file says. auto: deepspeed where a file is given, fsdp "
-        "with offload, else ddp, and plain in one process.",
+        "with offload, else what the plan finds room with: plain in one process, ddp, fsdp, fsdp "
+        "with offload.",
     )
     deepspeed: str | None = key(
         None,
@@ -43,8 +44,8 @@ class EngineConfig(Part):
     )
     memory_limit_gb: float = key(
         0.0,
-        "Memory of one device, in GB, that --dry-run plans for; 0: what the GPU, or this machine, "
-        "has free. 80 plans for an H100 from anywhere.",
+        "Memory of one device, in GB, that a training is planned for; 0: what the GPU, or this "
+        "machine, has free. With --dry-run, 80 plans for an H100 from anywhere.",
         ge=0,
     )
 

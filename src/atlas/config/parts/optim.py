@@ -37,8 +37,11 @@ class OptimConfig(Part):
     gradient_accumulation_steps: int = key(
         8, "Forward passes that make one optimiser step. Raise when lowering the batch size.", ge=1
     )
-    gradient_checkpointing: bool = key(
-        False, "Compute activations again in the backward pass: less memory, about a third slower."
+    gradient_checkpointing: bool | None = key(
+        None,
+        "Compute activations again in the backward pass: less memory, about a third slower. auto: "
+        "where the plan finds no room without.",
+        null="auto",
     )
     dataloader_num_workers: int = key(
         0,

@@ -12,10 +12,11 @@ import torch
 from transformers import PreTrainedModel
 
 from atlas.models.passes.forward import logprobs
+from atlas.planning.memory_plan import SCORED_TOKENS
 from atlas.prompts.renderer import Renderer
 from atlas.types import Task, Tokens
 
-_ROWS, _TOKENS = 256, 2**15
+_ROWS = 256
 """Of one pass, at most."""
 _LEAD = "Answer:"
 
@@ -77,7 +78,7 @@ def lots(rows: Sequence[Tokens]) -> Iterator[Sequence[Tokens]]:
     for place, row in enumerate(rows):
         longest = max(longest, len(row.ids))
         taken = place - start
-        if taken and (taken == _ROWS or (taken + 1) * longest > _TOKENS):
+        if taken and (taken == _ROWS or (taken + 1) * longest > SCORED_TOKENS):
             yield rows[start:place]
             start, longest = place, len(row.ids)
     if start < len(rows):

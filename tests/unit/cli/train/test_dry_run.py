@@ -99,7 +99,8 @@ def test_what_cannot_fit_is_refused_with_what_would() -> None:
     result = dry("sft", *words, "per_device_train_batch_size=200")
     assert isinstance(result.exception, AtlasError)
     assert "base needs " in str(result.exception)
-    assert "; it fits with per_device_train_batch_size=1 or " in str(result.exception)
+    way = "per_device_train_batch_size=1 gradient_accumulation_steps=1600"
+    assert f"; it fits with {way}" in str(result.exception)
 
 
 def test_data_that_cannot_be_read_is_said_and_the_memory_still_planned() -> None:

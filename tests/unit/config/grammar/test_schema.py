@@ -168,4 +168,4 @@ def test_a_masked_url_is_refused() -> None:
 def test_every_field_is_declared_with_its_metadata() -> None:
     for config_class in JOBS.values():
         for field in fields(config_class):
-            assert {"doc", "limits", "secret"} == set(field.metadata), field.name
+            assert {"doc", "limits", "secret", "null"} == set(field.metadata), field.name
