@@ -68,6 +68,19 @@ def test_a_run_goes_on_in_other_shares_but_in_no_other_precision_or_batch(tmp_pa
         keep_config(QuickstartConfig(sft_per_device_train_batch_size=4), quickstart, override=True)
 
 
+def test_a_key_that_is_left_to_the_plan_is_no_other_setting(tmp_path: Path) -> None:
+    """As in a run that was begun when 16384 and false were defaults."""
+    path = tmp_path / "config.yaml"
+    base = {"output_dir": "run", "model_name_or_path": "base", "prompts_per_step": 8}
+    then = {"gradient_checkpointing": False, "max_tokens_per_micro_batch": 16384}
+    save_config(GRPOConfig(**base, **then), path)
+    keep_config(GRPOConfig(**base), path)
+    other = GRPOConfig(**base, **{**then, "max_tokens_per_micro_batch": 4096})
+    with pytest.raises(AtlasError, match="max_tokens_per_micro_batch was 16384, is 4096"):
+        keep_config(other, path, override=False)
+    keep_config(other, path, override=True)
+
+
 def test_a_key_that_is_younger_than_the_run_stays_at_its_default(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     save_config(CONFIG, path)

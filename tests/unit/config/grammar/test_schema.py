@@ -169,3 +169,15 @@ def test_every_field_is_declared_with_its_metadata() -> None:
     for config_class in JOBS.values():
         for field in fields(config_class):
             assert {"doc", "limits", "secret", "null"} == set(field.metadata), field.name
+
+
+def test_auto_is_the_word_for_what_something_else_decides() -> None:
+    keys = keys_of(GRPOConfig)
+    info = keys["gradient_checkpointing"]
+    assert (info.expected, info.default_text) == ("true or false, or auto", "auto")
+    assert [convert(info, word) for word in ("auto", "null", "true")] == [None, None, True]
+    assert convert(keys["max_tokens_per_micro_batch"], "auto") is None
+    # Elsewhere it is a word like others.
+    assert convert(keys["engine"], "auto") == "auto"
+    with pytest.raises(AtlasError, match="evaluate_tasks must be an integer"):
+        convert(keys["evaluate_tasks"], "auto")
