@@ -2,18 +2,20 @@
 
 A model folder is what stock `transformers` loads: ``model.safetensors``, ``config.json``, the
 tokenizer's files, and ``pytorch_model.bin`` where it is asked for. A checkpoint is a model folder
-with ``state.pt`` (optimiser, schedule, counters). Of a model with an adapter a checkpoint holds the
-adapter only, as peft loads it; a model folder holds the two merged, and the adapter by itself in
-``adapter/``. Both carry ``manifest.json`` with the SHA-256
-of every file, written last; a folder whose manifest doesn't match is not one.
+with ``state.pt`` (optimiser, schedule, counters), its large files perhaps in parts (parts.py). Of a
+model with an adapter a checkpoint holds the adapter only, as peft loads it; a model folder holds
+the two merged, and the adapter by itself in ``adapter/``. Both carry ``manifest.json`` with the
+SHA-256 of every file, written last; a folder whose manifest doesn't match is not one.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,8 @@ from atlas.machine.accelerator import name_accelerator
 from atlas.machine.hub import local_files_only
 from atlas.machine.shipped import model_path
 from atlas.models.lora import is_adapted, merged_model, save_adapter, with_merged
-from atlas.models.manifest import MANIFEST, STATE, is_whole, sha256
+from atlas.models.manifest import MANIFEST, OTHER_STATES, STATE, is_whole, sha256
+from atlas.models.parts import INDEX, Written, index_of
 from atlas.models.whole import (
     adapter_base,
     check_files,
@@ -91,26 +94,51 @@ def save_model(
     _write_folder(folder, write)
 
 
-def save_checkpoint(
+def begin_checkpoint(
     folder: Path,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    state: dict[str, Any],
     *,
     extra: dict[str, str] | None = None,
-) -> None:
-    """Write a checkpoint to resume from: the model folder, ``state`` and text files by name."""
+) -> Path:
+    """Write what is small of a checkpoint; return the folder that its parts are written to.
+
+    Args:
+        folder: The checkpoint, which isn't there before `finish_checkpoint`.
+        model: Of which the configuration is written, or the adapter.
+        extra: Text files by name.
+
+    Raises:
+        AtlasError: As for `save_model`.
+    """
 
     def write(temporary: Path) -> None:
         if is_adapted(model):
             save_adapter(model, temporary)
         else:
-            _save_weights(model, temporary)
+            model.config.architectures = [type(model).__name__]
+            model.config.dtype = model.dtype
+            model.config.save_pretrained(temporary)
+            if model.generation_config is not None:
+                model.generation_config.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        torch.save(state, temporary / STATE)
         _write_texts(temporary, extra)
 
-    _write_folder(folder, write)
+    name_accelerator()
+    return _begun(folder, write)
+
+
+def finish_checkpoint(folder: Path, temporary: Path, parts: Sequence[Written]) -> None:
+    """Make a checkpoint of a folder whose parts are all on the disk, in one step.
+
+    Raises:
+        AtlasError: As for `save_model`.
+    """
+    index = index_of(parts)
+    with disk_errors(folder), _or_gone(temporary):
+        if index is not None:
+            (temporary / INDEX).write_text(index, encoding="utf-8")
+        _finished(folder, temporary, {n: d for part in parts for n, d in part.digests.items()})
 
 
 def copy_model(
@@ -138,12 +166,19 @@ def copy_model(
 def load_state(folder: Path) -> dict[str, Any]:
     """Return the training state of a checkpoint; nothing in it can run code.
 
+    Its tensors are mapped from the files: they take memory only where they are copied.
+
     Raises:
-        AtlasError: The file holds something else.
+        AtlasError: A file holds something else.
     """
-    path = folder / STATE
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state, *others = (
+            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            for path in (folder / STATE, *sorted(folder.glob(OTHER_STATES)))
+        )
+        for other in others:
+            moments = state["engine"]["optimizer"]["state"]
+            state["engine"]["optimizer"]["state"] = moments | other["engine"]["optimizer"]["state"]
     except Exception as error:  # of many kinds, by the byte that is wrong
         raise not_a_state(folder, error) from error
     if not isinstance(state, dict) or not isinstance(state.get("engine"), dict):
@@ -279,23 +314,30 @@ def whole_checkpoints(checkpoints: Path) -> list[Path]:
     return [path for path in _by_step(checkpoints) if is_whole(path)]
 
 
-def damaged_checkpoints(checkpoints: Path) -> list[Path]:
-    """Return the checkpoints that are newer than the newest whole one."""
-    whole = newest_checkpoint(checkpoints)
+def damaged_checkpoints(checkpoints: Path, whole: Path | None) -> list[Path]:
+    """Return the checkpoints that are newer than ``whole``, the newest whole one."""
     found = _by_step(checkpoints)
     return found if whole is None else found[found.index(whole) + 1 :]
 
 
-def prune_checkpoints(checkpoints: Path, keep: int) -> None:
-    """Delete all but the ``keep`` newest checkpoints (at least 1), and never the newest whole one.
+def prune_checkpoints(checkpoints: Path, keep: int, newest: Path) -> None:
+    """Delete all but the ``keep`` newest checkpoints (at least 1), and never ``newest``.
 
     A damaged checkpoint counts as one of them, so that it isn't the reason that good ones go.
+
+    Args:
+        newest: The newest whole one: it was just written.
     """
     found = _by_step(checkpoints)
-    needed = newest_checkpoint(checkpoints)
     for path in found[: max(0, len(found) - keep)]:
-        if path != needed:
+        if path != newest:
             shutil.rmtree(path)
+
+
+def remove_unfinished(checkpoints: Path) -> None:
+    """Delete what a process that was killed had begun to write."""
+    for path in checkpoints.glob(".step_*.partial"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def step_name(step: int) -> str:
@@ -315,33 +357,60 @@ def _by_step(checkpoints: Path) -> list[Path]:
 
 
 def _write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    temporary = folder.parent / f".{folder.name}.partial"
-    old = folder.parent / f".{folder.name}.old"
+    temporary = _begun(folder, write)
+    with disk_errors(folder), _or_gone(temporary):
+        _finished(folder, temporary, {})
+
+
+@contextmanager
+def _or_gone(temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _begun(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Return a new folder beside ``folder``, to write it in; ``write`` has begun with it."""
+    old = _aside(folder)
+    # Of a new name: who looks for it on another disk must not find one that was left there.
+    temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
     with disk_errors(folder):
         make_parent(folder)
         if old.exists() and not folder.exists():
             # A process died between the two renames below: this is the only one there is.
             old.rename(folder)
-        for leftover in (temporary, old):
+        for leftover in (old, *folder.parent.glob(f".{folder.name}.*partial")):
             shutil.rmtree(leftover, ignore_errors=True)
         with place_errors(folder):
             temporary.mkdir()
-        try:
+        with _or_gone(temporary):
             write(temporary)
-            files = sorted(path for path in temporary.rglob("*") if path.is_file())
-            manifest = {path.relative_to(temporary).as_posix(): sha256(path) for path in files}
-            for path in files:
-                give_usual_mode(path)  # safetensors makes files that only their owner can read
-                _fsync(path)
-            write_atomic(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        if folder.exists():
-            folder.rename(old)
-        temporary.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+    return temporary
+
+
+def _finished(folder: Path, temporary: Path, digests: Mapping[str, str]) -> None:
+    """Give a folder its manifest and its place; files that have no digest yet are hashed."""
+    files = sorted(path for path in temporary.rglob("*") if path.is_file())
+    manifest: dict[str, str] = {}
+    for path in files:
+        name = path.relative_to(temporary).as_posix()
+        manifest[name] = digests.get(name) or sha256(path)
+        if name not in digests:
+            give_usual_mode(path)  # safetensors makes files that only their owner can read
+            _fsync(path)
+    write_atomic(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    old = _aside(folder)
+    if folder.exists():
+        folder.rename(old)
+    temporary.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
     _fsync(folder.parent)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.old"
 
 
 def _save_weights(model: PreTrainedModel, folder: Path) -> None:

@@ -17,6 +17,8 @@ from atlas.json_file import parse_json
 
 MANIFEST = "manifest.json"
 STATE = "state.pt"
+OTHER_STATES = "state-*.pt"
+"""What further processes wrote of the state (parts.py)."""
 _WEIGHTS = (".safetensors", ".bin", ".pkl", ".pt")
 _HEX = frozenset("0123456789abcdef")
 
@@ -30,6 +32,11 @@ def is_whole(folder: Path) -> bool:
         )
     except (OSError, ValueError, RecursionError):
         return False
+
+
+def is_state(name: str) -> bool:
+    """Tell whether a file of a checkpoint is of the training's state, or of the model."""
+    return name == STATE or PurePosixPath(name).match(OTHER_STATES)
 
 
 def refuse_damaged(folder: Path, *, weights: bool = True) -> None:
@@ -50,7 +57,7 @@ def refuse_damaged(folder: Path, *, weights: bool = True) -> None:
         wrong = [
             name
             for name, digest in entries.items()
-            if name != STATE
+            if not is_state(name)
             # Of weights that are there twice, in two formats, one may go.
             and (not name.endswith(_WEIGHTS) or (weights and (folder / name).exists()))
             and _differs(folder, name, digest, known=True)

@@ -13,7 +13,7 @@ from huggingface_hub.errors import (
 from atlas.errors import AtlasError, OutageError
 from atlas.json_file import read_json
 from atlas.machine.hub import hub_answers
-from atlas.models.manifest import MANIFEST, STATE, refuse_damaged
+from atlas.models.manifest import MANIFEST, is_state, refuse_damaged
 
 _TWICE = "pytorch_model.bin"
 """The weights again, under the guide's name."""
@@ -37,7 +37,7 @@ def upload(folder: Path, repository: str, *, private: bool) -> str:
     if not (folder / MANIFEST).is_file():
         raise AtlasError(f"{folder} has no {MANIFEST}; name a model folder that Atlas wrote")
     refuse_damaged(folder)
-    named = [name for name in read_json(folder / MANIFEST) if name not in (STATE, _TWICE)]
+    named = [n for n in read_json(folder / MANIFEST) if n != _TWICE and not is_state(n)]
     if not hub_answers(constants.ENDPOINT):
         raise OutageError(f"{constants.ENDPOINT} doesn't answer; nothing was uploaded")
     api = HfApi(endpoint=constants.ENDPOINT)

@@ -66,11 +66,20 @@ class Ranks:
         device: torch.device | None = None,
     ) -> None:
         self.rank, self.size, self.is_main = place.rank, place.size, place.is_main
+        self._place = place
         self.device = device or torch.device("cpu")
         self.waited = 0.0
         """Seconds that this rank has waited for others in `meet` and in exchanges."""
         self._timeout = timeout
         self._control = control
+
+    def beside(self) -> Ranks:
+        """Return the same ranks for a thread of its own; all of them make it at the same place."""
+        if self.size == 1:
+            return self
+        group = dist.new_group(timeout=timedelta(seconds=self._timeout), backend="gloo")
+        assert isinstance(group, dist.ProcessGroup)  # every rank is in it
+        return Ranks(self._place, timeout=self._timeout, control=group, device=self.device)
 
     def gather(self, value: T, what: str) -> list[T]:
         """Return every rank's value, in the order of ranks.

@@ -1,7 +1,8 @@
-"""A training state from rank 0 to all ranks, one tensor after the other.
+"""A training state to all ranks, each of which keeps its share.
 
-As one object it would be pickled, sent and unpickled whole: of 8 billion weights' moments (64 GB)
-every process would hold three copies for a moment, also where it keeps an eighth.
+Where every rank sees the checkpoint it maps the file, and reads of it what it keeps. Otherwise rank
+0's goes to all, one tensor after the other: as one object it would be pickled, sent and unpickled
+whole, and of 8 billion weights' moments (64 GB) every process would hold three copies for a moment.
 
     rank 0   {"step": 3, "moment": Tensor}  ->  {"step": 3, "moment": Place}  one small object
     all      each tensor in turn            ->  keep(path, tensor)            what stays of it
@@ -16,10 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atlas.parallel.distributed import Ranks
+from atlas.parallel.distributed import ALONE, Ranks
 
 Keep = Callable[[tuple[Any, ...], Tensor], Any]
-"""Given the keys that lead to a tensor, and the whole tensor in CPU memory; returns what stays."""
+"""Given the keys that lead to a tensor, and the whole tensor in CPU memory, perhaps of a file that
+is mapped; returns what stays: a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +32,21 @@ class Place:
     dtype: torch.dtype
 
 
-def from_main(ranks: Ranks, state: Any, keep: Keep, what: str) -> Any:
-    """Return rank 0's state, of each tensor what ``keep`` makes of it.
+def on_all(ranks: Ranks, state: Any, keep: Keep, what: str) -> Any:
+    """Return a state, of each tensor what ``keep`` makes of it.
 
     Args:
-        state: Looked at on rank 0 only: dictionaries, lists, tensors, and values of their own.
+        state: On every rank, or on rank 0 only and empty elsewhere: dictionaries, lists, tensors,
+            and values of their own.
         what: Named in errors.
 
     Raises:
         RankError: Another rank didn't come, or is gone.
     """
     tensors: list[Tensor] = []
+    if all(ranks.gather(bool(state), what)):
+        layout = _layout(state, tensors)
+        return _filled(ALONE, layout, iter(tensors), keep, what, ())
     layout = ranks.broadcast(_layout(state, tensors) if ranks.is_main else None, what)
     return _filled(ranks, layout, iter(tensors), keep, what, ())
 
@@ -66,12 +72,8 @@ def _filled(
     path: tuple[Any, ...],
 ) -> Any:
     if isinstance(value, Place):
-        whole = (
-            next(own).cpu().contiguous()
-            if ranks.is_main
-            else torch.empty(value.shape, dtype=value.dtype)
-        )
-        ranks.broadcast_tensor(whole, what)
+        whole = next(own).cpu() if ranks.is_main else torch.empty(value.shape, dtype=value.dtype)
+        ranks.broadcast_tensor(whole.contiguous(), what)
         return keep(path, whole)
     if isinstance(value, dict):
         return {

@@ -1,14 +1,14 @@
 """Where a training run goes on from, and when it saves: the same for every loop.
 
 Input: the folder of a run's checkpoints. Output: the newest whole one, its state, and new ones as
-they fall due or as the user asks to stop. Of several ranks only rank 0 reads and writes: the others
-may be on machines that don't see the folder.
+they fall due or as the user asks to stop. Of several ranks rank 0 decides which it is. Those that
+see the folder read their share there and write a part (saving.py); others get theirs from rank 0.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,10 @@ from atlas.models.checkpoints import (
     newest_checkpoint,
     not_a_state,
     prune_checkpoints,
-    save_checkpoint,
+    remove_unfinished,
     step_name,
 )
+from atlas.models.manifest import MANIFEST, sha256
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
 from atlas.run.prompts_kept import model_files
@@ -34,6 +35,7 @@ from atlas.run.run_dir import RunDir
 from atlas.run.stopping import StopRequest
 from atlas.training.chain import Chain, fingerprint
 from atlas.training.loop import Window
+from atlas.training.saving import Saver
 
 _log = logging.getLogger(__name__)
 
@@ -79,19 +81,22 @@ class Resumable:
         save_steps: int,
         keep: int,
         stop: StopRequest,
-        extra: dict[str, str] | None = None,
+        extra: Mapping[str, str] = {},
         ranks: Ranks = ALONE,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.folder = newest_checkpoint(checkpoints) if ranks.is_main else None
         """The checkpoint that the run goes on from; None where it starts anew, and on every rank
         but 0, whose weights all others get."""
-        state: dict[str, Any] = load_state(self.folder) if self.folder else {}
-        for damaged in damaged_checkpoints(checkpoints) if ranks.is_main else []:
+        if ranks.is_main:
+            remove_unfinished(checkpoints)
+        for damaged in damaged_checkpoints(checkpoints, self.folder) if ranks.is_main else []:
             goes_on = f"from {self.folder.name}" if self.folder else "from the start"
             text = f"warning: {damaged} is damaged and passed over; the run goes on {goes_on}"
             note(text)
             _log.warning(text)
+        seen = _seen(checkpoints, self.folder, ranks)
+        state: dict[str, Any] = load_state(seen) if seen else {}
         self._of_engine: dict[str, Any] = state.pop("engine", {})
         self.state = ranks.broadcast(state, "state of the checkpoint")
         """What was saved there; empty where the run starts anew."""
@@ -103,10 +108,9 @@ class Resumable:
         self._checkpoints = checkpoints
         self._total_steps = total_steps
         self._save_steps = save_steps
-        self._keep = keep
         self._stop = stop
-        self._extra = extra
-        self._ranks = ranks
+        self._extra = dict(extra)
+        self._saver = Saver(ranks, lambda newest: prune_checkpoints(checkpoints, keep, newest))
 
     def restore(self, engine: Engine, config: RunConfig) -> Chain:
         """Give optimiser and schedule their state back, where there is one.
@@ -128,16 +132,29 @@ class Resumable:
     def save_if_due(
         self, step: int, engine: Engine, tokenizer: PreTrainedTokenizerBase, **kept: Any
     ) -> None:
-        """Write a checkpoint after ``step`` if one is due; ``kept`` is found in `state` again."""
+        """Begin a checkpoint after ``step`` if one is due; ``kept`` is found in `state` again.
+
+        Where it is the last thing that the training does, it is whole when this returns.
+
+        Raises:
+            AtlasError: This one can't be begun, or the one before couldn't be written.
+        """
         self._stop.settle()
         due = self._save_steps and step % self._save_steps == 0
         if (due or self._stop.asked) and step < self._total_steps:
-            engine.refresh()
             chain = self._chain.head if self._chain else None
-            state = {"step": step, "engine": engine.state(), "chain": chain, **kept}
-            state["window"] = asdict(self.window)
-            if self._ranks.is_main:
-                folder = self._checkpoints / step_name(step)
-                save_checkpoint(folder, engine.model, tokenizer, state, extra=self._extra)
-                prune_checkpoints(self._checkpoints, self._keep)
-            self._ranks.meet(f"checkpoint after step {step}")
+            state = {"step": step, "chain": chain, **kept, "window": asdict(self.window)}
+            folder = self._checkpoints / step_name(step)
+            self._saver.save(folder, engine, tokenizer, state, self._extra)
+        if self._stop.asked or step >= self._total_steps:
+            self._saver.wait()
+
+
+def _seen(checkpoints: Path, newest: Path | None, ranks: Ranks) -> Path | None:
+    """Return rank 0's newest checkpoint where this rank sees it too; all agree on which it is."""
+    own = (newest.name, sha256(newest / MANIFEST)) if newest else None
+    found = ranks.broadcast(own, "newest checkpoint")
+    if found is None:
+        return None
+    manifest = checkpoints / found[0] / MANIFEST
+    return manifest.parent if manifest.is_file() and sha256(manifest) == found[1] else None

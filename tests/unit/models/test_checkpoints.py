@@ -12,6 +12,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from tests.unit.saved import save_checkpoint
 from tests.unit.tiny_models import adapted_model, tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -24,7 +25,6 @@ from atlas.models.checkpoints import (
     load_tokenizer,
     newest_checkpoint,
     prune_checkpoints,
-    save_checkpoint,
     save_model,
     step_name,
     weights_sha256,
@@ -196,6 +196,12 @@ def test_the_newest_checkpoint_is_taken(three: Path) -> None:
     assert newest_checkpoint(three / "nothing") is None
 
 
+def newest(folder: Path) -> Path:
+    found = newest_checkpoint(folder)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("file", ["model.safetensors", "state.pt", "config.json"])
 def test_a_damaged_checkpoint_is_passed_over(three: Path, file: str) -> None:
     flip_a_byte(three / "step_000010" / file)
@@ -222,9 +228,9 @@ def test_what_is_no_checkpoint_is_passed_over(three: Path) -> None:
 
 
 def test_pruning_keeps_the_newest(three: Path) -> None:
-    prune_checkpoints(three, keep=2)
+    prune_checkpoints(three, keep=2, newest=newest(three))
     assert sorted(path.name for path in three.iterdir()) == ["step_000002", "step_000010"]
-    prune_checkpoints(three, keep=5)
+    prune_checkpoints(three, keep=5, newest=newest(three))
     assert len(list(three.iterdir())) == 2
 
 
@@ -232,13 +238,13 @@ def test_pruning_goes_by_number_past_a_million_steps(three: Path) -> None:
     (three / "step_000010").rename(three / step_name(1_000_000))
     (three / "step_000002").rename(three / step_name(999_999))
     assert newest_checkpoint(three) == three / "step_1000000"
-    prune_checkpoints(three, keep=1)
+    prune_checkpoints(three, keep=1, newest=newest(three))
     assert [path.name for path in three.iterdir()] == ["step_1000000"]
 
 
 def test_pruning_never_takes_the_only_good_checkpoint(three: Path) -> None:
     flip_a_byte(three / "step_000010" / "state.pt")
-    prune_checkpoints(three, keep=1)
+    prune_checkpoints(three, keep=1, newest=newest(three))
     assert newest_checkpoint(three) == three / "step_000002"
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 from tests.unit.models.fake_four_bits import FakeFourBits, FourBitLinear
+from tests.unit.saved import save_checkpoint
 
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
 from atlas.models import policy
-from atlas.models.checkpoints import load_model, load_tokenizer, save_checkpoint, save_model
+from atlas.models.checkpoints import load_model, load_tokenizer, save_model
 from atlas.models.lora import is_adapted, save_adapter, trained_share
 from atlas.models.policy import checked_attention, load_policy, trains_in_bf16
 from atlas.parallel.engine.plain import PlainEngine

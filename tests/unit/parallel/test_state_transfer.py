@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from atlas.parallel.distributed import ALONE
-from atlas.parallel.state_transfer import from_main
+from atlas.parallel.state_transfer import on_all
 
 
 def test_every_tensor_is_met_once_with_the_keys_that_lead_to_it() -> None:
@@ -20,7 +20,7 @@ def test_every_tensor_is_met_once_with_the_keys_that_lead_to_it() -> None:
         met[path] = whole
         return "kept"
 
-    found = from_main(ALONE, state, keep, "a state")
+    found = on_all(ALONE, state, keep, "a state")
     assert found == {
         "optimizer": {
             "state": {0: {"step": "kept", "exp_avg": "kept"}},

@@ -66,7 +66,7 @@ def test_what_is_damaged_is_passed_over_and_said(
 ) -> None:
     engine = PlainEngine(model, learning_rate=1e-3, total_steps=6)
     saved = resumable(tmp_path, StopRequest())
-    for step in range(1, 5):
+    for step in range(1, 7):
         saved.save_if_due(step, engine, tokenizer)
     noted: list[str] = []
     for name, goes_on in (("step_000004", "from step_000002"), ("step_000002", "from the start")):

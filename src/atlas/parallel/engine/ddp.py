@@ -15,7 +15,6 @@ from transformers import PreTrainedModel
 from atlas.parallel.distributed import Ranks
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.parallel.engine.runner import Runner
-from atlas.parallel.state_transfer import from_main
 
 T = TypeVar("T")
 
@@ -28,9 +27,7 @@ class DDPEngine(PlainEngine):
     """
 
     def __init__(self, model: PreTrainedModel, *, ranks: Ranks, **recipe: Any) -> None:
-        super().__init__(model, **recipe)
-        self.world_size = ranks.size
-        self._ranks = ranks
+        super().__init__(model, ranks=ranks, **recipe)
         # Views, since a second copy of all gradients would take as much memory as the weights.
         self._net = DistributedDataParallel(
             Runner(model), forward_sync_buffers=False, gradient_as_bucket_view=True
@@ -44,9 +41,3 @@ class DDPEngine(PlainEngine):
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of this rank's share of the loss."""
         (loss * self.world_size).backward()  # DDP takes the mean over ranks
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Take up rank 0's state."""
-        super().load_state(
-            from_main(self._ranks, state, lambda path, whole: whole, "state of the optimiser")
-        )

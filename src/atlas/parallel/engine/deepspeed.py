@@ -24,10 +24,10 @@ from atlas.errors import AtlasError
 from atlas.installing import install_command
 from atlas.machine.precision import training_device
 from atlas.parallel.distributed import Ranks
-from atlas.parallel.engine.plain import PlainEngine
+from atlas.parallel.engine.plain import MOMENTS, PlainEngine
 from atlas.parallel.engine.protocol import StepInfo
 from atlas.parallel.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
-from atlas.parallel.state_transfer import from_main
+from atlas.parallel.state_transfer import on_all
 
 T = TypeVar("T")
 
@@ -61,15 +61,12 @@ class DeepSpeedEngine(PlainEngine):
         shared = settings["zero_optimization"].get("stage", 0) == 3
         trained, model = doubled(model, home) if shared else (model, model)
         ready(trained)
-        super().__init__(trained, **recipe)
-        self._parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        super().__init__(trained, ranks=ranks, **recipe)
         self._group_sizes = [len(group["params"]) for group in self._optimizer.param_groups]
         self._net: Any = _initialize(Runner(trained), self._optimizer, settings)
         _make_states(self._net.optimizer, self._optimizer)
         self._shared = shared
         self.model = at_home(model, home) if shared else model
-        self.world_size = ranks.size
-        self._ranks = ranks
 
     def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
         """Return what ``compute`` makes of the model."""
@@ -104,42 +101,13 @@ class DeepSpeedEngine(PlainEngine):
 
     def refresh(self) -> None:
         """Gather all weights into `model`, where it is a copy."""
-        if not self._shared:
-            return
-        gather = _library().utils.safe_get_full_fp32_param
-        shares = (gather(p) for p in self.trained.parameters() if p.requires_grad)
-        gather_into(self.model, shares)
+        if self._shared:
+            shares = (self._whole(p) for p in self.trained.parameters() if p.requires_grad)
+            gather_into(self.model, shares)
 
-    def state(self) -> dict[str, Any]:
-        """Return the state of optimiser and schedule, whole on rank 0."""
-        utils = _library().utils
-        steps = [m["step"] for m in self._optimizer.state.values() if "step" in m]
-        step = torch.as_tensor(float(steps[0]) if steps else 0.0)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for index, p in enumerate(self._parameters):
-            wholes = {m: utils.safe_get_full_optimizer_state(p, m) for m in _MOMENTS}
-            if self._ranks.is_main:  # elsewhere one at a time is let go again
-                own = {m: whole.cpu().clone() for m, whole in wholes.items()}
-                moments[index] = {"step": step.clone(), **own}
-        return {
-            "optimizer": {"state": moments, "param_groups": self._plain_groups()},
-            "schedule": self._schedule.state_dict(),
-        }
-
-    @torch.no_grad()
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up rank 0's state: each rank its share."""
-        utils = _library().utils
-
-        def give(path: tuple[Any, ...], whole: Tensor) -> Tensor | None:
-            if path[:2] != ("optimizer", "state") or path[3] not in _MOMENTS:
-                return whole
-            parameter = self._parameters[path[2]]
-            value = whole.to(parameter.device)
-            utils.safe_set_full_optimizer_state(parameter, value, path[3])
-            return None
-
-        state = from_main(self._ranks, state, give, "state of the optimiser")
+        """Take up a state: each rank its share."""
+        state = on_all(self._ranks, state, self._taken, "state of the optimiser")
         moments = state["optimizer"]["state"]
         for kept in self._optimizer.state.values():
             if "step" in kept:
@@ -150,6 +118,32 @@ class DeepSpeedEngine(PlainEngine):
             self._optimizer.param_groups, self._schedule.get_last_lr(), strict=True
         ):
             group["lr"] = rate
+
+    def _whole(self, parameter: Tensor) -> Tensor:
+        if self._shared and parameter.requires_grad:
+            return _library().utils.safe_get_full_fp32_param(parameter)
+        return parameter.detach()
+
+    def _moments(self) -> tuple[list[dict[str, Any]], dict[int, dict[str, Any]]]:
+        """Return groups and moments as a plain optimiser's state has them; here still shares."""
+        steps = [m["step"] for m in self._optimizer.state.values() if "step" in m]
+        step = torch.as_tensor(float(steps[0]) if steps else 0.0)
+        shares = {"step": step, **dict.fromkeys(_MOMENTS)}
+        return self._plain_groups(), dict.fromkeys(range(len(self._parameters)), shares)
+
+    def _whole_moment(self, index: int, name: str, value: Any) -> Any:
+        if name not in _MOMENTS:
+            return value
+        return _library().utils.safe_get_full_optimizer_state(self._parameters[index], name)
+
+    @torch.no_grad()
+    def _taken(self, path: tuple[Any, ...], whole: Tensor) -> Tensor | None:
+        if path[:2] != MOMENTS or path[3] not in _MOMENTS:
+            return whole
+        parameter = self._parameters[path[2]]
+        value = whole.to(parameter.device)
+        _library().utils.safe_set_full_optimizer_state(parameter, value, path[3])
+        return None
 
     def _plain_groups(self) -> list[dict[str, Any]]:
         """Return the groups as a plain optimiser's state has them: parameters by number."""

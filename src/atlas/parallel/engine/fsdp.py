@@ -17,18 +17,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from transformers import PreTrainedModel
 
 from atlas.machine.precision import training_device
 from atlas.parallel.distributed import Ranks
-from atlas.parallel.engine.plain import PlainEngine
+from atlas.parallel.engine.plain import MOMENTS, PlainEngine
 from atlas.parallel.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
-from atlas.parallel.state_transfer import from_main
 
 T = TypeVar("T")
-_MOMENTS = ("optimizer", "state")
-"""Keys of a saved state that lead to the moments of every parameter."""
 
 
 class FSDPEngine(PlainEngine):
@@ -56,10 +54,8 @@ class FSDPEngine(PlainEngine):
         trained, model = doubled(model, home)
         ready(trained)
         self._net = _shared_out(Runner(trained), offload=offload)
-        super().__init__(trained, **recipe)
+        super().__init__(trained, ranks=ranks, **recipe)
         self.model = at_home(model, home)
-        self.world_size = ranks.size
-        self._ranks = ranks
 
     def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
         """Return what ``compute`` makes of the model, whose layers are gathered one by one."""
@@ -76,28 +72,20 @@ class FSDPEngine(PlainEngine):
 
     def refresh(self) -> None:
         """Gather all weights into `model`."""
-        shares = (_whole(p) for p in self.trained.parameters() if p.requires_grad)
-        gather_into(self.model, shares)
+        gather_into(
+            self.model, (self._whole(p) for p in self.trained.parameters() if p.requires_grad)
+        )
 
-    def state(self) -> dict[str, Any]:
-        """Return the state of optimiser and schedule, whole on rank 0."""
-        state = super().state()
-        optimizer, kept = state["optimizer"], self._ranks.is_main
-        gathered: dict[int, dict[str, Tensor]] = {}
-        for index, moments in optimizer["state"].items():
-            wholes = {name: _whole(value) for name, value in moments.items()}
-            if kept:  # elsewhere one at a time is let go again
-                gathered[index] = {name: whole.cpu() for name, whole in wholes.items()}
-        return {**state, "optimizer": {**optimizer, "state": gathered}}
+    def _whole(self, parameter: Tensor) -> Tensor:
+        return _whole(parameter.detach())
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Take up rank 0's state: each rank its share."""
-        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+    def _whole_moment(self, index: int, name: str, value: Any) -> Any:
+        return _whole(value)
 
-        def share(path: tuple[Any, ...], whole: Tensor) -> Tensor:
-            return _share(whole, parameters[path[2]]) if path[:2] == _MOMENTS else whole
-
-        super().load_state(from_main(self._ranks, state, share, "state of the optimiser"))
+    def _taken(self, path: tuple[Any, ...], whole: Tensor) -> Tensor | None:
+        if path[:2] != MOMENTS:
+            return whole.clone()
+        return _share(whole, self._parameters[path[2]])
 
     def _clip(self) -> Tensor:
         return _whole(super()._clip())
@@ -115,15 +103,19 @@ def _shared_out(net: Runner, *, offload: bool) -> nn.Module:
     return net
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def _whole(tensor: Any) -> Any:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def _share(value: Tensor, parameter: Tensor) -> Tensor:
     """Return this rank's share of a moment that is as large as its parameter."""
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
-        return value
-    on_device = value.to(parameter.device)
-    return distribute_tensor(
-        on_device, parameter.device_mesh, parameter.placements, src_data_rank=None
+        return value.clone()
+    mesh, placements = parameter.device_mesh, parameter.placements
+    shape, start = compute_local_shape_and_global_offset(value.shape, mesh, placements)
+    # Cut out before it is moved or copied: of a file that is mapped, no other byte is read.
+    own = value[tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))]
+    own = own.to(parameter.device, copy=True).contiguous()
+    return DTensor.from_local(
+        own, mesh, placements, run_check=False, shape=value.shape, stride=parameter.stride()
     )

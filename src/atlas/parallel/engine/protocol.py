@@ -70,13 +70,26 @@ class Engine(Protocol):
         """Bring `model` up to date with what was trained."""
         ...
 
-    def state(self) -> dict[str, Any]:
-        """Return the state of optimiser and schedule, to be saved by `torch.save`.
+    def weights(self, part: int | None, num_parts: int) -> dict[str, Tensor]:
+        """Return one part of all weights and saved buffers by name, as copies in CPU memory.
 
-        It is whole on rank 0, and means the same to every engine and to any number of ranks.
+        Args:
+            part: Which part this rank is given; None: none, but it gives its shares to the others.
+            num_parts: All parts together are the model.
+        """
+        ...
+
+    def state(self, part: int | None = 0, num_parts: int = 1) -> dict[str, Any]:
+        """Return the state of optimiser and schedule, of the moments one part, as copies.
+
+        All parts together mean the same to every engine and to any number of ranks.
+
+        Args:
+            part: As for `weights`.
+            num_parts: As for `weights`.
         """
         ...
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up a state that `state` returned; only rank 0's is looked at."""
+        """Take up a whole state: every rank has it, mapped from its file, or rank 0 alone."""
         ...
