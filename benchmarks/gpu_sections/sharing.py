@@ -45,6 +45,7 @@ def fsdp(setting: Setting, found: Found) -> None:
             ranks=ranks,
             home=torch.device("cpu"),
             ready=prepare_forward,
+            bf16=True,
             learning_rate=1e-6,
             total_steps=10,
         )

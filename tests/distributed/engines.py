@@ -21,15 +21,19 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.unit.tiny_models import tiny_model
+from tests.unit.tiny_models import tiny_config, tiny_model
 
 from atlas.config.sft import SFTConfig
+from atlas.models.passes.forward import prepare_forward
+from atlas.objectives.loss_types import LossSettings
 from atlas.parallel.distributed import Ranks, joined
-from atlas.parallel.engine.choice import engine_for
+from atlas.parallel.engine.choice import engine_for, frozen_for, loading_device
 from atlas.parallel.engine.protocol import Engine
+from atlas.training.update import UpdateSettings, update
+from atlas.types import Tokens
 
 STEPS, BREAK_AFTER, NUM_BATCHES = 5, 3, 4
 
@@ -195,12 +199,76 @@ def run(name: str, ranks: Ranks, folder: Path) -> dict[str, Any]:
     return {"lines": lines, "weights": weights, "state": second.state()}
 
 
+def bf16_step(ranks: Ranks) -> dict[str, Any]:
+    """Take a step of GRPO in bfloat16, policy and reference shared out; rank 0 has the weights.
+
+    Returns:
+        Its metrics, and how many bytes of weights in bfloat16 were alive after each forward pass.
+    """
+    config = SFTConfig(
+        output_dir="unused",
+        model_name_or_path="unused",
+        engine="fsdp",
+        precision="bf16",
+        learning_rate=1e-2,
+    )
+
+    def loaded(device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+        if device.type != "meta":
+            model = tiny_model()
+            for parameter in model.parameters():  # not the rotations, as when it is loaded
+                parameter.data = parameter.data.to(dtype)
+            return model
+        with device:
+            return AutoModelForCausalLM.from_config(tiny_config("llama"), dtype=dtype)
+
+    model = loaded(loading_device(config, ranks.size, main=ranks.is_main), torch.float32)
+    assert model.device.type == ("cpu" if ranks.is_main else "meta")
+    engine = engine_for(model, config, total_steps=3, ranks=ranks, ready=prepare_forward)
+    reference = frozen_for(loaded, config, ranks, prepare_forward)
+    shapes = {tuple(p.shape) for p in engine.trained.parameters() if p.ndim == 2}
+    saved: list[Tensor] = []
+    alive: list[int] = []
+    backward = engine.backward
+
+    def counted(loss: Tensor) -> None:
+        of_weights = [t for t in saved if t.dtype == torch.bfloat16 and tuple(t.shape) in shapes]
+        of_weights += [
+            t for t in saved if t.dtype == torch.bfloat16 and tuple(t.shape[::-1]) in shapes
+        ]
+        assert of_weights  # they are what the backward pass multiplies with
+        alive.append(sum(t.untyped_storage().nbytes() for t in of_weights))
+        saved.clear()
+        backward(loss)
+
+    engine.backward = counted  # type: ignore[method-assign]
+    # Three groups: one rank takes a pass more than the other, which keeps it company.
+    rows = [
+        Tokens.of((5 + g, 6, 7), (8 + g, 9, 2 + m), logprobs=(-3.0,) * 3, advantage=m - 0.5)
+        for g in range(3)
+        for m in range(2)
+    ]
+    settings = UpdateSettings(
+        loss=LossSettings(loss_type="dapo", beta=0.1),
+        temperature=0.7,
+        max_tokens=10,
+        autocast=True,
+    )
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        first = update(engine, reference, rows, settings, ranks=ranks)
+        second = update(engine, reference, rows, settings, ranks=ranks)
+    dtypes = {str(p.dtype) for p in engine.trained.parameters()}
+    frozen = {str(p.dtype) for p in reference.parameters()} if reference else set()
+    return {"first": first, "second": second, "alive": alive, "dtypes": [dtypes, frozen]}
+
+
 def main() -> None:
     """Run the engines named on the command line, one after the other."""
     folder = Path(sys.argv[1])
     torch.set_num_threads(1)
     with joined(timeout=60, needs_group=True) as ranks:
         found = {name: run(name, ranks, folder) for name in sys.argv[2:]}
+        found["bf16"] = bf16_step(ranks)
         if ranks.is_main:
             torch.save(found, folder / "found.pt")
 

@@ -71,3 +71,14 @@ def test_a_saved_state_means_the_same_to_every_engine(
         for key, value in moments.items():
             torch.testing.assert_close(mine["state"][index][key], value, rtol=1e-3, atol=1e-6)
     assert found[name]["state"]["schedule"]["last_epoch"] == engines.STEPS
+
+
+def test_fsdp_in_bf16_keeps_no_gathered_weight_and_its_reference_is_the_policy(
+    found: Found,
+) -> None:
+    step = found["bf16"]
+    assert step["dtypes"] == [{"torch.float32"}, {"torch.bfloat16"}]
+    assert len(step["alive"]) >= 4
+    assert not any(step["alive"])
+    assert step["first"]["train/kl"] == 0.0
+    assert step["second"]["train/kl"] > 0.0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
+    from atlas.config.parts.model import ModelConfig
     from atlas.config.parts.optim import MatmulPrecision
 
 
@@ -64,6 +65,13 @@ def computes_bf16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def trains_in_bf16(config: ModelConfig) -> bool:
+    """Tell whether a training computes in bfloat16; its trained weights are float32 either way."""
+    if config.precision == "auto":
+        return torch.cuda.is_available() and computes_bf16()
+    return config.precision == "bf16"
 
 
 def training_device() -> torch.device:

@@ -213,10 +213,17 @@ def load_model(
         attention: Name of an implementation in `transformers`; None leaves it the choice.
         quantization: What `transformers` is given to load the weights in fewer bits.
         device: Where its weights go to, without a stop in the processor's memory; None: there.
+            ``meta``: nowhere; it is a shell, for which no weights are read.
 
     Raises:
         AtlasError: There is no such folder, no model in it, or not the whole of one.
     """
+    if device is not None and device.type == "meta":
+        with in_one_line("model", folder), device:
+            config = read_config(model_path(adapter_base(folder) or folder))
+            return AutoModelForCausalLM.from_config(
+                config, dtype=dtype, attn_implementation=attention
+            )
     refuse_incomplete(folder)
     base = adapter_base(folder)
     if base is not None:

@@ -24,7 +24,12 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 from atlas.config.parts.model import AttnImplementation, ModelConfig
 from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
-from atlas.machine.precision import computes_bf16, set_matmul_precision, training_device
+from atlas.machine.precision import (
+    computes_bf16,
+    set_matmul_precision,
+    training_device,
+    trains_in_bf16,
+)
 from atlas.models.checkpoints import load_model
 from atlas.models.lora import LoRA, add_adapter, load_adapter, trained_share
 from atlas.models.passes.compiling import compile_training
@@ -112,13 +117,6 @@ def lora_of(config: ModelConfig) -> LoRA:
         dropout=config.lora_dropout,
         target_modules=config.lora_target_modules,
     )
-
-
-def trains_in_bf16(config: ModelConfig) -> bool:
-    """Tell whether a training computes in bfloat16; its trained weights are float32 either way."""
-    if config.precision == "auto":
-        return torch.cuda.is_available() and computes_bf16()
-    return config.precision == "bf16"
 
 
 def _precision_lines(autocast: bool) -> list[str]:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.config.grpo import GRPOConfig
 from atlas.config.parts.rollout_servers import RolloutConfig
-from atlas.models.policy import trains_in_bf16
+from atlas.machine.precision import trains_in_bf16
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.rollouts.generator import Generator, Sampling
 from atlas.rollouts.local.engine import LocalGenerator

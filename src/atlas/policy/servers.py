@@ -18,9 +18,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from atlas.config.grpo import GRPOConfig
 from atlas.config.parts.rollout_servers import RolloutConfig
 from atlas.errors import AtlasError, OutageError
+from atlas.machine.precision import trains_in_bf16
 from atlas.machine.shipped import model_path
 from atlas.models.passes.reference import Adapted
-from atlas.models.policy import trains_in_bf16
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.policy.attestation import Attestation, Reading, tolerance_for
 from atlas.policy.served import PolicyServer, ServedPolicy

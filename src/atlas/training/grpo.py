@@ -25,8 +25,8 @@ from atlas.environments.environment import Context
 from atlas.environments.lengths import check_lengths
 from atlas.environments.rollout import act, roll_out
 from atlas.errors import AtlasError
+from atlas.machine.precision import trains_in_bf16
 from atlas.models.checkpoints import save_model, step_name
-from atlas.models.policy import trains_in_bf16
 from atlas.models.prompts import ELSEWHERE, configured_prompts, load_renderer
 from atlas.parallel.distributed import ALONE, Ranks, agreed
 from atlas.parallel.sink import sink_on

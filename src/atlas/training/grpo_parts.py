@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ from atlas.config.grpo import GRPOConfig, computes_whole
 from atlas.environments.actor import Actor
 from atlas.environments.environment import Context, Environment, load_environment
 from atlas.environments.loading import window_of
-from atlas.machine.precision import training_device
+from atlas.machine.precision import training_device, trains_in_bf16
 from atlas.models.checkpoints import load_model
 from atlas.models.passes.forward import prepare_forward
 from atlas.models.passes.reference import Adapted
-from atlas.models.policy import load_policy, trains_in_bf16
+from atlas.models.policy import load_policy
 from atlas.models.rounding import round_products
 from atlas.models.whole import adapter_base
-from atlas.parallel.distributed import Ranks
-from atlas.parallel.engine.choice import engine_for, loading_device
+from atlas.parallel.distributed import ALONE, Ranks
+from atlas.parallel.engine.choice import engine_for, frozen_for, loading_device
 from atlas.parallel.engine.protocol import Engine
+from atlas.parallel.engine.runner import Runner
 from atlas.policy.engine import PolicyEngine, PolicyParts, policy_engine
 from atlas.rollouts.generator import Sampling
 from atlas.run.run_dir import RunDir
@@ -41,7 +43,7 @@ class Training:
     config: GRPOConfig
     ranks: Ranks
     engine: Engine
-    reference: PreTrainedModel | None
+    reference: PreTrainedModel | Runner | None
     environment: Environment[Any]
     actor: Actor
     policy: PolicyEngine
@@ -62,7 +64,8 @@ def load_training(
     config, ranks = context.config, context.ranks
     environment = load_environment(context)
     held.enter_context(contextlib.closing(environment))
-    dressed = load_policy(config, checkpoint, device=loading_device(config, ranks.size))
+    device = loading_device(config, ranks.size, main=ranks.is_main, whole=computes_whole(config))
+    dressed = load_policy(config, checkpoint, device=device)
     model, sampling = dressed.model, Sampling.of(config)
     policy = policy_engine(
         PolicyParts(
@@ -84,7 +87,7 @@ def load_training(
         config=config,
         ranks=ranks,
         engine=engine,
-        reference=reference_of(config, model),
+        reference=reference_of(config, model, ranks),
         environment=environment,
         actor=Actor(
             generator=policy.generator,
@@ -114,14 +117,28 @@ def grpo_engine(
     )
 
 
-def reference_of(config: GRPOConfig, model: PreTrainedModel) -> PreTrainedModel | None:
-    """Return what the KL is measured to; None with beta 0."""
+def reference_of(
+    config: GRPOConfig, model: PreTrainedModel, ranks: Ranks = ALONE
+) -> PreTrainedModel | Runner | None:
+    """Return what the KL is measured to; None with beta 0.
+
+    Where FSDP shares out what is trained, it is shared out too, and computed alike.
+    """
     if not config.beta:
         return None
     # With its adapter switched off, the policy itself is what it started from, if that was new.
     if isinstance(model, Adapted) and adapter_base(config.model_name_or_path) is None:
         return model
-    model = load_model(config.model_name_or_path, device=training_device())
-    model.requires_grad_(False)
-    prepare_forward(model)  # in float32, where a difference shows
-    return round_products(model) if trains_in_bf16(config) else model
+    load = partial(load_model, config.model_name_or_path)
+
+    def as_the_policy(reference: PreTrainedModel, found: Any = None) -> Any:
+        return prepare_forward(reference, found or prepare_forward(model))
+
+    shared = frozen_for(
+        lambda to, dtype: load(device=to, dtype=dtype), config, ranks, as_the_policy
+    )
+    if shared is not None:
+        return shared
+    own = load(device=training_device()).requires_grad_(False)
+    prepare_forward(own)  # in float32, where a difference shows
+    return round_products(own) if trains_in_bf16(config) else own

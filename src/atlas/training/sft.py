@@ -177,8 +177,9 @@ def _engine(
     config: SFTConfig, saved: Resumable, total: int, ranks: Ranks
 ) -> tuple[Policy, Engine, list[str]]:
     """Return the model, what trains it from where it was left, and what the log should say."""
-    policy = load_policy(config, saved.folder, device=loading_device(config, ranks.size))
-    if config.packing:
+    device = loading_device(config, ranks.size, main=ranks.is_main)
+    policy = load_policy(config, saved.folder, device=device)
+    if config.packing and policy.model.device.type != "meta":
         check_keeps_apart(policy.model)
     notes = [*policy.lines]
     engine = engine_for(

@@ -36,6 +36,7 @@ from atlas.objectives.loss_types import LossSettings
 from atlas.objectives.reduction import StepCounts
 from atlas.parallel.distributed import ALONE, Ranks
 from atlas.parallel.engine.protocol import Engine
+from atlas.parallel.engine.runner import Runner
 from atlas.run.seeding import derive_seed
 from atlas.training.memory import halved, within_memory
 from atlas.training.micro_batches import Group, dealt
@@ -43,6 +44,8 @@ from atlas.types import Tokens
 
 _Passed = tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor]
 """Of a pass: metrics that add up, those of which the largest counts, and log-probabilities."""
+_NOTHING = Tokens.of((0,), (0, 0))
+"""What a rank computes with to keep others company."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -108,7 +111,7 @@ class UpdateSettings:
 
 def update(
     engine: Engine,
-    reference: PreTrainedModel | None,
+    reference: PreTrainedModel | Runner | None,
     samples: Sequence[Tokens],
     settings: UpdateSettings,
     *,
@@ -119,8 +122,8 @@ def update(
 
     Args:
         engine: Holds the policy.
-        reference: The policy that the KL is measured to, or the policy itself where it has an
-            adapter that can be switched off; None with beta 0.
+        reference: The policy that the KL is measured to, perhaps shared out, or the policy itself
+            where it has an adapter that can be switched off; None with beta 0.
         samples: All samples of the step, of all ranks; those without an advantage are left out.
         settings: Of the loss, and of what computes it.
         dropout_seed: Of the dropout of the policy's adapter, if it has any.
@@ -136,12 +139,16 @@ def update(
         return {}
     counts = _counts(groups)
     shares = dealt(groups, settings.max_tokens, ranks.size, shared=shares_prefixes(engine.trained))
+    # Ranks exchange weights and gradients in each pass, so that all take as many.
+    num_passes = max(map(len, shares))
     with computing(engine.device, settings.autocast):
         parts = [
             _part(engine, reference, batch, settings.temperature) for batch in shares[ranks.rank]
         ]
-    # Ranks exchange weights and gradients in each pass, so that all take as many.
-    empty = [_empty_part(engine.device)] * (max(map(len, shares)) - len(parts))
+        for _ in range(num_passes - len(parts)):
+            if isinstance(reference, Runner):
+                _reference_logprobs(reference, [_NOTHING], settings.temperature, engine.device)
+    empty = [_empty_part(engine.device)] * (num_passes - len(parts))
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
     norm = rate = 0.0
@@ -197,7 +204,7 @@ def live_groups(samples: Sequence[Tokens]) -> list[Group]:
 
 def _part(
     engine: Engine,
-    reference: PreTrainedModel | None,
+    reference: PreTrainedModel | Runner | None,
     groups: Sequence[Group],
     temperature: float,
 ) -> _Part:
@@ -208,15 +215,30 @@ def _part(
         mask_BT=trained_mask(rows, device),
         advantages_BT=advantages(rows, device),
         rollout_BT=right_padded([row.logprobs[row.prefix :] for row in rows], device),
-        ref_BT=reference_logprobs(reference, rows, temperature, device),
+        ref_BT=_reference_logprobs(reference, rows, temperature, device),
     )
+
+
+def _reference_logprobs(
+    reference: PreTrainedModel | Runner | None,
+    rows: Sequence[Tokens],
+    temperature: float,
+    device: torch.device,
+) -> Tensor | None:
+    if not isinstance(reference, Runner):
+        return reference_logprobs(reference, rows, temperature, device)
+    # What is shared out is whole only while its own forward runs.
+    with torch.no_grad():
+        return reference(
+            partial(reference_logprobs, rows=rows, temperature=temperature, device=device)
+        )
 
 
 def _empty_part(device: torch.device) -> _Part:
     """Return a micro-batch that weighs nothing, for a rank that has no more to compute."""
     zeros_BT = torch.zeros(1, 2, device=device)
     return _Part(
-        rows=[Tokens.of((0,), (0, 0))],
+        rows=[_NOTHING],
         mask_BT=zeros_BT.bool(),
         advantages_BT=zeros_BT,
         rollout_BT=zeros_BT,

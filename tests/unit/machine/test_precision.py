@@ -7,8 +7,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from atlas.config.parts.model import ModelConfig
 from atlas.machine import precision
-from atlas.machine.precision import gains_from_permission, product_error, set_matmul_precision
+from atlas.machine.precision import (
+    gains_from_permission,
+    product_error,
+    set_matmul_precision,
+    trains_in_bf16,
+)
 
 ZEN5 = "vendor_id : AuthenticAMD\nflags : fpu avx2 avx512f avx512_bf16\n"
 ZEN3 = "vendor_id : AuthenticAMD\nflags : fpu avx2\n"
@@ -62,3 +68,21 @@ def test_bfloat16_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     )
     assert product_error() > 100 * precision._ACCURATE
+
+
+@pytest.mark.parametrize(
+    ("choice", "gpu", "units", "expected"),
+    [
+        ("auto", True, True, True),
+        ("auto", True, False, False),
+        ("auto", False, True, False),
+        ("bf16", False, False, True),
+        ("float32", True, True, False),
+    ],
+)
+def test_bf16_is_chosen_where_a_gpu_computes_it(
+    choice: str, gpu: bool, units: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(precision, "computes_bf16", lambda: units)
+    assert trains_in_bf16(ModelConfig(model_name_or_path="m", precision=choice)) is expected

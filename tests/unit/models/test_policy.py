@@ -16,7 +16,7 @@ from atlas.errors import AtlasError
 from atlas.models import policy
 from atlas.models.checkpoints import load_model, load_tokenizer, save_model
 from atlas.models.lora import is_adapted, save_adapter, trained_share
-from atlas.models.policy import checked_attention, load_policy, trains_in_bf16
+from atlas.models.policy import checked_attention, load_policy
 from atlas.parallel.engine.plain import PlainEngine
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -49,24 +49,6 @@ def test_frozen_weights_are_held_in_the_precision_of_the_computation(
     whole = load_policy(config_for(model_folder, precision="bf16"))
     assert {p.dtype for p in whole.model.parameters()} == {torch.float32}
     assert "emulates it" in whole.lines[1]
-
-
-@pytest.mark.parametrize(
-    ("precision", "gpu", "units", "expected"),
-    [
-        ("auto", True, True, True),
-        ("auto", True, False, False),
-        ("auto", False, True, False),
-        ("bf16", False, False, True),
-        ("float32", True, True, False),
-    ],
-)
-def test_bf16_is_chosen_where_a_gpu_computes_it(
-    precision: str, gpu: bool, units: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    monkeypatch.setattr(policy, "computes_bf16", lambda: units)
-    assert trains_in_bf16(config_for(Path("m"), precision=precision)) is expected
 
 
 def test_the_attention_is_the_one_that_was_asked_for(model_folder: Path) -> None:

@@ -87,7 +87,14 @@ def logprobs(
     )
 
 
-def prepare_forward(model: PreTrainedModel) -> None:
-    """Make the checks that are made when a model is met first, while it is still whole."""
-    shares_prefixes(model)
-    logit_change(model)
+def prepare_forward(model: PreTrainedModel, found: Any = None) -> Any:
+    """Make the checks that are made when a model is met first, while it is still whole.
+
+    Args:
+        found: What they found of the same model in another process, which then holds here.
+
+    Returns:
+        What they found.
+    """
+    shares, change = found or (None, None)
+    return shares_prefixes(model, shares), logit_change(model, change)

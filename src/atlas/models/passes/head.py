@@ -24,13 +24,18 @@ from atlas.objectives.logprobs import selected_logprobs
 _changes: WeakKeyDictionary[nn.Module, LogitChange] = WeakKeyDictionary()
 
 
-def logit_change(model: PreTrainedModel) -> LogitChange:
+def logit_change(model: PreTrainedModel, known: LogitChange | None = None) -> LogitChange:
     """Return what the model does to its logits.
+
+    Args:
+        known: It was found out elsewhere.
 
     Raises:
         AtlasError: It does something else, which training can't reproduce.
     """
     key = model.get_decoder()
+    if known is not None:
+        _changes[key] = known
     if key not in _changes:
         change = _configured(model.config.get_text_config())
         _check(model, change)

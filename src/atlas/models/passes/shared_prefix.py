@@ -109,9 +109,15 @@ def packed_hidden(model: PreTrainedModel, packed: PackedRows) -> Tensor:
     return output.last_hidden_state[0][packed.before_M]
 
 
-def shares_prefixes(model: PreTrainedModel) -> bool:
-    """Tell whether a prefix is computed once for all its rows; a model is asked once."""
+def shares_prefixes(model: PreTrainedModel, known: bool | None = None) -> bool:
+    """Tell whether a prefix is computed once for all its rows; a model is asked once.
+
+    Args:
+        known: It was asked elsewhere, and this is what came of it.
+    """
     decoder: Any = model.get_decoder()
+    if known is not None:
+        _verdicts[decoder] = known
     if decoder not in _verdicts:
         reason = _why_not(model, decoder)
         if reason:

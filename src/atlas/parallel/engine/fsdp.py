@@ -15,8 +15,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from transformers import PreTrainedModel
@@ -24,20 +30,22 @@ from transformers import PreTrainedModel
 from atlas.machine.precision import training_device
 from atlas.parallel.distributed import Ranks
 from atlas.parallel.engine.plain import MOMENTS, PlainEngine
-from atlas.parallel.engine.runner import Runner, at_home, broadcast_weights, doubled, gather_into
+from atlas.parallel.engine.runner import Runner, at_home, gather_into, shell_of
 
 T = TypeVar("T")
+Ready = Callable[..., Any]
 
 
 class FSDPEngine(PlainEngine):
     """Every rank holds a share of what is trained.
 
     Args:
-        model: Becomes the whole copy; rank 0's weights count. In CPU memory, so that no device has
-            to hold all of it while it is shared out.
+        model: Becomes the whole copy; rank 0's weights count, others may have a shell. In CPU
+            memory, so that no device has to hold all of it while it is shared out.
         home: Where this rank has the whole copy then; ``meta``: nowhere.
-        ready: Called with the model that is trained before it is shared out.
-        offload: Keep shares in CPU memory between uses.
+        ready: As for `shared_out`.
+        offload: As for `shared_out`.
+        bf16: As for `shared_out`.
     """
 
     def __init__(
@@ -46,15 +54,13 @@ class FSDPEngine(PlainEngine):
         *,
         ranks: Ranks,
         home: torch.device,
-        ready: Callable[[PreTrainedModel], None],
+        ready: Ready,
         offload: bool = False,
+        bf16: bool = False,
         **recipe: Any,
     ) -> None:
-        broadcast_weights(model)
-        trained, model = doubled(model, home)
-        ready(trained)
-        self._net = _shared_out(Runner(trained), offload=offload)
-        super().__init__(trained, ranks=ranks, **recipe)
+        self._net = shared_out(model, ranks=ranks, ready=ready, offload=offload, bf16=bf16)
+        super().__init__(self._net.model, ranks=ranks, **recipe)
         self.model = at_home(model, home)
 
     def forward(self, compute: Callable[[PreTrainedModel], T], *, last: bool = True) -> T:
@@ -91,16 +97,83 @@ class FSDPEngine(PlainEngine):
         return _whole(super()._clip())
 
 
-def _shared_out(net: Runner, *, offload: bool) -> nn.Module:
-    """Share the layers out one by one, and then what is outside of them."""
+def shared_out(
+    model: PreTrainedModel,
+    *,
+    ranks: Ranks,
+    ready: Ready,
+    offload: bool = False,
+    bf16: bool = False,
+) -> Runner:
+    """Return a model of which every rank has a share, layer by layer; ``model`` stays as it is.
+
+    Args:
+        model: Rank 0's weights count; where another rank has some, they become equal.
+        ready: Given rank 0's whole model it returns what it found; given each rank's model and
+            that, it takes it for true.
+        offload: Keep shares in CPU memory between uses.
+        bf16: Layers are gathered in bfloat16, and computed in it. Autocast alone would round them
+            after they were gathered, and keep all rounded ones for the backward pass.
+    """
+    found = ranks.on_main(lambda: ready(model), "checks of the model")
+    net = Runner(shell_of(model))
+    ready(net.model, found)
     on_accelerator = training_device().type != "cpu"
-    policy = CPUOffloadPolicy() if offload and on_accelerator else OffloadPolicy()
-    names = set(getattr(net.model, "_no_split_modules", None) or ())
+    mixed = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    how: Any = {
+        "offload_policy": CPUOffloadPolicy() if offload and on_accelerator else OffloadPolicy(),
+        "mp_policy": mixed if bf16 else MixedPrecisionPolicy(),
+        "reshard_after_forward": True,  # the ends too: a vocabulary's matrix is a gigabyte
+    }
+    weights = _Weights(net.model, model, ranks)
+    names = set(getattr(model, "_no_split_modules", None) or ())
     for module in list(net.modules()):
         if type(module).__name__ in names:
-            fully_shard(module, offload_policy=policy)
-    fully_shard(net, offload_policy=policy)  # changes the module in place
+            weights.fill(module)
+            fully_shard(module, **how)
+    weights.fill(net)
+    fully_shard(net, **how)  # changes the module in place
     return net
+
+
+class _Weights:
+    """Gives a shell its weights, a layer at a time: no rank holds more than that and its shares."""
+
+    def __init__(self, shell: nn.Module, whole: nn.Module, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._wholes = {
+            id(to): of for to, of in zip(shell.parameters(), whole.parameters(), strict=True)
+        }
+        self._places: dict[int, list[tuple[nn.Module, str]]] = {}
+        """Of each weight: tied ones have two."""
+        for module in shell.modules():
+            for name, parameter in module._parameters.items():
+                self._places.setdefault(id(parameter), []).append((module, name))
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = self._from_main(buffer)
+
+    def fill(self, module: nn.Module) -> None:
+        """Give a module of the shell the weights that it hasn't yet."""
+        for parameter in [p for p in module.parameters() if p.is_meta]:
+            weight = nn.Parameter(
+                self._from_main(self._wholes[id(parameter)]), parameter.requires_grad
+            )
+            for owner, name in self._places[id(parameter)]:
+                owner._parameters[name] = weight
+
+    @torch.no_grad()
+    def _from_main(self, own: Tensor) -> Tensor:
+        """Return rank 0's tensor, where passes are computed; this rank's becomes equal to it."""
+        device = training_device()
+        if self._ranks.is_main:
+            tensor = own.detach().to(device, copy=True).contiguous()
+        else:
+            tensor = torch.empty(own.shape, dtype=own.dtype, device=device)
+        dist.broadcast(tensor, src=0)
+        if not (self._ranks.is_main or own.is_meta):
+            own.copy_(tensor)
+        return tensor
 
 
 def _whole(tensor: Any) -> Any:

@@ -47,10 +47,15 @@ def doubled(model: PreTrainedModel, home: torch.device) -> tuple[PreTrainedModel
     """
     if home.type != "meta":
         return copy.deepcopy(model), model
+    return model, shell_of(model)
+
+
+def shell_of(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy without weights."""
     weights = {
         id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()
     }
-    return model, copy.deepcopy(model, weights)  # a shell: deepcopy takes these for copied already
+    return copy.deepcopy(model, weights)  # deepcopy takes these for copied already
 
 
 def at_home(model: PreTrainedModel, home: torch.device) -> PreTrainedModel:

@@ -38,6 +38,11 @@ def test_what_is_shared_out_is_loaded_into_cpu_memory(tmp_path: Path) -> None:
     assert loading_device(config(), 1) == GPU
     assert loading_device(config(engine="ddp"), 2) == GPU
     assert loading_device(config(engine="fsdp"), 2) == cpu
+    # Who gets shares from the first process reads no weights, but for what it samples from.
+    assert loading_device(config(engine="fsdp"), 2, main=False) == torch.device("meta")
+    assert loading_device(config(engine="fsdp"), 2, main=False, whole=True) == cpu
+    assert loading_device(config(engine="fsdp", use_peft=True), 2, main=False) == cpu
+    assert loading_device(config(deepspeed=zero(tmp_path, 3)), 2, main=False) == cpu
     assert loading_device(config(deepspeed=zero(tmp_path, 2)), 2) == GPU
     assert loading_device(config(deepspeed=zero(tmp_path, 3)), 2) == cpu
     assert loading_device(config(offload=True), 1) == cpu
