@@ -10,6 +10,7 @@ SHA-256 of every file, written last; a folder whose manifest doesn't match is no
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import secrets
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -60,6 +62,7 @@ def save_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
+    dtype: torch.dtype | None = None,
     with_bin: bool = False,
     extra: dict[str, str] | None = None,
     also: Mapping[str, Callable[[Path], None]] | None = None,
@@ -68,8 +71,9 @@ def save_model(
 
     Args:
         folder: Where; its parents are made.
-        model: Saved in the precision that it has.
+        model: To be saved.
         tokenizer: With its chat template.
+        dtype: That its weights are rounded to; None: the precision that it has.
         with_bin: Write ``pytorch_model.bin`` too, for tools that look for it.
         extra: More text files, by path.
         also: More files of any kind, by name; each function is given the path to write.
@@ -80,6 +84,8 @@ def save_model(
 
     def write(temporary: Path) -> None:
         whole = merged_model(model) if is_adapted(model) else model
+        if dtype is not None:
+            whole = _rounded(whole, dtype)
         _save_weights(whole, temporary)
         tokenizer.save_pretrained(temporary)
         if is_adapted(model):
@@ -423,6 +429,15 @@ def _aside(folder: Path) -> Path:
 def _save_weights(model: PreTrainedModel, folder: Path) -> None:
     name_accelerator()
     model.save_pretrained(folder)
+
+
+def _rounded(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """Return a copy in CPU memory whose weights have another precision."""
+    weights = {
+        id(p): nn.Parameter(p.detach().to("cpu", dtype), requires_grad=False)
+        for p in model.parameters()
+    }
+    return copy.deepcopy(model, weights)  # deepcopy takes these for copied already
 
 
 def _write_texts(folder: Path, texts: dict[str, str] | None) -> None:

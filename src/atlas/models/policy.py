@@ -12,7 +12,8 @@ how its passes are computed, and what a person should read about it. Three cases
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from atlas.machine.precision import (
     training_device,
     trains_in_bf16,
 )
-from atlas.models.checkpoints import load_model
+from atlas.models.checkpoints import kept_dtype, load_model
 from atlas.models.lora import LoRA, add_adapter, load_adapter, trained_share
 from atlas.models.passes.compiling import compile_training
 from atlas.models.whole import adapter_base
@@ -51,6 +52,8 @@ class Policy:
     """Compute in bfloat16 where that is safe."""
     lines: tuple[str, ...]
     """What is worth knowing, for the log."""
+    final: dict[str, Any] = field(default_factory=dict)
+    """How it is saved when it is trained: options of `save_model`."""
 
 
 def load_policy(
@@ -72,7 +75,8 @@ def load_policy(
         lines.append(compile_training(policy.model, autocast=policy.autocast))
     if config.dataloader_num_workers:
         lines.append(_NO_WORKERS.format(config.dataloader_num_workers))
-    return replace(policy, lines=tuple(lines))
+    final = final_options(config, policy.model, lines.append)
+    return replace(policy, lines=tuple(lines), final=final)
 
 
 def _loaded(config: TrainConfig, checkpoint: Path | None, device: torch.device) -> Policy:
@@ -107,6 +111,29 @@ def _loaded(config: TrainConfig, checkpoint: Path | None, device: torch.device) 
     if begun and not checkpoint:
         line += f"; it goes on from {config.model_name_or_path}, with its shape"
     return Policy(model=model, autocast=autocast, lines=(line, *_precision_lines(autocast)))
+
+
+def final_options(
+    config: TrainConfig, model: PreTrainedModel, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return in which precision `save_model` writes the trained model, and whether twice.
+
+    Args:
+        model: That is trained, perhaps a shell.
+        say: Told what isn't written that usually is.
+    """
+    halved = (
+        config.final_precision == "auto" and kept_dtype(config.model_name_or_path) == torch.bfloat16
+    )
+    with_bin = config.results_dir is not None
+    gigabytes = sum(p.numel() for p in model.parameters()) * (2 if halved else 4) / 1e9
+    if with_bin and gigabytes > config.bin_limit_gb:
+        with_bin = False
+        say(
+            f"final/ gets no pytorch_model.bin, of {gigabytes:.1f} GB: bin_limit_gb is "
+            f"{config.bin_limit_gb:g}"
+        )
+    return {"dtype": torch.bfloat16 if halved else None, "with_bin": with_bin}
 
 
 def lora_of(config: ModelConfig) -> LoRA:

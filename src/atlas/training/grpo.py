@@ -210,7 +210,7 @@ def _finish(training: Training, figures: Mapping[str, float]) -> Mapping[str, fl
         training.run.final,
         training.engine.model,
         training.actor.tokenizer,
-        with_bin=training.config.results_dir is not None,
+        **training.final,
         extra={"trainer_state.json": text, **model_files(training.run.path)},
     )
     return figures

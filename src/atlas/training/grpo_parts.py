@@ -6,7 +6,7 @@ Input: a context and where the run goes on from. Output: a `Training`, all that 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,8 @@ class Training:
     canary: Sequence[Task]
     autocast: bool
     """The update computes in bfloat16 where that is safe."""
+    final: Mapping[str, Any]
+    """How the trained model is saved."""
 
 
 def load_training(
@@ -99,6 +101,7 @@ def load_training(
         tasks=tasks,
         canary=canary,
         autocast=dressed.autocast,
+        final=dressed.final,
     )
 
 

@@ -68,7 +68,7 @@ def train_sft(
     check_rows(policy.model, tokenizer, (row.ids for row in (*train, *held)))
     first, size = saved.first, config.per_device_train_batch_size
     passes: Any = {"autocast": policy.autocast, "ranks": ranks}
-    save = partial(save_model, model=engine.model, tokenizer=tokenizer)
+    save = partial(save_model, model=engine.model, tokenizer=tokenizer, dtype=policy.final["dtype"])
     best = BestModel(
         run.checkpoints, resumed=bool(first), save=save, refresh=engine.refresh, ranks=ranks
     )
@@ -110,7 +110,7 @@ def train_sft(
     engine.refresh()
     if ranks.is_main:
         chosen = None if evaluations.chosen.step == total else best.folder
-        _write_final(run, save, chosen, with_bin=config.results_dir is not None)
+        _write_final(run, save, chosen, with_bin=policy.final["with_bin"])
     return {
         "examples": len(train),
         "held_out_examples": len(held),

@@ -85,4 +85,4 @@ def test_bf16_is_chosen_where_a_gpu_computes_it(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(precision, "computes_bf16", lambda: units)
-    assert trains_in_bf16(ModelConfig(model_name_or_path="m", precision=choice)) is expected
+    assert trains_in_bf16(ModelConfig(model_name_or_path="m", precision=choice)) is expected  # pyright: ignore[reportArgumentType]

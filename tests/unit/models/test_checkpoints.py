@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,25 @@ def test_a_model_is_loaded_in_the_precision_that_is_asked_for(tmp_path: Path) ->
     )
     assert load_model(tmp_path / "final").dtype == torch.float32
     assert load_model(tmp_path / "final", dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("make", [tiny_model, adapted_model])
+def test_a_model_is_rounded_on_its_way_to_disk_and_stays_as_it_is(
+    tmp_path: Path, make: Callable[[], PreTrainedModel]
+) -> None:
+    model = make()
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    save_model(tmp_path / "final", model, tiny_tokenizer(), dtype=torch.bfloat16, with_bin=True)
+    save_model(tmp_path / "whole", model, tiny_tokenizer())
+    assert json.loads((tmp_path / "final" / "config.json").read_text())["dtype"] == "bfloat16"
+    rounded = load_file(tmp_path / "final" / "model.safetensors")
+    whole = load_file(tmp_path / "whole" / "model.safetensors")
+    assert rounded.keys() == whole.keys()
+    assert all(torch.equal(rounded[name], whole[name].bfloat16()) for name in whole)
+    pickled = torch.load(tmp_path / "final" / "pytorch_model.bin", weights_only=True)
+    assert {tensor.dtype for tensor in pickled.values()} == {torch.bfloat16}
+    assert model.dtype == torch.float32
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
 def test_a_folder_without_a_model_is_told_in_one_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from tests.unit.models.fake_four_bits import FakeFourBits, FourBitLinear
 from tests.unit.saved import save_checkpoint
+from tests.unit.tiny_models import tiny_model, tiny_tokenizer
 
 from atlas.config.sft import SFTConfig
 from atlas.errors import AtlasError
@@ -49,6 +51,34 @@ def test_frozen_weights_are_held_in_the_precision_of_the_computation(
     whole = load_policy(config_for(model_folder, precision="bf16"))
     assert {p.dtype for p in whole.model.parameters()} == {torch.float32}
     assert "emulates it" in whole.lines[1]
+
+
+@pytest.mark.parametrize(
+    ("kept", "settings", "dtype", "with_bin"),
+    [
+        (torch.float32, {}, None, True),
+        (torch.bfloat16, {}, torch.bfloat16, True),
+        (torch.bfloat16, {"final_precision": "float32"}, None, True),
+        (torch.bfloat16, {"results_dir": None}, torch.bfloat16, False),
+        (torch.float32, {"bin_limit_gb": 1e-5}, None, False),
+        (torch.bfloat16, {"bin_limit_gb": 1e-5, "results_dir": None}, torch.bfloat16, False),
+    ],
+)
+def test_the_trained_model_is_saved_as_the_first_one_was_kept(
+    tmp_path: Path,
+    kept: torch.dtype,
+    settings: dict[str, Any],
+    dtype: torch.dtype | None,
+    with_bin: bool,
+) -> None:
+    folder = tmp_path / "m"
+    save_model(folder, tiny_model(vocab_size=len(tiny_tokenizer())), tiny_tokenizer(), dtype=kept)
+    found = load_policy(config_for(folder, **settings))
+    assert found.final == {"dtype": dtype, "with_bin": with_bin}
+    left_out = [line for line in found.lines if "no pytorch_model.bin" in line]
+    told = "bin_limit_gb" in settings and "results_dir" not in settings
+    assert bool(left_out) == told
+    assert all(re.search(r"of 0\.0 GB: bin_limit_gb is 1e-05", line) for line in left_out)
 
 
 def test_the_attention_is_the_one_that_was_asked_for(model_folder: Path) -> None:

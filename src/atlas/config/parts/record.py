@@ -8,6 +8,7 @@ from typing import Literal
 from atlas.config.grammar.schema import Part, key
 
 ReportTo = Literal["tensorboard", "wandb", "trackio", "none"]
+FinalPrecision = Literal["auto", "float32"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,4 +31,15 @@ class RecordConfig(Part):
         "Where links with the guide's names point to what the last finished training made; null: "
         "nowhere. Only where it is set, final/ holds pytorch_model.bin too, under that name of the "
         "guide's: the weights a second time.",
+    )
+    bin_limit_gb: float = key(
+        10.0,
+        "pytorch_model.bin is left out where it would be larger than so many GB (1e9 bytes): "
+        "what looks for it can read the safetensors beside it.",
+        ge=0,
+    )
+    final_precision: FinalPrecision = key(
+        "auto",
+        "Of the weights in final/: auto is bfloat16 where the model that was started from is kept "
+        "in it, half the size; float32 keeps every bit that was learned.",
     )
