@@ -87,9 +87,9 @@ def _run(folder: Path, as_json: bool) -> int:
     """Say what is wrong with a run, causes first."""
     from dataclasses import asdict
 
-    from atlas.report.diagnosis import diagnose
-    from atlas.report.goals import goal_lines, goals_of
     from atlas.report.run_files import read_run
+    from atlas.run.diagnosis import diagnose
+    from atlas.run.goals import goal_lines, goals_of
 
     files = read_run(folder)
     state, goes_on = _state(folder)

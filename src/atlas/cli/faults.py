@@ -4,10 +4,10 @@
 Code   Meaning
 =====  ==========================================================================================
 0      done
-1      a check found something (doctor, selftest, lineage --check), or Atlas has a fault
+1      a check found something (doctor, selftest, lineage --check, pause), or Atlas has a fault
 2      a mistake of the user: one line says what, where and what to do
 3      the surroundings failed: a server, database, judge, network or disk
-130    stopped by Ctrl-C; 143 by SIGTERM, 129 by SIGHUP
+130    stopped by Ctrl-C, or by the doctor; 143 by SIGTERM, 129 by SIGHUP
 =====  ==========================================================================================
 
 A fault of Atlas is one line too, with the path of a crash report: the traceback, the versions, the

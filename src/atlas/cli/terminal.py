@@ -221,9 +221,11 @@ def working(
         ):
             yield stop, shown
     except (Stopped, KeyboardInterrupt):
-        say(f"\nStopped. {hint}")
-        _note(run, f"stopped by {stop.signal.name}")
-        sys.exit(128 + stop.signal)
+        _note(run, stop.how)
+        if run is not None and stop.doctor:
+            hint = f"{hint} Looking closer: atlas doctor {run.path}"
+        say(f"\n{stop.how.capitalize() if stop.doctor else 'Stopped'}. {hint}")
+        sys.exit(stop.exit_code)
     except AtlasError as error:
         own = isinstance(error, OwnCodeError) and error.__cause__
         trace = "".join(traceback.format_exception(own)) if own else ""

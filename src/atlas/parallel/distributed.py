@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -232,9 +232,16 @@ class AgreedStop(StopRequest):
         self._ranks = ranks
         self._own = own
 
+    def ask(self, doctor: Literal["pause", "stop"]) -> None:
+        """Ask on this rank; the others hear of it in `settle`."""
+        self._own.ask(doctor)
+
     def settle(self) -> None:
         """Ask every rank whether it was asked to stop; then all of them are."""
-        self.asked = any(self._ranks.gather(self._own.asked, "whether to stop"))
+        own = self._own
+        asked = self._ranks.gather((own.asked, own.doctor), "whether to stop")
+        self.asked = any(stop for stop, _ in asked)
+        own.doctor = next((doctor for _, doctor in asked if doctor), "")
 
 
 def agreed(ranks: Ranks, stop: StopRequest) -> StopRequest:

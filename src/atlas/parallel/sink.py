@@ -17,9 +17,13 @@ class SilentSink(MetricSink):
 
     def __init__(self, run: RunDir, **options: Any) -> None:
         """Open nothing."""
+        self.health = None
 
     def log(self, step: int, metrics: Mapping[str, float], *, chain: str | None = None) -> None:
         """Take them."""
+
+    def show(self, step: int, name: str, text: str) -> None:
+        """Take it."""
 
     def note(self, text: str) -> None:
         """Take it."""

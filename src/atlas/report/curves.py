@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from atlas.config.parts.goals import GoalsConfig
-from atlas.report.goals import Curve
+from atlas.run.goals import Curve
 
 Unit = Literal["plain", "percent", "points", "seconds"]
 _MOST_POINTS: Final = 2000

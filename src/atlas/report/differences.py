@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from atlas.errors import AtlasError
-from atlas.report.goals import tail_mean
 from atlas.report.run_files import RunFiles
 from atlas.report.settings import job_of, settings_in, shown
 from atlas.report.text import arm_name, claim_interval, claim_value, ordered_arms
+from atlas.run.goals import tail_mean
 from atlas.run.lineage import FILE, read_lineage
 from atlas.run.logged import logged_lines
 

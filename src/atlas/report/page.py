@@ -24,9 +24,7 @@ from atlas.evaluation.claims import Claim, ClaimsTable
 from atlas.evaluation.stats import Interval, clustered_wilson
 from atlas.report.conclusion import conclusion
 from atlas.report.curves import panels
-from atlas.report.diagnosis import diagnose
 from atlas.report.differences import differences, same_but_seed
-from atlas.report.goals import goals_of
 from atlas.report.interval_chart import Mark, arm_shape, interval_chart
 from atlas.report.proof import proof_conclusion, proof_header, proof_rows
 from atlas.report.rollouts import Chunk, packed, pair_chunks, training_chunks
@@ -45,7 +43,9 @@ from atlas.report.text import (
     rows_by_claim,
 )
 from atlas.report.transcripts import choose_transcripts
+from atlas.run.diagnosis import diagnose
 from atlas.run.files import through_links, write_atomic
+from atlas.run.goals import goals_of
 from atlas.types import Lesson
 from atlas.yaml_file import parse_yaml
 

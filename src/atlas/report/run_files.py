@@ -22,7 +22,7 @@ from atlas.evaluation.claims_file import read_claims
 from atlas.evaluation.pairs_file import read_pairs
 from atlas.json_file import json_value, read_json
 from atlas.masking import mask_secrets
-from atlas.report.goals import Curve, bounds_in
+from atlas.run.goals import Curve, bounds_in
 from atlas.run.inputs import FILE as INPUTS
 from atlas.run.listing import ListedRun, listed
 from atlas.run.run_dir import LAYOUT_VERSION, RunDir, no_run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from atlas.report.goals import goal_lines, goals_of
 from atlas.report.run_files import read_run
+from atlas.run.goals import goal_lines, goals_of
 
 
 def success_lines(folder: Path, stage: str) -> list[str]:

@@ -18,6 +18,7 @@ _LAST_STAGE = {"quickstart": "report", "ranked": "save"}
 _RESUMED = frozenset({"sft", "grpo", "quickstart", "collect", "evaluate", "base_model"})
 _STEPS = re.compile(r"^\s*(\d+)/(\d+)(?:\s|$)")
 _TAIL = 16_384
+_STAMP = len("2026-01-31 23:59:59")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,7 @@ def listed(run: RunDir) -> ListedRun:
         state = "running" + step
     elif run.stage_done(_LAST_STAGE.get(run.kind, run.kind)):
         state = "finished"
-    elif text.startswith("stopped by "):
+    elif text.startswith(("stopped by ", "paused by ")):
         state = text + step
     elif text.startswith("ended: "):
         state = "ended by an error" + step
@@ -92,7 +93,9 @@ def log_tail(run: RunDir, count: int) -> list[str]:
         with contextlib.suppress(OSError), log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _TAIL))
             lines += file.read().decode(errors="replace").splitlines()
-    return sorted(line for line in lines if re.match(r"\d{4}-\d\d-\d\d ", line))[-count:]
+    stamped = [line for line in lines if re.match(r"\d{4}-\d\d-\d\d ", line)]
+    # Those of one second stay as they are: the last of them says how a run ended.
+    return sorted(stamped, key=lambda line: line[:_STAMP])[-count:]
 
 
 def _last_lines(run: RunDir) -> tuple[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 from atlas.json_file import json_value
 
 
-def logged_lines(path: Path) -> dict[int, Mapping[str, Any]]:
-    """Return the lines by step; a step that was logged twice counts as it was the last time.
+def logged_lines(path: Path, stage: str | None = None) -> dict[int, Mapping[str, Any]]:
+    """Return what was logged, by step, as it was logged the last time; of one stage, or of all.
 
     A line that a crash has cut is left out; where there is no file, there are none.
     """
@@ -21,6 +21,8 @@ def logged_lines(path: Path) -> dict[int, Mapping[str, Any]]:
             record = json_value(line) if line.strip() else None
         except ValueError:
             continue
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            found[record["step"]] = record
+        if not isinstance(record, dict) or not isinstance(step := record.get("step"), int):
+            continue
+        if stage is None or record.get("stage") == stage:
+            found[step] = {**found.get(step, {}), **record}  # an evaluation has a line of its own
     return found

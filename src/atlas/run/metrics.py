@@ -25,6 +25,8 @@ from atlas.config.train import TrainConfig
 from atlas.errors import AtlasError
 from atlas.json_file import parse_json
 from atlas.run.files import append_line, disk_errors, refuse_gone, write_atomic
+from atlas.run.goals import bounds_in
+from atlas.run.health import Health
 from atlas.run.run_dir import RunDir, stamped
 from atlas.run.trackers.tracker import Tracker, open_trackers
 
@@ -58,6 +60,7 @@ class StageSteps(TypedDict):
 
 def sink_for(run: RunDir, config: TrainConfig, **steps: Unpack[StageSteps]) -> MetricSink:
     """Return the sink of a configured training, with its trackers."""
+    settings = shown_values(config)
     return MetricSink(
         run,
         stage=steps["stage"],
@@ -65,7 +68,8 @@ def sink_for(run: RunDir, config: TrainConfig, **steps: Unpack[StageSteps]) -> M
         resume_step=steps["first_step"] or None,
         later_steps=steps.get("later_steps", 0.0),
         trackers=open_trackers(config),
-        settings=shown_values(config),
+        settings=settings,
+        health=Health(steps["stage"], bounds_in(steps["stage"], settings)),
     )
 
 
@@ -81,6 +85,7 @@ class MetricSink:
         later_steps: What the stages after this one take, in steps of this one, for the ETA of all.
         trackers: Take the same numbers; one that fails is told of in the log and left alone.
         settings: The configuration, for TensorBoard's tables of runs; passwords masked.
+        health: Takes the same numbers, and says what is wrong.
 
     Example:
         >>> with MetricSink(run, stage="grpo", total_steps=60) as sink:    # doctest: +SKIP
@@ -97,7 +102,9 @@ class MetricSink:
         later_steps: float = 0.0,
         trackers: Sequence[Tracker] = (),
         settings: Mapping[str, Any] | None = None,
+        health: Health | None = None,
     ) -> None:
+        self.health = health
         self._run = run
         self._stage = stage
         self._total_steps = total_steps
@@ -107,6 +114,8 @@ class MetricSink:
         self._started = time.monotonic()
         run.forget_earlier()  # nothing can refuse this one any more
         _drop_lines(run.metrics, stage, resume_step)
+        if health and resume_step:
+            health.go_on(run.metrics)
         with disk_errors(run.metrics):
             self._lines = run.metrics.open("ab", buffering=0)
             self._log = run.log.open("ab", buffering=0)
@@ -143,7 +152,18 @@ class MetricSink:
             self._events.flush()
         for tracker in list(self._trackers):
             self._told(tracker, lambda tracker: tracker.log(step, finite))
+        if self.health:
+            self.health.take(step, finite)
         self.note(self._readable(step, metrics))
+
+    def show(self, step: int, name: str, text: str) -> None:
+        """Give TensorBoard a text, in Markdown, beside the step's numbers."""
+        with disk_errors(self._run.tensorboard):
+            self._events.add_text(name, text, step)
+
+    def is_last(self, step: int) -> bool:
+        """Tell whether the stage ends with a step."""
+        return step >= self._total_steps
 
     def note(self, text: str) -> None:
         """Write a line of plain text to ``training.log``."""

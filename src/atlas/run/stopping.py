@@ -1,4 +1,7 @@
-"""Ctrl-C: the first one asks a loop to stop after its step, the second one stops it at once."""
+"""Ctrl-C: the first one asks a loop to stop after its step, the second one stops it at once.
+
+The doctor asks in the same way (training/loop.py).
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Literal
 
 
 class Stopped(Exception):
-    """The user asked to stop; what was done is saved."""
+    """The user, or the doctor, asked to stop; what was done is saved."""
 
 
 class StopRequest:
@@ -19,6 +23,24 @@ class StopRequest:
         self.asked = False
         self.signal = signal.SIGINT
         """The one that asked."""
+        self.doctor: Literal["", "pause", "stop"] = ""
+        """What the doctor asked for, where it did."""
+
+    def ask(self, doctor: Literal["pause", "stop"]) -> None:
+        """Ask for what the doctor wants."""
+        self.asked, self.doctor = True, doctor
+
+    @property
+    def how(self) -> str:
+        """How the work ended, for the log: ``stopped by SIGTERM``, ``paused by the doctor``."""
+        if self.doctor:
+            return f"{'paused' if self.doctor == 'pause' else 'stopped'} by the doctor"
+        return f"stopped by {self.signal.name}"
+
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with: for a signal what shells have for it."""
+        return 1 if self.doctor == "pause" else 128 + self.signal
 
     def settle(self) -> None:
         """Agree with the other processes, where there are any, on whether a stop was asked for."""

@@ -83,6 +83,8 @@ class Window:
     sums: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Of a figure, and of how many steps that have it: some have no loss, or no canary."""
     latest: dict[str, float] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+    """The rules of the doctor whose findings the log has."""
 
     def add(self, found: Learned, seconds: float) -> None:
         """Take a step."""
@@ -159,11 +161,28 @@ class Loop:
             if step % self.logging_steps == 0:
                 line = window.close()
                 self.sink.log(step, line, chain=self.chain.head)
+                self._look_after(step)
             self.after_step(step)
         if window.num_steps:  # what the last whole window left over
             line = window.close()
             self.sink.log(step, line, chain=self.chain.head)
         return line
+
+    def _look_after(self, step: int) -> None:
+        """Tell what the doctor finds that it didn't before, and ask for the end that is wanted."""
+        health = self.sink.health
+        if health is None or self.sink.is_last(step):
+            return
+        found = health.findings()
+        new = [finding for finding in found if finding.rule not in self.window.told]
+        for finding in new:
+            line = f"warning: {finding.what}; {finding.advice}"
+            self.sink.note(line)
+            self.progress.say(f"step {step}: {line}")
+            self.window.told.append(finding.rule)
+        action = health.action
+        if (action == "pause" and new) or (action == "stop" and found):
+            self.stop.ask(action)
 
     def _skipped(self, step: int, rows: Sequence[Tokens], in_a_row: int) -> None:
         """Say that a step changed nothing, and keep what it was to learn from."""

@@ -1,5 +1,5 @@
 from atlas.report.curves import panels, thinned
-from atlas.report.goals import bounds_in
+from atlas.run.goals import bounds_in
 
 BOUNDS = {stage: bounds_in(stage, {}) for stage in ("sft", "grpo")}
 LINE = ((1.0, 0.5), (2.0, 0.75))

@@ -139,6 +139,7 @@ def test_tensorboard_sees_each_step_once_after_a_resume(run: RunDir) -> None:
 def test_tensorboard_has_the_settings_beside_the_curve(run: RunDir) -> None:
     settings = {"seed": 7, "beta": 0.04, "export_path": None, "families": ["chain_sum"]}
     with MetricSink(run, stage="grpo", total_steps=1, settings=settings) as sink:
+        sink.show(1, "rollouts", "**task**")
         sink.log(1, {"train/loss": 1.0})
     accumulator = EventAccumulator(str(run.tensorboard))
     accumulator.Reload()
@@ -148,6 +149,8 @@ def test_tensorboard_has_the_settings_beside_the_curve(run: RunDir) -> None:
     assert said["export_path"].string_value == "None"
     (text,) = accumulator.Tensors("settings/text_summary")
     assert b"    seed: 7" in text.tensor_proto.string_val[0]
+    (sample,) = accumulator.Tensors("rollouts/text_summary")
+    assert (sample.step, sample.tensor_proto.string_val[0]) == (1, b"**task**")
     assert accumulator.Tags()["scalars"] == ["train/loss"]
 
 

@@ -6,10 +6,11 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
-from atlas.run.stopping import Stopped, stop_on_signal
+from atlas.run.stopping import Stopped, StopRequest, stop_on_signal
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +73,23 @@ def test_afterwards_signals_do_what_they_did_before() -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     with stop_on_signal() as again:
         assert not again.asked
+
+
+@pytest.mark.parametrize(
+    ("doctor", "how", "code"),
+    [("pause", "paused by the doctor", 1), ("stop", "stopped by the doctor", 130)],
+)
+def test_the_doctor_asks_as_a_signal_does(
+    doctor: Literal["pause", "stop"], how: str, code: int
+) -> None:
+    request = StopRequest()
+    request.ask(doctor)
+    with pytest.raises(Stopped):
+        request.check()
+    assert (request.how, request.exit_code) == (how, code)
+
+
+def test_a_stop_is_called_by_its_signal() -> None:
+    with stop_on_signal() as request:
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (request.how, request.exit_code) == ("stopped by SIGTERM", 143)

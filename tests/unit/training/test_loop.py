@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -11,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from atlas.config.parts.goals import OnUnhealthy, TeachingGoalsConfig
 from atlas.config.parts.run import RunConfig
 from atlas.errors import AtlasError
+from atlas.run.diagnosis import Finding
+from atlas.run.health import Health
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Silent
 from atlas.run.run_dir import RunDir
@@ -145,3 +149,65 @@ def test_a_stop_that_is_asked_for_while_data_is_made_saves_what_is_done(tmp_path
             )
     assert saved == [1, 1]
     assert len(run.metrics.read_text().splitlines()) == 1
+
+
+class Sick(Health):
+    """Finds the same in every line."""
+
+    def __init__(self, action: OnUnhealthy, rule: str = "train/kl") -> None:
+        super().__init__("grpo", TeachingGoalsConfig(on_unhealthy=action))
+        self._rule = rule
+
+    def findings(self) -> tuple[Finding, ...]:
+        return (Finding(rule=self._rule, what="KL 80", advice="lower it"),)
+
+
+@pytest.mark.parametrize(
+    ("action", "told", "last", "code"),
+    [
+        ("warn", [], 3, None),
+        ("pause", [], 1, 1),
+        ("stop", [], 1, 130),
+        ("warn", ["train/kl"], 3, None),
+        ("pause", ["train/kl"], 3, None),
+        ("stop", ["train/kl"], 1, 130),
+    ],
+)
+def test_what_the_doctor_finds_is_told_once_and_ends_the_run_as_is_wanted(
+    tmp_path: Path, action: OnUnhealthy, told: list[str], last: int, code: int | None
+) -> None:
+    run, saved, stop = RunDir.create(tmp_path / "run", "sft"), list[list[str]](), StopRequest()
+    window = Window(told=list(told))
+
+    def after_step(step: int) -> None:
+        saved.append(list(window.told))
+
+    with MetricSink(run, stage="sft", total_steps=3, health=Sick(action)) as sink:
+        loop = Loop(
+            sink=sink,
+            progress=Silent(),
+            stop=stop,
+            chain=chain(),
+            logging_steps=1,
+            window=window,
+            after_step=after_step,
+        )
+        steps = [{"train/loss": 1.0}] * 3
+        with contextlib.suppress(Stopped):
+            loop.run(steps, learn)
+    assert len(run.metrics.read_text().splitlines()) == last
+    assert run.log.read_text().count("warning: KL 80; lower it") == (0 if told else 1)
+    assert saved[0] == ["train/kl"]  # the checkpoint knows of it
+    assert (stop.exit_code if stop.asked else None) == code
+
+
+def test_what_is_found_at_the_last_step_ends_nothing(tmp_path: Path) -> None:
+    stop = StopRequest()
+    health = Sick("pause")
+    run = RunDir.create(tmp_path / "run", "sft")
+    with MetricSink(run, stage="sft", total_steps=1, health=health) as sink:
+        loop = Loop(
+            sink=sink, progress=Silent(), stop=stop, chain=chain(), logging_steps=1, window=Window()
+        )
+        loop.run([{"train/loss": 1.0}], learn)
+    assert not stop.asked

@@ -1,19 +1,28 @@
-"""Configuration of what a training is held against when it ends: the guide's marks of success."""
+"""Configuration of what a training is held against: the guide's marks of success, the doctor."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from atlas.config.grammar.schema import Part, key
 from atlas.errors import AtlasError
 
+OnUnhealthy = Literal["warn", "pause", "stop"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class GoalsConfig(Part):
-    """What is said to be healthy at the end; nothing that is learned depends on it."""
+    """What is said to be healthy; nothing that is learned depends on it."""
 
+    on_unhealthy: OnUnhealthy = key(
+        "warn",
+        "What happens when the doctor finds something wrong while a training goes on. warn: a line "
+        "in the log, once for each finding; pause: that line, a checkpoint, and the end of the "
+        "command (exit code 1), which goes on when it is given again; stop: the same (exit code "
+        "130), and a run that goes on stops again for as long as the finding stands.",
+    )
     goal_grad_norm: float = key(
         5.0, "A mean gradient norm above this, before clipping, is said to be too high.", gt=0
     )

@@ -20,6 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from atlas.config.ranked import RankedConfig
+from atlas.config.resolve import shown_values
 from atlas.from_scratch.data.text import text_steps
 from atlas.from_scratch.model.sizes import llama_config, size_named
 from atlas.from_scratch.training.batches import (
@@ -39,6 +40,8 @@ from atlas.models.checkpoints import load_model, save_model
 from atlas.models.passes.upcasting import compute_in_float32
 from atlas.parallel.engine.plain import PlainEngine
 from atlas.prompts.chat import token_id
+from atlas.run.goals import bounds_in
+from atlas.run.health import Health
 from atlas.run.metrics import MetricSink
 from atlas.run.progress import Progress
 from atlas.run.run_dir import RunDir
@@ -194,6 +197,7 @@ def _stage(
         total_steps=total,
         resume_step=first or None,
         later_steps=later_steps,
+        health=Health(name, bounds_in(name, shown_values(config))),
     ) as sink:
         loop = Loop(
             sink=sink,

@@ -44,6 +44,8 @@ class Goal:
     """What to do where something is."""
     metric: str = ""
     """What was looked at."""
+    at_end: bool = False
+    """Whether what is wrong may yet come right as the training goes on."""
 
 
 def tail_mean(curve: Curve) -> float:
@@ -127,6 +129,7 @@ def _loss(curve: Curve, _: Curves, bounds: GoalsConfig) -> Goal | None:
         bounds.goal_loss,
         what="training loss {value:.2f}; below {most:g} is healthy",
         advice="train longer or raise learning_rate; if it doesn't fall at all, look at the data",
+        at_end=True,
     )
 
 
@@ -140,7 +143,9 @@ def _grad_norm(curve: Curve, _: Curves, bounds: GoalsConfig) -> Goal | None:
     )
 
 
-def _at_most(name: str, value: float, most: float, *, what: str, advice: str) -> Goal:
+def _at_most(
+    name: str, value: float, most: float, *, what: str, advice: str, at_end: bool = False
+) -> Goal:
     missed = value > most
     return Goal(
         name=name,
@@ -149,6 +154,7 @@ def _at_most(name: str, value: float, most: float, *, what: str, advice: str) ->
         state="missed" if missed else "met",
         what=what.format(value=value, most=most) if missed else "",
         advice=advice,
+        at_end=at_end,
     )
 
 
@@ -189,6 +195,7 @@ def _kl(curve: Curve, curves: Curves, bounds: GoalsConfig) -> Goal | None:
         state="missed" if what else "met",
         what=what,
         advice=advice,
+        at_end=value < low,
     )
 
 
@@ -208,6 +215,7 @@ def _not_worse(curve: Curve, _: Curves, bounds: GoalsConfig) -> Goal | None:
         if missed
         else "",
         advice="read teachings of degraded tasks in rollouts/; raise reward_degrade_penalty",
+        at_end=value >= least,
     )
 
 
@@ -236,6 +244,7 @@ def _rising(name: str, fall: str, advice: str) -> Callable[..., Goal]:
             state=state,
             what=what,
             advice=advice,
+            at_end=plateau,
         )
 
     return goal

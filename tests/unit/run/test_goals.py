@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atlas.config.parts.goals import GoalsConfig, LossGoalsConfig, TeachingGoalsConfig
-from atlas.report.goals import (
+from atlas.run.goals import (
     Curve,
     Goal,
     bounds_in,

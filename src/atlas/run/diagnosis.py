@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from atlas.config.parts.goals import GoalsConfig
-from atlas.report.goals import Curve, Curves, all_right, bounds_in, goals_of, tail_mean
+from atlas.run.goals import Curve, Curves, all_right, bounds_in, goals_of, tail_mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +25,8 @@ class Finding:
     what: str
     """With the measured number."""
     advice: str
+    at_end: bool = False
+    """Whether it says something of a training that is over only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,9 +42,20 @@ class Rule:
     """What is looked at."""
     less: str = ""
     """A metric that is taken off: the share in which what looks wrong is none."""
+    of_the_rest: bool = False
+    """Whether the share is one of what is left when that is taken off."""
+    unless: str = ""
+    """The rule that says it already, where it finds something."""
 
 
 GRPO_RULES: Final = (
+    Rule(
+        metric="train/kl",
+        is_wrong=lambda value: value > 50,
+        what="KL {value:.0f} a teaching: little of the first model is left, and what else is wrong "
+        "may come of that",
+        advice="go back to a checkpoint before it rose, and lower learning_rate",
+    ),
     Rule(
         metric="train/abstained_share",
         is_wrong=lambda value: value > 0.2,
@@ -92,6 +105,16 @@ GRPO_RULES: Final = (
         "num_generations; beta and learning_rate can't help where nothing is learned from",
     ),
     Rule(
+        metric="train/dead_groups_equal",
+        less="train/dead_groups_right",
+        of_the_rest=True,
+        unless="train/dead_groups",
+        is_wrong=lambda value: value > 0.8,
+        what="of the groups that aren't all right, {value:.0%} have equal rewards: the teachings "
+        "of a group are alike",
+        advice="raise temperature or num_generations",
+    ),
+    Rule(
         metric="train/leak_rate",
         is_wrong=lambda value: value > 0.1,
         what="{value:.0%} of the teachings give the answer away",
@@ -125,7 +148,7 @@ SFT_RULES: Final = (
 """For an SFT run."""
 
 RULES: Final[Mapping[str, tuple[Rule, ...]]] = {"sft": SFT_RULES, "grpo": GRPO_RULES}
-_NOTHING_LEFT: Final = frozenset({"train/dead_groups", "train/entropy"})
+_NOTHING_LEFT: Final = frozenset({"train/dead_groups", "train/dead_groups_equal", "train/entropy"})
 """What is no illness where every answer is right: there is nothing to tell apart any more."""
 
 
@@ -137,18 +160,23 @@ def diagnose(stage: str, curves: Curves, bounds: GoalsConfig | None = None) -> t
         curves: By metric name. A metric that wasn't logged finds nothing.
         bounds: Of the goals; None: the guide's.
     """
-    findings = []
+    findings: list[Finding] = []
     for rule in RULES.get(stage, ()):
         curve = curves.get(rule.metric)
         if not curve or (rule.metric in _NOTHING_LEFT and all_right(curves)):
             continue
-        less = curves.get(rule.less)
-        value = rule.of(curve) - (tail_mean(less) if less else 0.0)
-        if rule.is_wrong(value):
+        less = tail_mean(curves[rule.less]) if curves.get(rule.less) else 0.0
+        value = rule.of(curve) - less
+        if rule.of_the_rest and less < 1:
+            value /= 1 - less
+        if rule.is_wrong(value) and rule.unless not in {finding.rule for finding in findings}:
             what = rule.what.format(value=value)
             findings.append(Finding(rule=rule.metric, what=what, advice=rule.advice))
+    told = {finding.rule for finding in findings}
     goals = goals_of(stage, curves, bounds or bounds_in(stage, {}))
     missed = [
-        Finding(rule=goal.metric, what=goal.what, advice=goal.advice) for goal in goals if goal.what
+        Finding(rule=goal.metric, what=goal.what, advice=goal.advice, at_end=goal.at_end)
+        for goal in goals
+        if goal.what and goal.metric not in told
     ]
     return (*findings, *missed)
