@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from atlas.errors import AtlasError, printable
 from atlas.machine.shipped import SHIPPED, SMOLLM2, model_path
+from atlas.report.proof import proof_header, proof_rows
 from atlas.report.run_files import RunFiles, read_run
 from atlas.report.text import claim_text
 from atlas.run.files import write_atomic
@@ -27,8 +28,13 @@ _LICENCES: Final = {**dict.fromkeys(SHIPPED, "mit"), SMOLLM2: "apache-2.0"}
 _WHAT: Final = {
     "sft": "A teacher, warmed up on recorded sessions that went well.",
     "grpo": "A teacher, reinforced for what its teaching did to a frozen student.",
+    "ranked": "A small language model: a tokenizer, language, then responses ranked by preference.",
 }
-_KEPT: Final = ("seed", "learning_rate", "num_train_epochs", "max_steps", "beta", "num_generations")
+_TEACHERS: Final = ("sft", "grpo")
+_KEPT: Final = (
+    *("seed", "learning_rate", "num_train_epochs", "max_steps", "beta", "num_generations"),
+    *("model_size", "stages", "train_data", "corpus", "epochs"),
+)
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 """What a hub takes for a base's name; it refuses the path of a folder."""
 _FRONT: Final = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
@@ -42,27 +48,36 @@ def write_cards(root: Path) -> list[Path]:
     """
     run = read_run(root)
     written = []
-    for stage in _WHAT:
+    for stage in _TEACHERS if run.kind == "quickstart" else (run.kind,):
         folder = root / stage if run.kind == "quickstart" else root
-        if (stage == run.kind or folder != root) and (folder / "final").is_dir():
-            card = folder / "final" / CARD
-            write_atomic(card, card_text(run, stage, folder))
-            written.append(card)
+        model = _saved(run) or folder / "final"
+        if stage in _WHAT and model.is_dir():
+            write_atomic(model / CARD, card_text(run, stage, folder, model))
+            written.append(model / CARD)
     return written
 
 
-def card_text(run: RunFiles, stage: str, folder: Path) -> str:
+def _saved(run: RunFiles) -> Path | None:
+    """Return where a run of guide A has saved its model, outside its directory."""
+    saved = next((stage.summary.get("folder") for stage in run.stages if stage.name == "save"), "")
+    return Path(saved) if saved and run.kind == "ranked" else None
+
+
+def card_text(run: RunFiles, stage: str, folder: Path, model: Path) -> str:
     """Return the card of a stage's model.
 
     Args:
         run: The whole run.
-        stage: ``sft`` or ``grpo``.
+        stage: ``sft`` or ``grpo``, of a teacher; ``ranked``.
         folder: The directory of the stage.
+        model: That of the model.
     """
     name = "config.yaml" if folder == run.root else f"{stage}/config.yaml"
     settings = parse_yaml(run.configs.get(name, ""), name) or {}
-    base = str(settings.get("model_name_or_path", "unknown"))
+    teaches = stage in _TEACHERS
+    base = str(settings.get("model_name_or_path") or ("unknown" if teaches else ""))
     claims, num_tasks = _claims(run, stage)
+    pretrained = any(one.name == "pretrain" for one in run.stages)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         undefined=StrictUndefined,
@@ -70,7 +85,8 @@ def card_text(run: RunFiles, stage: str, folder: Path) -> str:
     )
     environment.filters["code"] = _code
     return environment.get_template("card.md.jinja").render(
-        title=f"{folder.resolve().name}: a teacher made by {stage}",
+        title=f"{folder.resolve().name}: a teacher made by {stage}" if teaches else model.name,
+        teaches=teaches,
         what=_WHAT[stage],
         stage=stage,
         version=run.atlas_version,
@@ -78,9 +94,12 @@ def card_text(run: RunFiles, stage: str, folder: Path) -> str:
         base=base,
         hub_id=base if _HUB_ID.fullmatch(base) and not Path(base).exists() else "",
         licence=licence_of(base),
-        is_adapter=(folder / "final" / "adapter_config.json").is_file(),
+        is_adapter=(model / "adapter_config.json").is_file(),
         student=settings.get("student_model") or settings.get("student") or base,
         claims=claims,
+        proof_header=proof_header(run.proof, pretrained=pretrained),
+        proof_rows=proof_rows(run.proof) if run.proof else [],
+        num_prompts=run.proof.get("validation_prompts", 0),
         num_tasks=num_tasks,
         origin=_origin(settings, folder),
     )

@@ -44,7 +44,12 @@ from atlas.training.chain import Chain
 from atlas.training.grpo_parts import Training, load_training
 from atlas.training.loop import Learned, Loop
 from atlas.training.resuming import Resumable, resumable
-from atlas.training.rollout_metrics import policy_age, rollout_metrics, write_rollouts
+from atlas.training.rollout_metrics import (
+    policy_age,
+    rollout_metrics,
+    sample_text,
+    write_rollouts,
+)
 from atlas.training.samples import train_samples
 from atlas.training.task_order import chosen_tasks, coming_tasks
 from atlas.training.update import UpdateSettings, update
@@ -53,6 +58,8 @@ from atlas.types import Episode, Task, Tokens
 
 Group = tuple[Episode, ...]
 Rollouts = Ahead[list[Group]]
+_SHOWN = 10
+"""Steps between two samples in TensorBoard."""
 
 
 def train_grpo(
@@ -169,7 +176,9 @@ def _take_steps(
 
     def learn(step: int, _: int) -> Learned:
         nonlocal num_skipped
-        figures, samples = _watched_step(training, watch, rollouts, step)
+        figures, samples, groups = _watched_step(training, watch, rollouts, step)
+        if step % _SHOWN == 1:
+            sink.show(step, "rollouts", sample_text(groups))
         for warning in watch.warnings():
             sink.note(f"warning: {warning}")
         num_skipped += "train/loss" not in figures
@@ -241,12 +250,12 @@ def _check(training: Training, first: int) -> list[str]:
 
 def _watched_step(
     training: Training, watch: RewardWatch, rollouts: Rollouts, step: int
-) -> tuple[dict[str, float], list[Tokens]]:
+) -> tuple[dict[str, float], list[Tokens], list[Group]]:
     """Take a step; its figures with those of the watch and, where due, the canary.
 
-    Its samples come with them.
+    Its samples and its groups come with them.
     """
-    figures, samples = _step(training, rollouts, step)
+    figures, samples, groups = _step(training, rollouts, step)
     figures |= watch.after_step(figures)
     if training.canary and step % training.config.canary_steps == 0:
         environment, seed = training.environment, derive_seed(training.config.seed, "canary", step)
@@ -260,7 +269,7 @@ def _watched_step(
         )
         figures[f"canary/{environment.accuracy}"] = accuracy
         figures |= watch.look(step, accuracy, len(training.canary))
-    return figures, samples
+    return figures, samples, groups
 
 
 def _publish(training: Training, version: int) -> Mapping[str, float]:
@@ -286,8 +295,8 @@ def _rolled_out(training: Training, step: int) -> list[Group]:
 
 def _step(
     training: Training, rollouts: Rollouts, step: int
-) -> tuple[dict[str, float], list[Tokens]]:
-    """Take a step; returns its figures and its samples."""
+) -> tuple[dict[str, float], list[Tokens], list[Group]]:
+    """Take a step; returns its figures, its samples, and the groups that they are of."""
     config, ranks = training.config, training.ranks
     started, waited = time.monotonic(), ranks.waited
     own = rollouts.take(step)
@@ -326,4 +335,4 @@ def _step(
         "time/waiting": ranks.waited - waited,
         "train/tokens_per_second": num_tokens / (updated - started),
     }
-    return figures, samples
+    return figures, samples, groups

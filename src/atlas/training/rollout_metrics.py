@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pyarrow
@@ -47,6 +49,33 @@ def rollout_metrics(groups: Groups, result: AdvantageResult) -> Mapping[str, flo
         "train/loop_rate": mean(float(loops(text)) for text in texts),
         **_by_part(episodes),
     }
+
+
+def sample_text(groups: Groups) -> str:
+    """Return the best and the worst episode of the group whose scores differ most, as Markdown.
+
+    Example, of one that a student was taught in: the task, then twice what the teacher said, with
+    its reward, and the student's answer.
+    """
+    values = [
+        sorted((e for e in group if e.score.value is not None), key=attrgetter("score.value"))
+        for group in groups
+    ]
+    scored = [group for group in values if group]
+    if not scored:
+        return "no score could be told for any of the step's episodes"
+    # Twice, for a group with one score: its best is its worst.
+    worst, *_, best = 2 * max(scored, key=lambda group: _value(group[-1]) - _value(group[0]))
+    parts = [("task", best.task.question)]
+    for title, episode in (("best", best), ("worst", worst)):
+        parts.append((f"{title}, reward {episode.score.value:+.3f}", episode.text))
+        if isinstance(episode, Lesson):
+            parts.append(("the student's answer to it", episode.attempt.text))
+    return "\n\n".join(f"**{title}**\n\n{indent(text, '    ')}" for title, text in parts)
+
+
+def _value(episode: Episode) -> float:
+    return episode.score.value or 0.0
 
 
 def _all_right(groups: Groups, result: AdvantageResult) -> int:

@@ -11,6 +11,7 @@ from tests.unit.evaluation.outcomes import arm_of
 
 from atlas.evaluation.claims import claims_table
 from atlas.evaluation.claims_file import write_claims
+from atlas.machine.shipped import SHIPPED
 from atlas.report.card import licence_of, write_cards
 from atlas.run.lineage import Lineage, write_lineage
 from atlas.run.run_dir import RunDir
@@ -88,6 +89,33 @@ def test_stages_of_a_quickstart_have_a_card_each(tmp_path: Path) -> None:
     cards = write_cards(run.path)
     assert [card.parent.parent.name for card in cards] == ["sft", "grpo"]
     assert "base_model: me/teacher\n" in cards[0].read_text()
+
+
+def test_a_model_from_scratch_has_its_card_where_it_was_saved(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run", "ranked")
+    model = tmp_path / "models" / "atlas_nano"
+    assert write_cards(run.path) == []
+    run.config.write_text("model_name_or_path: null\nmodel_size: nano\n")
+    figures = {"validation_prompts": 30, "random_loss": 5.5, "ranked_loss": 0.25}
+    run.finish_stage("evaluate", figures, 1.0)
+    run.finish_stage("save", {"folder": str(model)}, 1.0)
+    assert write_cards(run.path) == []  # moved away
+    model.mkdir(parents=True)
+    (card,) = write_cards(run.path)
+    text = card.read_text()
+    assert card.parent == model
+    assert "On 30 validation prompts" in text
+    assert "| loss of the best response, nats a token | 5.5" in text
+    assert "| Base | none: random weights |\n| model_size | `nano` |" in text
+    assert "Licence of the base" not in text
+    assert "`atlas ask FOLDER QUESTION`" in text
+    assert all(before == "" for before, line in _pairs(text) if line.startswith("## "))
+
+
+def test_the_shipped_base_has_a_card_that_says_its_licence() -> None:
+    card = SHIPPED["base"] / "README.md"
+    front = yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1])
+    assert front["license"] == licence_of("base")
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from atlas.data.recorded import FACTS
 from atlas.environments.teaching.metrics import teaching_metrics
 from atlas.training.chain import digest
 from atlas.training.replay import tokens_of
-from atlas.training.rollout_metrics import rollout_metrics, write_rollouts
+from atlas.training.rollout_metrics import rollout_metrics, sample_text, write_rollouts
 from atlas.training.samples import train_samples
 from atlas.types import Attempt, Completion, Episode, Leak, Lesson, Score, Task, Utterance, Verdict
 
@@ -166,3 +166,15 @@ def test_the_table_keeps_what_the_update_learns_from(tmp_path: Path) -> None:
     assert [row["truncated"] for row in rows] == [False, False, True]
     assert [row["baseline_right"] for row in rows] == [0.0, 0.0, 0.0]
     assert [row["attempt_right"] for row in rows] == [None, None, None]  # not verified
+
+
+def test_the_sample_is_the_best_and_worst_of_the_group_whose_scores_differ_most() -> None:
+    text = sample_text(GROUPS)
+    assert text.startswith(
+        "**task**\n\n    Calculate 0.0 + 1.\n\n**best, reward +1.000**\n\n    A\n"
+    )
+    assert text.index("best, reward +1.000") < text.index("worst, reward +0.000")
+    assert text.count("**the student's answer to it**") == 2
+    unscored = replace(GROUPS[0][0], score=Score(value=None, reason="outage"))
+    assert sample_text([(unscored,)]).startswith("no score")
+    assert sample_text([(unscored, GROUPS[0][0])]).count("reward +1.000") == 2

@@ -51,6 +51,7 @@ def ranked(
 
     from atlas.from_scratch.planning import longest_of, plan_run
     from atlas.from_scratch.stages import stages_of
+    from atlas.report.card import write_cards
     from atlas.run.stages import run_stages
 
     if settings.num_threads:
@@ -63,6 +64,7 @@ def ranked(
         run_stages(job.run, stages_of(job), seed=settings.seed, progress_of=bar_of, stop=stop)
     _show_results(job.run)
     _show_success(job.run)
+    write_cards(job.run.path)
 
 
 def _data(config: RankedConfig) -> tuple[list[RankedRecord], list[RankedRecord]]:

@@ -128,6 +128,8 @@ def test_doctor_and_report_understand_the_run(folder: Path) -> None:
     assert "RANKED: does it look like success?" in page
     assert "The ranked stage makes no clear difference" in page
     assert "after stage 0" in page
+    card = (folder / "models/atlas_nano/README.md").read_text()
+    assert "| loss of the best response, nats a token |" in card
 
 
 def test_the_eta_of_a_stage_counts_the_later_ones(folder: Path) -> None:
