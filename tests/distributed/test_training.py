@@ -84,9 +84,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def together(jobs: Sequence[Sequence[str]]) -> str:
     """Run jobs in two processes; return what they printed."""
+    return in_two([str(Path(__file__).with_name("jobs.py")), json.dumps(jobs)])
+
+
+def in_two(words: Sequence[str]) -> str:
+    """Start two processes; return what they printed."""
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *(str(Path(__file__).with_name("jobs.py")), json.dumps(jobs)),
+        *words,
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
@@ -137,6 +142,13 @@ def test_the_same_teachings_are_sampled(folder: Path, name: str) -> None:
         columns = ("task_id", "baseline", "approach", "teaching", "attempt")
         first, second = (table.select(columns).to_pydict() for table in tables)
         assert first == second
+
+
+@pytest.mark.parametrize("step", [2, 5])
+def test_an_update_of_two_processes_is_replayed_by_two(folder: Path, step: int) -> None:
+    """From the model that it began with, and from a checkpoint."""
+    words = ["-m", "atlas", "replay", str(folder / "grpo"), str(step)]
+    assert "the same, bit for bit" in in_two(words)
 
 
 def cut_short(run: Path) -> None:

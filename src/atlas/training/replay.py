@@ -7,7 +7,8 @@ as it was logged. Nothing is sampled and no student is asked::
       -> for each step up to it: rollouts/step_*.parquet -> update -> chain
 
 Equal chains say that settings, samples, loss and every weight are the same, bit for bit. That holds
-on the same kind of processor, with as many threads, for a run of one process.
+on the same kind of processor, with as many threads and as many processes: sums of several of them
+differ in their last bits from those of one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_state, whole_checkpoints
 from atlas.models.identity import model_digest
 from atlas.models.policy import load_policy
-from atlas.parallel.distributed import ALONE
+from atlas.parallel.distributed import ALONE, Ranks
+from atlas.parallel.engine.choice import loading_device
 from atlas.run.inputs import changed_inputs
 from atlas.run.logged import logged_lines
 from atlas.run.rollouts import TOKENS, kept_steps, step_rows
@@ -58,15 +60,21 @@ class Replayed:
 
 
 def replay(
-    run: RunDir, config: GRPOConfig, step: int, say: Callable[[str], None] = lambda line: None
+    run: RunDir,
+    config: GRPOConfig,
+    step: int,
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    ranks: Ranks = ALONE,
 ) -> Replayed:
-    """Take the update of a step again.
+    """Take the update of a step again; every rank calls this with the same, and gets the same.
 
     Args:
         run: Of GRPO; nothing in it is written.
         config: That it was begun with.
         step: From 1; one that was logged.
         say: Told of every step that is taken.
+        ranks: Who trains together, as many as then.
 
     Raises:
         AtlasError: It can't be done; the message says which steps can.
@@ -81,12 +89,14 @@ def replay(
             f"{run.path} can't replay step {step}: rollouts/ lacks step {missing[0]}, which comes "
             "before it or is it"
         )
-    dressed = load_policy(config, start)
-    engine = grpo_engine(dressed.model, config, ALONE, say)
+    state = load_state(start) if start and ranks.is_main else {}
+    # As a run goes on: rank 0 reads, the others get weights and states from it.
+    folder = start if ranks.is_main else None
+    dressed = load_policy(config, folder, device=loading_device(config, ranks.size))
+    engine = grpo_engine(dressed.model, config, ranks, say)
     reference = reference_of(config, dressed.model)
-    state = load_state(start) if start else {}
     if start:
-        engine.load_state(state["engine"])
+        engine.load_state(state.get("engine", {}))
     chain = Chain(state.get("chain"), config, partial(fingerprint, engine.trained))
     settings = UpdateSettings.of(config, autocast=dressed.autocast)
     found: Mapping[str, float] = {}
@@ -98,10 +108,11 @@ def replay(
             samples,
             settings,
             dropout_seed=derive_seed(config.seed, "dropout", now),
+            ranks=ranks,
         )
         chain.add(now, digest(samples), found)
         say(f"step {now}: loss {found.get('train/loss', float('nan')):+.6f}")
-    return Replayed(
+    mine = Replayed(
         step=step,
         began=start.name if start else str(config.model_name_or_path),
         chain=chain.head,
@@ -109,6 +120,7 @@ def replay(
         metrics=found,
         logged=lines[step],
     )
+    return ranks.broadcast(mine, "what was replayed")  # with shared weights each has its own chain
 
 
 def _start(run: RunDir, config: GRPOConfig, step: int) -> tuple[int, Path | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 from atlas.cli.options import Json, command_app
 from atlas.cli.terminal import say, show_json
 from atlas.errors import AtlasError
+from atlas.parallel.world import world
 
 app = command_app()
 
@@ -38,8 +40,9 @@ def replay(
     absolute = RunDir(path=found.path.absolute(), kind=found.kind)
     with contextlib.suppress(AtlasError):  # moved: its model may be where it was, all the same
         os.chdir(begun_in(found, settings))
+    _check_processes(run, step, settings)
     found = absolute
-    config = load_config(GRPOConfig, found.config)
+    config = load_config(GRPOConfig, found.config, world_size=world().size)
 
     from atlas.cli.train.job import together
     from atlas.run.seeding import seed_everything
@@ -49,9 +52,9 @@ def replay(
         if not as_json:
             say(line)
 
-    with together(config):
+    with together(config) as ranks:
         seed_everything(config.seed, "grpo")
-        result = replayed(found, config, step, tell)
+        result = replayed(found, config, step, tell, ranks=ranks)
     if as_json:
         shown: dict[str, Any] = {
             **{"step": result.step, "began": result.began, "same": result.same},
@@ -74,3 +77,19 @@ def replay(
             if not result.same and logged is not None and logged != value:
                 say(f"  {name}: now {value:.6g}, logged {logged:.6g}")
     sys.exit(0 if result.same else 1)
+
+
+def _check_processes(run: Path, step: int, settings: Mapping[str, Any]) -> None:
+    """Refuse to replay with another number of processes than the run had.
+
+    Raises:
+        AtlasError: It is another, with the command that starts as many.
+    """
+    keys = ("prompts_per_step", "per_device_train_batch_size", "gradient_accumulation_steps")
+    prompts, batch, passes = (int(settings.get(key) or 0) for key in keys)
+    before, now = prompts // max(batch * passes, 1) or 1, world().size
+    if before != now:
+        raise AtlasError(
+            f"{run} was trained by {before} process(es), this is {now}, whose sums differ; run: "
+            f"torchrun --nproc-per-node {before} -m atlas replay {run} {step}"
+        )
