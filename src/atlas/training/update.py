@@ -142,12 +142,7 @@ def update(
     # Ranks exchange weights and gradients in each pass, so that all take as many.
     num_passes = max(map(len, shares))
     with computing(engine.device, settings.autocast):
-        parts = [
-            _part(engine, reference, batch, settings.temperature) for batch in shares[ranks.rank]
-        ]
-        for _ in range(num_passes - len(parts)):
-            if isinstance(reference, Runner):
-                _reference_logprobs(reference, [_NOTHING], settings.temperature, engine.device)
+        parts = _parts(engine, reference, shares[ranks.rank], num_passes, settings.temperature)
     empty = [_empty_part(engine.device)] * (num_passes - len(parts))
     sums: dict[str, float] = defaultdict(float)
     maxima: dict[str, float] = defaultdict(float)
@@ -200,6 +195,20 @@ def _counts(groups: Sequence[Group]) -> StepCounts:
 def live_groups(samples: Sequence[Tokens]) -> list[Group]:
     """Return the members that are in the loss, by group; groups without any are left out."""
     return siblings(s for s in samples if s.advantage is not None and s.trained)
+
+
+def _parts(
+    engine: Engine,
+    reference: PreTrainedModel | Runner | None,
+    batches: Sequence[Sequence[Group]],
+    num_passes: int,
+    temperature: float,
+) -> list[_Part]:
+    """Return the micro-batches of this rank; a reference that is shared out runs once a pass."""
+    if isinstance(reference, Runner):
+        for _ in range(num_passes - len(batches)):
+            _reference_logprobs(reference, [_NOTHING], temperature, engine.device)
+    return [_part(engine, reference, batch, temperature) for batch in batches]
 
 
 def _part(
