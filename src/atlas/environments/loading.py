@@ -23,7 +23,7 @@ from atlas.environments.students.model import ModelStudent
 from atlas.environments.students.student import Student
 from atlas.environments.tools.acting import Acting
 from atlas.environments.tools.loading import configured_acting
-from atlas.machine.precision import training_device
+from atlas.machine.precision import sampling_dtype, training_device
 from atlas.models.checkpoints import load_model
 from atlas.models.prompts import load_renderer, warn
 from atlas.policy.engine import student_generator
@@ -39,7 +39,7 @@ def load_student(
     approach_tokens: int,
     prompts: Prompts,
     answer_format: str = AUTO,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     likelihood: bool = False,
     servers: GRPOConfig | None = None,
     acting: Acting | None = None,
@@ -54,7 +54,7 @@ def load_student(
         approach_tokens: Longest statement of its approach, in tokens.
         prompts: That it reads.
         answer_format: How it marks its final answer.
-        dtype: Of its weights.
+        dtype: Of its weights; None: what a training computes in on this machine.
         likelihood: It says how likely it finds reference answers, too.
         servers: Names the servers that it runs on, if any.
         acting: Its way with tools, where it has some.
@@ -65,7 +65,7 @@ def load_student(
         AtlasError: It can't be loaded, or its servers can't be reached.
     """
     renderer = load_renderer(folder, prompts, "student", say=say)
-    model = load_model(folder, dtype=dtype, device=training_device())
+    model = load_model(folder, dtype=dtype or sampling_dtype(), device=training_device())
     if servers is None:
         generator = LocalGenerator(model, renderer.tokenizer)
     else:
@@ -90,7 +90,7 @@ def configured_student(
     config: GRPOConfig | CollectConfig | EvaluateConfig,
     prompts: Prompts,
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     likelihood: bool = False,
     errors: Path | None = None,
     spent: Usage | None = None,
@@ -102,7 +102,7 @@ def configured_student(
     Args:
         config: The keys that begin with ``student``, and how long it may speak.
         prompts: That it reads.
-        dtype: Of its weights, where it is loaded here.
+        dtype: Of its weights, where it is loaded here; None: as for `load_student`.
         likelihood: It says how likely it finds reference answers, where it can.
         errors: The file for what an agent raises.
         spent: What it has cost in an earlier part of the run, of this process's part.
@@ -158,7 +158,7 @@ def load_actor(
         AtlasError: It can't be loaded.
     """
     renderer = load_renderer(folder, prompts, say=say)
-    model = load_model(folder, device=training_device())
+    model = load_model(folder, dtype=sampling_dtype(), device=training_device())
     return Actor(
         generator=LocalGenerator(model, renderer.tokenizer),
         renderer=renderer,

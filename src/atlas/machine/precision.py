@@ -74,6 +74,12 @@ def trains_in_bf16(config: ModelConfig) -> bool:
     return config.precision == "bf16"
 
 
+def sampling_dtype() -> torch.dtype:
+    """Return what models that are only sampled from are loaded in: what a training computes in."""
+    fast = torch.cuda.is_available() and computes_bf16()
+    return torch.bfloat16 if fast else torch.float32
+
+
 def training_device() -> torch.device:
     """Return where one process trains: on its GPU where there is one.
 

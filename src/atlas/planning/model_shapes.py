@@ -35,18 +35,27 @@ def shape_of_model(name: str) -> ModelShape:
     config = _config(name)
     there = name not in known_models() or Path(name).is_dir()
     text = config.get_text_config()
-    heads = text.num_attention_heads
-    head_dim = getattr(text, "head_dim", None) or text.hidden_size // heads
     return ModelShape(
         num_parameters=_num_parameters(config) if there else _num_parameters_of(name),
         num_layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         intermediate=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         vocab=text.vocab_size,
-        kv_width=(getattr(text, "num_key_value_heads", None) or heads) * head_dim,
-        query_width=heads * head_dim,
+        kv_width=cache_width(text),
+        query_width=text.num_attention_heads * _head_width(text),
         window=getattr(text, "max_position_embeddings", None) or 0,
     )
+
+
+def cache_width(text: PreTrainedConfig) -> int:
+    """Return the numbers that one layer keeps of a token as its key; 0 where it keeps none."""
+    heads = getattr(text, "num_attention_heads", None) or 0
+    return (getattr(text, "num_key_value_heads", None) or heads) * _head_width(text)
+
+
+def _head_width(text: PreTrainedConfig) -> int:
+    heads = getattr(text, "num_attention_heads", None)
+    return getattr(text, "head_dim", None) or (text.hidden_size // heads if heads else 0)
 
 
 def known_models() -> dict[str, dict[str, Any]]:

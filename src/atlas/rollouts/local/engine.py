@@ -29,6 +29,7 @@ from atlas.rollouts.generator import Prompt, Sampling, completion_limits
 from atlas.rollouts.local.chance import row_keys
 from atlas.rollouts.local.decoder import Decoder
 from atlas.rollouts.local.decoder_choice import DecoderChoice
+from atlas.rollouts.local.room import rows_in_memory
 from atlas.rollouts.local.rows import Rows
 from atlas.rollouts.local.sampler import draw
 from atlas.rollouts.local.stop_strings import StopStrings
@@ -52,7 +53,7 @@ class LocalGenerator:
         dtype: precision to compute in; None: that of the model's weights. bfloat16 samples float32
             weights that are trained as an update under autocast sees them, from a copy that is
             made for each call. Tokens are drawn, and their log-probabilities computed, in float32.
-        max_rows: most rows decoded at a time (a group is never cut).
+        max_rows: most rows decoded at a time, where memory holds so many (a group is never cut).
         policy_version: stamped on every completion; the trainer raises it after each update.
     """
 
@@ -69,6 +70,7 @@ class LocalGenerator:
         self.tokenizer = tokenizer
         self.max_rows = max_rows
         self.policy_version = policy_version
+        self._dtype = dtype
         self._choice = DecoderChoice(model, self._pad_id, dtype)
 
     @torch.inference_mode()
@@ -109,9 +111,10 @@ class LocalGenerator:
             longest = max(
                 len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)
             )
+            most = min(self.max_rows, rows_in_memory(self.model, longest, self._dtype))
             decoder = self._choice.decoder(prompts, longest)
             with decoder.computing():
-                self._run(decoder, rows, prompts, sampling, num_samples)
+                self._run(decoder, rows, prompts, sampling, num_samples, most)
         finally:
             self.model.train(was_training)
         return self._completions(prompts, rows, num_samples)
@@ -123,6 +126,7 @@ class LocalGenerator:
         prompts: Sequence[Prompt],
         sampling: Sampling,
         num_samples: int,
+        max_rows: int,
     ) -> None:
         # Neighbours in length enter together (padding is computed too), and the longest first:
         # later ones then fit beside them.
@@ -131,7 +135,7 @@ class LocalGenerator:
         logits_BV: Tensor | None = None
         since_asked = 0
         while True:
-            room = (self.max_rows - len(rows)) // num_samples
+            room = (max_rows - len(rows)) // num_samples
             if queue and (not len(rows) or (decoder.joins and room > 0)):
                 chosen = [queue.popleft() for _ in range(min(max(room, 1), len(queue)))]
                 rows.admit([i * num_samples + g for i in chosen for g in range(num_samples)])
