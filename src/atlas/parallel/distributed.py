@@ -241,7 +241,8 @@ class AgreedStop(StopRequest):
         own = self._own
         asked = self._ranks.gather((own.asked, own.doctor), "whether to stop")
         self.asked = any(stop for stop, _ in asked)
-        own.doctor = next((doctor for _, doctor in asked if doctor), "")
+        for _, doctor in asked:
+            own.doctor = own.doctor or doctor
 
 
 def agreed(ranks: Ranks, stop: StopRequest) -> StopRequest:

@@ -60,6 +60,22 @@ def test_alone_a_stop_is_heard_at_once() -> None:
     assert agreed(ALONE, stop) is stop
 
 
+def test_what_the_doctor_asks_of_one_rank_ends_all_with_one_exit_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rank 0 alone has the metrics; rank 1 hears of it where both settle."""
+    second, own = Ranks(World(rank=1, size=2, local_rank=1, local_size=2)), StopRequest()
+    of_first = StopRequest()
+    agreed(Ranks(World(rank=0, size=2, local_rank=0, local_size=2)), of_first).ask("pause")
+    asked = of_first.asked, of_first.doctor
+    monkeypatch.setattr(Ranks, "gather", lambda self, mine, what: [asked, mine])
+    stop = agreed(second, own)
+    assert not stop.asked
+    stop.settle()
+    assert stop.asked
+    assert (own.how, own.exit_code) == ("paused by the doctor", 1)
+
+
 def test_a_group_of_one_is_made_where_an_engine_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with joined(10, needs_group=True) as ranks:
