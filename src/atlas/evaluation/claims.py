@@ -43,7 +43,7 @@ from atlas.evaluation.stats import (
     paired_bootstrap_saving,
     wilson,
 )
-from atlas.evaluation.verdict_claims import VERDICT_LABELS, verdict_rates
+from atlas.evaluation.verdict_claims import VERDICT_LABELS, verdict_gain, verdict_rates
 from atlas.types import Attempt, Lesson, Verdict
 
 Unit = Literal["%", "points", "tokens", "score"]
@@ -157,6 +157,9 @@ class Comparison:
     """Uplift of ``arm`` minus uplift of ``baseline_arm``, points."""
     num: int
     """Tasks."""
+    verdicts: Interval | None = None
+    """Share of first verdicts that are true minus the other's, points; None where neither arm
+    reviews."""
 
     @property
     def is_above_zero(self) -> bool:
@@ -275,7 +278,8 @@ def compare_arms(pairs: Sequence[Lesson], baseline_pairs: Sequence[Lesson]) -> C
         baseline_pairs: Of the arm it is held against, on the same tasks in any order.
 
     Returns:
-        The mean difference in points; positive where ``pairs`` teach better.
+        The mean difference in points; positive where ``pairs`` teach better. The same of their
+        verdicts where both give some.
 
     Raises:
         AtlasError: Either is empty, has a task twice, or the tasks differ.
@@ -295,6 +299,7 @@ def compare_arms(pairs: Sequence[Lesson], baseline_pairs: Sequence[Lesson]) -> C
         baseline_arm=baseline_arm,
         interval=paired_bootstrap(differences).scaled(100),
         num=len(differences),
+        verdicts=verdict_gain([(ours[task], theirs[task]) for task in ours]),
     )
 
 

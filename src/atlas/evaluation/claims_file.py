@@ -7,11 +7,12 @@ Layout::
                        "unit": "points", "guide_value": 15.7, "guide_text": "+15.7 points",
                        "num": 400, "met": true}, ...], "grpo": [...]},
      "comparisons": [{"arm": "grpo", "baseline_arm": "sft", "value": 7.0, "interval": [3.5, 10.5],
-                      "unit": "points", "num": 400}],
+                      "unit": "points", "num": 400,
+                      "verdicts": {"value": 12.0, "interval": [8.0, 16.0]}}],
      "read_by": {"alone": {"answer": 100.0}, "sft": {"answer": 97.5, "boxed": 2.5}, ...}}
 
 ``value`` and ``interval`` are null where a claim can't be measured, ``guide_value`` and ``met``
-where the guide sets no number.
+where the guide sets no number. ``verdicts`` is there where both teachers review.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def claims_to_json(table: ClaimsTable) -> dict[str, Any]:
             arm: [{**_with_interval(claim), "met": claim.met} for claim in row]
             for arm, row in table.arms.items()
         },
-        "comparisons": [{**_with_interval(row), "unit": "points"} for row in table.comparisons],
+        "comparisons": [
+            {**_with_interval(row), "unit": "points", **_verdicts(row)} for row in table.comparisons
+        ],
         "read_by": table.read_by,
     }
 
@@ -107,9 +110,17 @@ def read_claims(path: Path) -> ClaimsTable:
 def _with_interval(row: Claim | Comparison) -> dict[str, Any]:
     found = asdict(row)
     interval = found.pop("interval")
+    found.pop("verdicts", None)
     if interval is None:
         return {**found, "value": None, "interval": None}
     return {**found, "value": interval["value"], "interval": [interval["low"], interval["high"]]}
+
+
+def _verdicts(row: Comparison) -> dict[str, Any]:
+    found = row.verdicts
+    if found is None:
+        return {}
+    return {"verdicts": {"value": found.value, "interval": [found.low, found.high]}}
 
 
 def _text(value: Any) -> Any:
@@ -147,4 +158,5 @@ def _comparison_from_json(record: Mapping[str, Any]) -> Comparison:
         baseline_arm=_text(record["baseline_arm"]),
         interval=interval,
         num=int(record["num"]),
+        verdicts=_interval_from_json(record.get("verdicts", {"interval": None})),
     )

@@ -6,14 +6,15 @@ attempt that was read is right, ``z`` = it was certified::
     precision   share of z with y          recall   share of y with z
     accuracy    share with y == z          certified   share with z
 
-All are Wilson intervals; attempts that the verifier could not tell about are left out.
+All are Wilson intervals; attempts that the verifier could not tell about are left out. Of two arms
+the accuracies are held against each other task by task.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from atlas.evaluation.stats import Interval, wilson
+from atlas.evaluation.stats import Interval, paired_bootstrap, wilson
 from atlas.types import Lesson
 
 VERDICT_LABELS: Mapping[str, str] = {
@@ -49,3 +50,23 @@ def verdict_rates(lessons: Sequence[Lesson]) -> dict[str, tuple[Interval | None,
         name: (wilson(hits, num).scaled(100) if num else None, num)
         for name, (hits, num) in counted.items()
     }
+
+
+def verdict_gain(pairs: Sequence[tuple[Lesson, Lesson]]) -> Interval | None:
+    """Return how many more first verdicts of one arm are true than of another, in points.
+
+    Args:
+        pairs: The two arms' lessons on each task; those without two verdicts that can be told true
+            or false are left out. None is returned where no pair is left.
+    """
+    both = [
+        (ours.reviews[0].true, theirs.reviews[0].true)
+        for ours, theirs in pairs
+        if ours.reviews and theirs.reviews
+    ]
+    told = [
+        float(ours) - float(theirs)
+        for ours, theirs in both
+        if ours is not None and theirs is not None
+    ]
+    return paired_bootstrap(told).scaled(100) if told else None

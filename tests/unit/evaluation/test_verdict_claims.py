@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from atlas.evaluation.claims import DEFINITIONS, measure_claims
-from atlas.evaluation.verdict_claims import VERDICT_LABELS, verdict_rates
+from atlas.evaluation.claims import DEFINITIONS, claims_table, measure_claims
+from atlas.evaluation.claims_file import claims_from_json, claims_to_json
+from atlas.evaluation.verdict_claims import VERDICT_LABELS, verdict_gain, verdict_rates
 from atlas.types import Attempt, Lesson, Review, Task, Verdict
 
 
@@ -58,3 +62,23 @@ def test_they_stand_behind_the_other_claims_and_all_attempts_cost() -> None:
     saved = {claim.name: claim.value for claim in claims}["student_tokens_saved"]
     # 8 stand with 10 tokens, 12 take 4 more: 248 in place of 200.
     assert saved == pytest.approx(-24.0)
+
+
+def test_two_teachers_verdicts_are_held_against_each_other_task_by_task() -> None:
+    better = [
+        replace(lesson(n, 1.0 if n < 11 else 0.0, certified=n < 11), arm="b") for n in range(20)
+    ]
+    table = claims_table([*LESSONS, *better])
+    [comparison] = table.comparisons
+    gained = comparison.verdicts
+    assert gained is not None
+    # Five verdicts of twenty were false; no task got worse.
+    assert gained.value == pytest.approx(25.0)
+    assert 0 < gained.low < 25 < gained.high
+    assert claims_from_json(json.loads(json.dumps(claims_to_json(table)))) == table
+
+
+def test_without_two_verdicts_that_can_be_told_nothing_is_gained() -> None:
+    plan = Lesson(task=Task(question="?", answer="", family=""))
+    untold = lesson(0, None, certified=True)
+    assert verdict_gain([(plan, LESSONS[0]), (untold, LESSONS[0])]) is None
