@@ -31,10 +31,10 @@ def flex_prefix_attention(
     window: int | None,
 ) -> Tensor:
     """Return what each token gathers, [N, H, D]; see `prefix_attention`."""
-    rows = [row.transpose(0, 1).unsqueeze(0) for row in (query_NHD, key_NHD, value_NHD)]
+    q, k, v = (row.transpose(0, 1).unsqueeze(0) for row in (query_NHD, key_NHD, value_NHD))
     attend = _compiled(flex_attention) if query_NHD.is_cuda else flex_attention
     out_1HND: Any = attend(
-        *rows, block_mask=_block_mask(layout, window), scale=scale, enable_gqa=True
+        q, k, v, block_mask=_block_mask(layout, window), scale=scale, enable_gqa=True
     )
     return out_1HND[0].transpose(0, 1)
 
