@@ -19,15 +19,18 @@ def local_files_only(name: str | Path) -> bool:
     return Path(name).is_dir() or not hub_answers(constants.ENDPOINT)
 
 
-@cache
 def hub_answers(endpoint: str) -> bool:
-    """Try to open a connection to a hub.
+    """Try to open a connection to a hub, once.
 
     Args:
         endpoint: URL. Behind a proxy nothing is tried, and the answer is yes.
     """
-    if any(os.environ.get(name) for name in _PROXIES):
-        return True
+    return any(os.environ.get(name) for name in _PROXIES) or connects(endpoint)
+
+
+@cache
+def connects(endpoint: str) -> bool:
+    """Open a connection to a URL's server and close it; the answer stands for this process."""
     parts = urlsplit(endpoint)
     port = parts.port or (80 if parts.scheme == "http" else 443)
     try:

@@ -15,16 +15,16 @@ from atlas.machine import hub
 def asked_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in hub._PROXIES:
         monkeypatch.delenv(name, raising=False)
-    hub.hub_answers.cache_clear()
+    hub.connects.cache_clear()
     yield
-    hub.hub_answers.cache_clear()
+    hub.connects.cache_clear()
 
 
 def test_a_port_that_listens_answers_and_a_closed_one_does_not() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         open_hub = f"http://127.0.0.1:{server.getsockname()[1]}"
         assert hub.hub_answers(open_hub)
-    hub.hub_answers.cache_clear()
+    hub.connects.cache_clear()
     assert not hub.hub_answers(open_hub)
 
 

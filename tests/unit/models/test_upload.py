@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from atlas.errors import AtlasError, OutageError
-from atlas.machine.hub import hub_answers
+from atlas.machine.hub import connects
 from atlas.models.manifest import sha256
 from atlas.models.upload import upload
 
@@ -122,7 +122,7 @@ def test_without_a_hub_nothing_is_tried(model: Path, monkeypatch: pytest.MonkeyP
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("all_proxy", raising=False)
-    hub_answers.cache_clear()
+    connects.cache_clear()
     with pytest.raises(OutageError, match="doesn't answer; nothing was uploaded"):
         upload(model, "me/teacher", private=True)
 
