@@ -23,9 +23,10 @@ from atlas.run.config_file import CHANGEABLE
 from atlas.types import Tokens
 
 _LEFT_OUT = CHANGEABLE | {
-    *("output_dir", "model_name_or_path", "student_model", "export_path", "ranked_path")
+    *("output_dir", "model_name_or_path", "student_model", "export_path", "ranked_path"),
+    *("engine", "gradient_checkpointing", "max_tokens_per_micro_batch"),
 }
-"""Where things lie, and what decides nothing of what is learned."""
+"""Where things lie, what decides nothing of what is learned, and what the plan may choose."""
 
 
 class Chain:

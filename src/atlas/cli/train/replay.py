@@ -44,7 +44,7 @@ def replay(
     found = absolute
     config = load_config(GRPOConfig, found.config, world_size=world().size)
 
-    from atlas.cli.train.job import together
+    from atlas.cli.train.job import planned, together
     from atlas.run.seeding import seed_everything
     from atlas.training.replay import replay as replayed
 
@@ -53,6 +53,8 @@ def replay(
             say(line)
 
     with together(config) as ranks:
+        plan = ranks.on_main(lambda: planned(config, ranks.size), "the plan")
+        config = config if plan is None else plan.settled(config)
         seed_everything(config.seed, "grpo")
         result = replayed(found, config, step, tell, ranks=ranks)
     if as_json:
