@@ -18,8 +18,8 @@ from tests.reliability.test_exact_resume import COMMANDS
 
 from atlas.machine.shipped import SHIPPED
 
-CHECKPOINT, ROLLOUTS = r"mkdir .*step_000002\.partial", r"open .*rollouts/\.step_000002"
-METRICS = r"rename .*step_000001\.partial"
+CHECKPOINT, ROLLOUTS = r"mkdir .*step_000002\.\w+\.partial", r"open .*rollouts/\.step_000002"
+METRICS = r"rename .*step_000001\.\w+\.partial"
 """The next thing that is written after the first checkpoint has its place is a line of metrics."""
 SIZE = 128 * 2**20
 
@@ -63,7 +63,7 @@ def test_a_signal_ends_a_run_after_its_step(
     job: str, name: str, code: int, forks: Forks, inputs: Path, tmp_path: Path, whole: Any
 ) -> None:
     folder = begun(inputs, tmp_path / "here")
-    fault = Fault(do=name, at=r"mkdir .*step_000001\.partial")
+    fault = Fault(do=name, at=r"mkdir .*step_000001\.\w+\.partial")
     assert forks.run(folder, *COMMANDS[job], faults=[fault]).code == code
     assert "Stopped. The same command goes on" in said(folder)
     log = (folder / "run" / "training.log").read_text()
@@ -133,7 +133,7 @@ def test_what_a_run_has_read_may_vanish_until_it_is_read_again(
     words = (*COMMANDS["grpo"], "student_model=model")
     faults = [
         Fault(do=f"remove {folder / gone}", at=ROLLOUTS),
-        Fault(do="SIGTERM", at=r"mkdir .*step_000002\.partial"),
+        Fault(do="SIGTERM", at=r"mkdir .*step_000002\.\w+\.partial"),
     ]
     assert forks.run(folder, *words, faults=faults).code == 143
     assert forks.run(folder, "resume", "run").code == 2
@@ -168,7 +168,7 @@ def test_one_step_whose_gradients_are_not_finite_is_skipped_and_counted(
     forks: Forks, inputs: Path, tmp_path: Path, whole: Any
 ) -> None:
     folder = begun(inputs, tmp_path / "here")
-    fault = Fault(do="nan", at=r"rename .*step_000001\.partial")
+    fault = Fault(do="nan", at=r"rename .*step_000001\.\w+\.partial")
     assert forks.run(folder, *COMMANDS["grpo"], faults=[fault]).code == 0, said(folder)
     lines = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
