@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
-from atlas.errors import AtlasError
+from atlas.errors import AtlasError, reason_of
 from atlas.json_file import read_json
 from atlas.machine.shipped import model_path
 from atlas.planning.memory_plan import ModelShape
@@ -30,8 +30,21 @@ def shape_of_model(name: str) -> ModelShape:
     """Return a model's shape.
 
     Raises:
-        UnknownShapeError: Nothing is known of it here.
+        UnknownShapeError: Nothing is known of it here, or its configuration describes none.
     """
+    try:
+        return _shape(name)
+    except AtlasError:
+        raise
+    # As in `atlas.models.whole.in_one_line`: a value that nobody expected comes back as any error.
+    except Exception as error:
+        raise UnknownShapeError(
+            f"the shape of '{name}' isn't known here: its config.json describes no model "
+            f"({reason_of(error)})"
+        ) from error
+
+
+def _shape(name: str) -> ModelShape:
     config = _config(name)
     there = name not in known_models() or Path(name).is_dir()
     text = config.get_text_config()

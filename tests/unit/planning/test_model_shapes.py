@@ -11,7 +11,7 @@ from tests.unit.tiny_models import tiny_model
 from atlas.config.grammar.places import find_config_dir
 from atlas.errors import AtlasError
 from atlas.planning.memory_plan import ModelShape
-from atlas.planning.model_shapes import known_models, shape_of_model
+from atlas.planning.model_shapes import UnknownShapeError, known_models, shape_of_model
 
 PUBLISHED = {
     "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,
@@ -57,3 +57,19 @@ def test_a_folder_has_the_shape_of_the_model_in_it(tmp_path: Path) -> None:
 def test_a_model_that_is_not_here_is_refused_without_asking_a_hub() -> None:
     with pytest.raises(AtlasError, match=r"the shape of 'some/model' isn't known here.*Qwen3-8B"):
         shape_of_model("some/model")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "7",
+        "[" * 100_000,
+        '{"model_type": "llama", "num_attention_heads": 0}',
+        '{"model_type": "llama", "hidden_size": "wide"}',
+    ],
+)
+def test_a_configuration_that_describes_no_model_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UnknownShapeError, match=r"isn't known here: .*config\.json"):
+        shape_of_model(str(tmp_path))
