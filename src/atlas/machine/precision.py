@@ -70,7 +70,7 @@ def computes_bf16() -> bool:
 def trains_in_bf16(config: ModelConfig) -> bool:
     """Tell whether a training computes in bfloat16; its trained weights are float32 either way."""
     if config.precision == "auto":
-        return torch.cuda.is_available() and computes_bf16()
+        return sampling_dtype() == torch.bfloat16
     return config.precision == "bf16"
 
 

@@ -10,7 +10,6 @@ SHA-256 of every file, written last; a folder whose manifest doesn't match is no
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import secrets
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -32,6 +30,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from atlas.errors import AtlasError
 from atlas.machine.accelerator import name_accelerator
+from atlas.machine.copying import copied
 from atlas.machine.hub import local_files_only
 from atlas.machine.shipped import model_path
 from atlas.models.lora import is_adapted, merged_model, save_adapter, with_merged
@@ -85,7 +84,7 @@ def save_model(
     def write(temporary: Path) -> None:
         whole = merged_model(model) if is_adapted(model) else model
         if dtype is not None:
-            whole = _rounded(whole, dtype)
+            whole = copied(whole, device="cpu", dtype=dtype)
         _save_weights(whole, temporary)
         tokenizer.save_pretrained(temporary)
         if is_adapted(model):
@@ -429,15 +428,6 @@ def _aside(folder: Path) -> Path:
 def _save_weights(model: PreTrainedModel, folder: Path) -> None:
     name_accelerator()
     model.save_pretrained(folder)
-
-
-def _rounded(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    """Return a copy in CPU memory whose weights have another precision."""
-    weights = {
-        id(p): nn.Parameter(p.detach().to("cpu", dtype), requires_grad=False)
-        for p in model.parameters()
-    }
-    return copy.deepcopy(model, weights)  # deepcopy takes these for copied already
 
 
 def _write_texts(folder: Path, texts: dict[str, str] | None) -> None:

@@ -85,8 +85,8 @@ class Setup:
     """Frozen weights are kept in 4 bits."""
     on_gpu: bool = False
     repeated: int = 0
-    """Tokens of a pass whose keys and values attention repeats for every head and every member of
-    a group: on a GPU, where groups share their prompt."""
+    """Tokens of a pass on a GPU, each prompt once a member; their keys and values count for every
+    head: what it takes where a model's prompts can't be shared, an upper bound elsewhere."""
 
     @property
     def trained_bytes(self) -> int:

@@ -20,7 +20,7 @@ import torch
 
 from atlas.config.grpo import GRPOConfig
 from atlas.config.train import TrainConfig
-from atlas.machine.precision import computes_bf16, training_device
+from atlas.machine.precision import sampling_dtype, training_device
 
 _SIZE = 2048
 _SECONDS = 0.3
@@ -51,8 +51,7 @@ def grpo_products(config: GRPOConfig, num_parameters: int, num_student: int) -> 
 def products_per_second() -> float:
     """Return how many operations a second this device's matrix products reach; it is tried."""
     device = training_device()
-    dtype = torch.bfloat16 if device.type == "cuda" and computes_bf16() else torch.float32
-    matrix = torch.ones(_SIZE, _SIZE, device=device, dtype=dtype)
+    matrix = torch.ones(_SIZE, _SIZE, device=device, dtype=sampling_dtype())
     done, started = 0, time.monotonic()
     while done < 2 or time.monotonic() - started < _SECONDS:
         float((matrix @ matrix)[0, 0])  # waits for it

@@ -22,10 +22,10 @@ from atlas.machine.precision import training_device, trains_in_bf16
 from atlas.models.checkpoints import load_model
 from atlas.models.passes.forward import prepare_forward
 from atlas.models.passes.reference import Adapted
-from atlas.models.policy import load_policy
+from atlas.models.policy import Policy, load_policy
 from atlas.models.rounding import round_products
 from atlas.models.whole import adapter_base
-from atlas.parallel.distributed import ALONE, Ranks
+from atlas.parallel.distributed import Ranks
 from atlas.parallel.engine.choice import engine_for, frozen_for, loading_device
 from atlas.parallel.engine.protocol import Engine
 from atlas.parallel.engine.runner import Runner
@@ -66,8 +66,7 @@ def load_training(
     config, ranks = context.config, context.ranks
     environment = load_environment(context)
     held.enter_context(contextlib.closing(environment))
-    device = loading_device(config, ranks.size, main=ranks.is_main, whole=computes_whole(config))
-    dressed = load_policy(config, checkpoint, device=device)
+    dressed = policy_of(config, checkpoint, ranks)
     model, sampling = dressed.model, Sampling.of(config)
     policy = policy_engine(
         PolicyParts(
@@ -105,6 +104,12 @@ def load_training(
     )
 
 
+def policy_of(config: GRPOConfig, checkpoint: Path | None, ranks: Ranks) -> Policy:
+    """Return the policy as this rank loads it, whose weights rank 0 gives to all."""
+    device = loading_device(config, ranks.size, main=ranks.is_main, whole=computes_whole(config))
+    return load_policy(config, checkpoint, device=device)
+
+
 def grpo_engine(
     model: PreTrainedModel, config: GRPOConfig, ranks: Ranks, say: Callable[[str], None]
 ) -> Engine:
@@ -121,7 +126,7 @@ def grpo_engine(
 
 
 def reference_of(
-    config: GRPOConfig, model: PreTrainedModel, ranks: Ranks = ALONE
+    config: GRPOConfig, model: PreTrainedModel, ranks: Ranks
 ) -> PreTrainedModel | Runner | None:
     """Return what the KL is measured to; None with beta 0.
 

@@ -23,16 +23,14 @@ from atlas.config.grpo import GRPOConfig
 from atlas.errors import AtlasError
 from atlas.models.checkpoints import load_state, whole_checkpoints
 from atlas.models.identity import model_digest
-from atlas.models.policy import load_policy
 from atlas.parallel.distributed import ALONE, Ranks
-from atlas.parallel.engine.choice import loading_device
 from atlas.run.inputs import changed_inputs
 from atlas.run.logged import logged_lines
 from atlas.run.rollouts import TOKENS, kept_steps, step_rows
 from atlas.run.run_dir import RunDir
 from atlas.run.seeding import derive_seed
 from atlas.training.chain import Chain, digest, fingerprint
-from atlas.training.grpo_parts import grpo_engine, reference_of
+from atlas.training.grpo_parts import grpo_engine, policy_of, reference_of
 from atlas.training.update import UpdateSettings, update
 from atlas.types import Tokens
 
@@ -92,9 +90,9 @@ def replay(
     state = load_state(start) if start and ranks.is_main else {}
     # As a run goes on: rank 0 reads, the others get weights and states from it.
     folder = start if ranks.is_main else None
-    dressed = load_policy(config, folder, device=loading_device(config, ranks.size))
+    dressed = policy_of(config, folder, ranks)
     engine = grpo_engine(dressed.model, config, ranks, say)
-    reference = reference_of(config, dressed.model)
+    reference = reference_of(config, dressed.model, ranks)
     if start:
         engine.load_state(state.get("engine", {}))
     chain = Chain(state.get("chain"), config, partial(fingerprint, engine.trained))

@@ -27,10 +27,11 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from transformers import PreTrainedModel
 
+from atlas.machine.copying import copied
 from atlas.machine.precision import training_device
 from atlas.parallel.distributed import Ranks
 from atlas.parallel.engine.plain import MOMENTS, PlainEngine
-from atlas.parallel.engine.runner import Runner, at_home, gather_into, shell_of
+from atlas.parallel.engine.runner import Runner, at_home, gather_into
 
 T = TypeVar("T")
 Ready = Callable[..., Any]
@@ -116,7 +117,7 @@ def shared_out(
             after they were gathered, and keep all rounded ones for the backward pass.
     """
     found = ranks.on_main(lambda: ready(model), "checks of the model")
-    net = Runner(shell_of(model))
+    net = Runner(copied(model, device="meta"))
     ready(net.model, found)
     on_accelerator = training_device().type != "cpu"
     mixed = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)

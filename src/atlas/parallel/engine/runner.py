@@ -17,6 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from atlas.machine.copying import copied
+
 T = TypeVar("T")
 
 
@@ -47,15 +49,7 @@ def doubled(model: PreTrainedModel, home: torch.device) -> tuple[PreTrainedModel
     """
     if home.type != "meta":
         return copy.deepcopy(model), model
-    return model, shell_of(model)
-
-
-def shell_of(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a copy without weights."""
-    weights = {
-        id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()
-    }
-    return copy.deepcopy(model, weights)  # deepcopy takes these for copied already
+    return model, copied(model, device="meta")
 
 
 def at_home(model: PreTrainedModel, home: torch.device) -> PreTrainedModel:
